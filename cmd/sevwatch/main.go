@@ -1,0 +1,111 @@
+// Command sevwatch turns Kafka event streams into Sev1..Sev4 incidents by a runbook's thresholds.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"sevwatch/rules"
+)
+
+// Exit codes of all verbs.
+const (
+	exitDone  = 0
+	exitFound = 1 // what was looked for was found: lint errors, incidents with --fail-on
+	exitUsage = 2 // usage or configuration
+	exitWorld = 3 // the world failed: a broker, a disk
+)
+
+// cli is the command line: a field a verb.
+type cli struct {
+	Replay replayCmd `cmd:"" help:"Judge recorded events: the same engine and the same messages as live."`
+	Check  checkCmd  `cmd:"" help:"Check rule files: every mistake at once, with line and column."`
+}
+
+// world is what verbs touch outside themselves. stdout is data, stderr is people.
+type world struct {
+	ctx    context.Context
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// exit is an error that says with which code to end.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e exit) Error() string { return e.err.Error() }
+func (e exit) Unwrap() error { return e.err }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(world{ctx, os.Stdin, os.Stdout, os.Stderr}, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// run does what the arguments say and returns the exit code.
+func run(w world, args []string) (code int) {
+	var c cli
+	ended := -1
+	parser, err := kong.New(&c, kong.Name("sevwatch"), kong.Description("Kafka event streams in, Sev1..Sev4 incidents out."),
+		kong.Writers(w.stdout, w.stderr), kong.Exit(func(code int) { ended = code }), kong.UsageOnError())
+	if err != nil {
+		panic("BUG: the command line: " + err.Error())
+	}
+	parsed, err := parser.Parse(args)
+	if ended >= 0 {
+		return ended // help was asked for
+	}
+	if err == nil {
+		err = parsed.Run(w)
+	} else {
+		err = exit{exitUsage, err}
+	}
+	var e exit
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &e):
+		code = e.code
+	default:
+		code = exitWorld
+	}
+	if e.err != errQuiet {
+		fmt.Fprintf(w.stderr, "sevwatch: %s\n", err)
+	}
+	return code
+}
+
+// errQuiet ends with a code when everything was said already.
+var errQuiet = errors.New("")
+
+// loadRules reads a rule file, or the embedded runbook where path is empty.
+func loadRules(path string, opt rules.Options) (*rules.File, error) {
+	name, data := rules.Runbook()
+	if path != "" {
+		var err error
+		if name, data, err = readFile(path); err != nil {
+			return nil, exit{exitUsage, fmt.Errorf("cannot read the rules: %w", err)}
+		}
+	}
+	f, err := rules.Parse(name, data, opt)
+	if err != nil {
+		return nil, exit{exitUsage, err}
+	}
+	return f, nil
+}
+
+func readFile(path string) (string, []byte, error) {
+	data, err := os.ReadFile(path)
+	return path, data, err
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"time"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+type replayCmd struct {
+	Rules    string         `help:"Rule file; default: the embedded runbook." placeholder:"FILE"`
+	Until    time.Time      `help:"The input is known to be complete up to this time (RFC 3339): judge up to it." placeholder:"TIME"`
+	Pane     rules.Duration `help:"Smallest slice of event time." default:"10s"`
+	Lateness rules.Duration `help:"How far behind the newest event the watermark stays." default:"10s"`
+	Format   string         `help:"ndjson or table." enum:"ndjson,table" default:"ndjson"`
+	FailOn   rules.Severity `help:"Exit with 1 if an incident is at least that bad: sev1 to sev4." placeholder:"SEV"`
+	Files    []string       `arg:"" name:"file" help:"Event files, one JSON object a line, plain, gz or zst; - is stdin. Each is a partition."`
+}
+
+// Run replays the files.
+func (c *replayCmd) Run(w world) error {
+	cfg := detector.DefaultConfig()
+	cfg.Pane, cfg.Lateness = int64(c.Pane), int64(c.Lateness)
+	file, err := loadRules(c.Rules, rules.Options{Pane: c.Pane})
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w.stdout)
+	print := printers[c.Format](out)
+	found := false
+	why := map[wire.Reason]*sample{}
+	r := pipeline.Replay{
+		Config: cfg, Rules: file, Files: c.Files, Stdin: w.stdin,
+		Output: func(o detector.Output) error {
+			found = found || o.Incident != nil && o.Incident.Severity <= c.FailOn
+			return print(o)
+		},
+		Rejected: func(o wire.Origin, r *wire.Reject) { note(why, c.Files, o, r) },
+		Progress: newProgress(w.stderr),
+	}
+	if !c.Until.IsZero() {
+		r.Until = c.Until.UnixMilli()
+	}
+	start := time.Now()
+	sum, err := r.Run(w.ctx)
+	if err := errors.Join(err, out.Flush()); err != nil {
+		return exit{exitWorld, err}
+	}
+	summarize(w.stderr, sum, why, time.Since(start))
+	if found {
+		return exit{exitFound, errQuiet}
+	}
+	return nil
+}
+
+// sample is how often a reason came up, and where first.
+type sample struct {
+	count int64
+	first string
+}
+
+func note(why map[wire.Reason]*sample, files []string, o wire.Origin, r *wire.Reject) {
+	s := why[r.Reason]
+	if s == nil {
+		s = &sample{first: fmt.Sprintf("%s:%d: %s", files[o.Source.Partition], o.Offset+1, r.Detail)}
+		why[r.Reason] = s
+	}
+	s.count++
+}

@@ -1,0 +1,291 @@
+package detector
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sevwatch/rules"
+)
+
+// Aggregator is the first stage: events of some source partitions in, pane deltas and progress out. It keeps nothing between
+// flushes but its partitions' watermarks and totals, so a task can change its owner at any flush.
+type Aggregator struct {
+	cfg         Config
+	task, tasks int
+	set         PartitionSet
+	partitions  []*Partition // by topic and number
+	series      map[string]*aggregate
+	panes       map[int64]*aggregatePane
+	paneOrder   []int64
+	silent      []Span
+	key         []byte
+	cells       int
+}
+
+// aggregate is one series as this task knows it.
+type aggregate struct {
+	domain string
+	kind   rules.Kind
+	labels []Label
+	key    string
+}
+
+type aggregatePane struct {
+	events int64
+	cells  map[*aggregate]*Cell
+	order  []*aggregate
+}
+
+// Partition is one source partition: its own clock and its own accounts. Nothing that another partition does changes what is late here.
+type Partition struct {
+	Source
+	cfg       *Config
+	from, to  int64
+	watermark int64
+	told      bool // in a progress record
+	changed   bool
+	silentAt  int64 // watermark where the present silence began; never while events come
+	totals    Totals
+}
+
+// NewAggregator is task number task of tasks, over no partitions yet.
+func NewAggregator(cfg Config, task, tasks int) *Aggregator {
+	return &Aggregator{
+		cfg: cfg, task: task, tasks: tasks,
+		series: map[string]*aggregate{}, panes: map[int64]*aggregatePane{},
+	}
+}
+
+// SetPartitions says which partitions there are in all topics together.
+func (a *Aggregator) SetPartitions(set PartitionSet) { a.set = set }
+
+// PartitionState is what has to be kept about a partition between owners, beside the offset.
+type PartitionState struct {
+	Watermark int64  `json:"w"`
+	SilentAt  int64  `json:"s"`
+	Totals    Totals `json:"t"`
+}
+
+// NewPartitionState is the state of a partition that nobody has read yet.
+func NewPartitionState() PartitionState { return PartitionState{Watermark: never, SilentAt: never} }
+
+// Add takes over a source partition that was read up to offset.
+func (a *Aggregator) Add(s Source, offset int64, state PartitionState) *Partition {
+	p := &Partition{
+		Source: s, cfg: &a.cfg, from: offset, to: offset,
+		watermark: state.Watermark, silentAt: state.SilentAt, totals: state.Totals,
+	}
+	i, found := slices.BinarySearchFunc(a.partitions, p, comparePartitions)
+	if found {
+		panic(fmt.Sprintf("BUG: partition %v added twice", s))
+	}
+	a.partitions = slices.Insert(a.partitions, i, p)
+	return p
+}
+
+func comparePartitions(x, y *Partition) int {
+	return cmp.Or(strings.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
+}
+
+// State is what has to be kept with the committed offset.
+func (p *Partition) State() PartitionState {
+	return PartitionState{Watermark: p.watermark, SilentAt: p.silentAt, Totals: p.totals}
+}
+
+// Offset is the next offset to read.
+func (p *Partition) Offset() int64 { return p.to }
+
+// Watermark is the event time up to which the partition has said everything, or the smallest int64 if it has said nothing.
+func (p *Partition) Watermark() int64 { return p.watermark }
+
+// Edge is the end of the partition's last closed pane: what is older is late.
+func (p *Partition) Edge() int64 { return floor(p.watermark, p.cfg.Pane) }
+
+// Late says by how many milliseconds an event of that time is too late, 0 if it is not.
+func (p *Partition) Late(time int64) int64 {
+	if edge := p.Edge(); time < edge {
+		return edge - time
+	}
+	return 0
+}
+
+// pass accounts for the record at offset.
+func (p *Partition) pass(offset int64, count *int64) {
+	if offset < p.to {
+		panic(fmt.Sprintf("BUG: offset %d of %v was passed already, expected %d or more", offset, p.Source, p.to))
+	}
+	p.totals.Aborted += offset - p.to
+	*count++
+	p.to = offset + 1
+	p.changed = true
+}
+
+// Skip accounts for offsets up to next that hold no event: aborted records and offsets that compaction took.
+func (p *Partition) Skip(next int64) {
+	if next > p.to {
+		p.totals.Aborted += next - p.to
+		p.to, p.changed = next, true
+	}
+}
+
+// Control accounts for a transaction marker at offset.
+func (p *Partition) Control(offset int64) { p.pass(offset, &p.totals.Control) }
+
+// Reject accounts for a record that could not be decoded.
+func (p *Partition) Reject(offset int64) { p.pass(offset, &p.totals.Rejected) }
+
+// Count takes the event at offset into its pane, unless it is late: then it is only accounted for, and the result is by how many
+// milliseconds. The event moves the partition's watermark, never another's.
+func (a *Aggregator) Count(p *Partition, offset int64, e *Event) (lateMs int64) {
+	if late := p.Late(e.Time); late > 0 {
+		p.pass(offset, &p.totals.Late)
+		return late
+	}
+	p.pass(offset, &p.totals.Counted)
+	p.silentAt = never
+	p.watermark = max(p.watermark, e.Time-a.cfg.Lateness)
+	pane := a.pane(floor(e.Time, a.cfg.Pane))
+	pane.events++
+	cell := a.cell(pane, e)
+	cell.Count++
+	if e.HasValue {
+		cell.value(e.Value)
+	}
+	return 0
+}
+
+func (a *Aggregator) pane(start int64) *aggregatePane {
+	p := a.panes[start]
+	if p == nil {
+		p = &aggregatePane{cells: map[*aggregate]*Cell{}}
+		a.panes[start] = p
+		a.paneOrder = append(a.paneOrder, start)
+	}
+	return p
+}
+
+func (a *Aggregator) cell(p *aggregatePane, e *Event) *Cell {
+	s := a.seriesOf(e)
+	c := p.cells[s]
+	if c == nil {
+		c = &Cell{}
+		p.cells[s] = c
+		p.order = append(p.order, s)
+		a.cells++
+	}
+	return c
+}
+
+// seriesOf finds or makes the series of an event. The look-up allocates nothing.
+func (a *Aggregator) seriesOf(e *Event) *aggregate {
+	key := append(a.key[:0], byte(e.Kind))
+	for _, value := range e.Labels {
+		key = binary.AppendUvarint(key, uint64(len(value)))
+		key = append(key, value...)
+	}
+	a.key = key
+	if s := a.series[string(key)]; s != nil {
+		return s
+	}
+	s := &aggregate{kind: e.Kind, key: string(key)}
+	for i, value := range e.Labels {
+		if len(value) > 0 {
+			s.labels = append(s.labels, Label{a.cfg.Labels[i], string(value)})
+		}
+		if a.cfg.Domain != "" && a.cfg.Labels[i] == a.cfg.Domain {
+			s.domain = string(value)
+		}
+	}
+	slices.SortFunc(s.labels, func(x, y Label) int { return strings.Compare(x.Name, y.Name) })
+	a.series[s.key] = s
+	return s
+}
+
+// Advance applies a mark's decree to the partition: event time there is at least to. With silent, nothing came from any partition
+// in the time that has passed, and that is now on record.
+func (a *Aggregator) Advance(p *Partition, to int64, silent bool) {
+	if to <= p.watermark {
+		return
+	}
+	if silent {
+		if p.silentAt == never {
+			p.silentAt = p.watermark
+		}
+		if p.silentAt != never {
+			a.silent = append(a.silent, Span{p.silentAt, to})
+		}
+	}
+	p.watermark, p.changed = to, true
+}
+
+// Edge is the end of the last pane that all partitions of the task have closed.
+func (a *Aggregator) Edge() int64 {
+	edge := int64(1<<63 - 1)
+	for _, p := range a.partitions {
+		edge = min(edge, p.Edge())
+	}
+	return edge
+}
+
+// Partitions are all partitions of the task, by topic and number.
+func (a *Aggregator) Partitions() []*Partition { return a.partitions }
+
+// Pending is how many cells wait for the next flush: a measure of the memory in use.
+func (a *Aggregator) Pending() int { return a.cells }
+
+// Flush hands over what was gained since the last flush, sorted, and the progress that goes behind it. Memory starts anew.
+func (a *Aggregator) Flush() ([]Delta, Progress) {
+	progress := Progress{V: 1, Task: a.task, Tasks: a.tasks, Set: a.set, Silent: mergeSpans(a.silent)}
+	for _, p := range a.partitions {
+		if p.changed || !p.told {
+			progress.Partitions = append(progress.Partitions, PartitionProgress{p.Source, p.from, p.to, p.watermark, p.totals})
+			p.from, p.changed, p.told = p.to, false, true
+		}
+	}
+	slices.Sort(a.paneOrder)
+	var deltas []Delta
+	for _, start := range a.paneOrder {
+		pane := a.panes[start]
+		progress.Events = append(progress.Events, PaneEvents{start, pane.events})
+		deltas = append(deltas, pane.deltas(start)...)
+	}
+	clear(a.panes)
+	clear(a.series)
+	a.paneOrder, a.silent, a.cells = a.paneOrder[:0], nil, 0
+	return deltas, progress
+}
+
+// deltas are the pane's cells by domain.
+func (p *aggregatePane) deltas(start int64) []Delta {
+	slices.SortFunc(p.order, func(x, y *aggregate) int {
+		return cmp.Or(strings.Compare(x.domain, y.domain), strings.Compare(x.key, y.key))
+	})
+	var out []Delta
+	for _, s := range p.order {
+		if len(out) == 0 || out[len(out)-1].Domain != s.domain {
+			out = append(out, Delta{Domain: s.domain, Pane: start})
+		}
+		d := &out[len(out)-1]
+		d.Series = append(d.Series, SeriesDelta{s.kind, s.labels, *p.cells[s]})
+	}
+	return out
+}
+
+// mergeSpans joins spans that touch or overlap.
+func mergeSpans(in []Span) []Span {
+	slices.SortFunc(in, func(x, y Span) int {
+		return cmp.Or(cmp.Compare(x.From, y.From), cmp.Compare(x.To, y.To))
+	})
+	var out []Span
+	for _, s := range in {
+		if n := len(out); n > 0 && s.From <= out[n-1].To {
+			out[n-1].To = max(out[n-1].To, s.To)
+			continue
+		}
+		out = append(out, s)
+	}
+	return out
+}

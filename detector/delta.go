@@ -1,0 +1,127 @@
+package detector
+
+import (
+	"math/bits"
+
+	"sevwatch/rules"
+)
+
+// Sum is a sum of integers that cannot overflow: Hi*2^64 + Lo, in millionths of a unit.
+type Sum struct {
+	Hi int64  `json:"hi"`
+	Lo uint64 `json:"lo"`
+}
+
+// Add is s + o.
+func (s Sum) Add(o Sum) Sum {
+	lo, carry := bits.Add64(s.Lo, o.Lo, 0)
+	return Sum{Hi: s.Hi + o.Hi + int64(carry), Lo: lo}
+}
+
+func sumOf(v int64) Sum { return Sum{Hi: v >> 63, Lo: uint64(v)} }
+
+// Cell is what one series counted in one pane.
+type Cell struct {
+	Count   int64   `json:"count"`
+	Valued  int64   `json:"valued,omitempty"` // how many of them carried a value
+	Sum     Sum     `json:"sum,omitzero"`     // of the values, in millionths
+	Max     int64   `json:"max,omitempty"`    // largest value; of no meaning without values
+	Buckets Buckets `json:"buckets,omitzero"` // of the values
+}
+
+// value takes one event's value in.
+func (c *Cell) value(v int64) {
+	if c.Valued == 0 || v > c.Max {
+		c.Max = v
+	}
+	c.Valued++
+	c.Sum = c.Sum.Add(sumOf(v))
+	c.Buckets.add(codeOf(v), 1)
+}
+
+// merge adds what another cell of the same series and pane counted. It gives the same in any order.
+func (c *Cell) merge(o *Cell) {
+	if o.Valued > 0 && (c.Valued == 0 || o.Max > c.Max) {
+		c.Max = o.Max
+	}
+	c.Count += o.Count
+	c.Valued += o.Valued
+	c.Sum = c.Sum.Add(o.Sum)
+	c.Buckets.merge(o.Buckets, 1)
+}
+
+// SeriesDelta is what one series gained in the delta's pane.
+type SeriesDelta struct {
+	Kind   rules.Kind
+	Labels []Label // sorted by name, no empty values
+	Cell
+}
+
+// Delta is what one pane of one domain gained since the task's last flush. Deltas may be merged in any order and grouping.
+type Delta struct {
+	Domain string
+	Pane   int64 // start of the pane, epoch ms
+	Series []SeriesDelta
+}
+
+// PartitionSet names all source partitions there are. A new set has a higher version.
+type PartitionSet struct {
+	Version int            `json:"version"`
+	Topics  map[string]int `json:"topics"` // partitions a topic
+}
+
+// Totals count every record of a partition since the topics were made; together they are all that was consumed.
+type Totals struct {
+	Counted   int64 `json:"counted"`
+	Late      int64 `json:"late"`
+	Rejected  int64 `json:"rejected"`
+	Duplicate int64 `json:"duplicate"`
+	Control   int64 `json:"control"` // offsets that hold a transaction's marker
+	Aborted   int64 `json:"aborted"` // offsets of an aborted transaction, or compacted away
+}
+
+// Sum is how many offsets the totals account for.
+func (t Totals) Sum() int64 {
+	return t.Counted + t.Late + t.Rejected + t.Duplicate + t.Control + t.Aborted
+}
+
+// PartitionProgress says how far one source partition has come: the offsets [From, To) are in the deltas before this record.
+type PartitionProgress struct {
+	Source
+	From      int64 `json:"from"`
+	To        int64 `json:"to"`
+	Watermark int64 `json:"watermark"`
+	Totals
+}
+
+// PaneEvents says how many events a pane gained over all domains.
+type PaneEvents struct {
+	Pane   int64 `json:"pane"`
+	Events int64 `json:"events"`
+}
+
+// Span is a stretch of event time, [From, To).
+type Span struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+}
+
+// Progress is how far an aggregate task has come. All deltas of the same flush come before it.
+type Progress struct {
+	V          int                 `json:"v"`
+	Task       int                 `json:"task"`
+	Tasks      int                 `json:"tasks"`
+	Set        PartitionSet        `json:"set"`
+	Partitions []PartitionProgress `json:"partitions"`
+	Events     []PaneEvents        `json:"events"`
+	Silent     []Span              `json:"silent"` // it is on record that nothing came, although all were listening
+}
+
+// Idle is one line of a mark: a partition has nothing more to say for now, and event time there is To, plus the broker time
+// between Since and the mark's own LogAppendTime where Since is given.
+type Idle struct {
+	Source
+	Before int64 `json:"before"` // the mark applies between the records Before-1 and Before
+	To     int64 `json:"to"`
+	Since  int64 `json:"since,omitempty"` // broker time, epoch ms
+}

@@ -1,0 +1,58 @@
+// Package detector is the engine: events go in, incidents come out, and nothing but its input moves it. It knows no clock, no
+// goroutine, no lock, no log and no Kafka; live, replay, tests and benchmarks call the same two stages, Aggregator and Judge.
+package detector
+
+import (
+	"sevwatch/rules"
+)
+
+// Event is one decoded record. Its byte slices belong to whoever decoded it and hold only until the next record is decoded.
+type Event struct {
+	Time    int64 // epoch ms, event time
+	Kind    rules.Kind
+	Labels  [][]byte // one a configured label, in that order; empty means absent
+	Session []byte
+	Value   int64 // millionths of the kind's unit; only where HasValue
+	// HasValue says that the event carries a measured value: a duration, a dwell time, a vital, a resource, a score.
+	HasValue bool
+}
+
+// Label is one name and value.
+type Label struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// Config is what both stages have to agree on. A change of it changes results.
+type Config struct {
+	Labels   []string // what makes a series, in the order of Event.Labels
+	Domain   string   // the label whose values are judged apart; "" judges all in one
+	Pane     int64    // ms
+	Lateness int64    // ms
+}
+
+// DefaultConfig is a pane and a lateness of ten seconds over the default labels, in one domain.
+func DefaultConfig() Config {
+	return Config{Labels: rules.DefaultLabels(), Pane: 10_000, Lateness: 10_000}
+}
+
+// Source names one partition that events come from.
+type Source struct {
+	Topic     string `json:"topic"`
+	Partition int    `json:"partition"`
+}
+
+// never is the watermark of a partition that has said nothing yet.
+const never = int64(-1 << 63)
+
+// floor is the start of the slice of length step that t lies in.
+func floor(t, step int64) int64 {
+	if t == never {
+		return never
+	}
+	r := t % step
+	if r < 0 {
+		r += step
+	}
+	return t - r
+}

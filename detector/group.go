@@ -1,0 +1,132 @@
+package detector
+
+import (
+	"sevwatch/rules"
+)
+
+// group is one rule applied to one value of its `by` labels: the numbers of its window, and its life.
+type group struct {
+	rule   *ruleState
+	labels []Label // those named by the rule's `by`, sorted
+	key    string
+	refs   int // series that count in it
+
+	// The window, kept by adding the pane that closes and dropping the one that leaves.
+	num, den int64
+	hist     Buckets
+	cells    int64 // cells in the window; 0 means that it is empty
+
+	first  int64 // start of the first pane that it was seen in; never while it is unknown
+	last   int64 // end of the last pane that it had data in
+	silent int64 // absence: ms of observed panes since last
+	alive  bool  // absence: before its silence the window was full enough
+	life   life
+	usual  *baseline // of rules that learn one
+
+	saved      []byte // state as it was last handed out
+	savedClean bool
+}
+
+// ruleState is a rule and where its windows are counted.
+type ruleState struct {
+	*rules.Rule
+	window   int // index into the domain's windows
+	identity string
+	hist     bool // the signal needs the distribution
+}
+
+// move adds (sign 1) or drops (sign -1) one cell of the group's window.
+func (g *group) move(b *binding, c *Cell, sign int64) {
+	if b.num {
+		g.num += sign * c.Count
+	}
+	if b.den {
+		g.den += sign * c.Count
+	}
+	if g.rule.hist && b.num {
+		g.hist.merge(c.Buckets, sign)
+		if g.usual != nil && sign > 0 {
+			g.usual.pane.merge(c.Buckets, 1)
+		}
+	}
+	g.cells += sign
+}
+
+// heard notes that the group had data in the pane [start, end), after its cells were added.
+func (g *group) heard(start, end int64) {
+	if g.first == never {
+		g.first = start
+	}
+	g.last, g.silent = end, 0
+	if g.rule.Signal.Type == rules.SignalAbsence && g.life.Incident == nil {
+		g.alive = g.num >= max(1, g.rule.Sample.Min) && g.first <= end-int64(g.rule.Window)
+	}
+}
+
+// quiet notes a pane without data. Only silence that was observed without a break counts: a gap in the record proves nothing.
+func (g *group) quiet(pane int64, observed bool) {
+	switch {
+	case observed:
+		g.silent += pane
+	case g.life.Incident == nil:
+		g.silent = 0
+	}
+}
+
+// measure is the window's numbers at the edge.
+func (g *group) measure(edge int64, w *windowCount, observed bool) rules.Measure {
+	m := rules.Measure{
+		Num: g.num, Den: g.den, Stream: w.stream, Observed: observed, Silent: g.silent, Alive: g.alive,
+		Full: w.observed == w.panes && g.first <= edge-int64(g.rule.Window),
+	}
+	if g.rule.hist {
+		m.Dist = g.hist
+	}
+	if g.usual != nil {
+		m.Usual = g.usual.expected(g.rule.Signal.Deviation)
+	}
+	return m
+}
+
+// gone says whether the group's labels have been away for so long that nothing is expected of them any more.
+func (g *group) gone(edge int64) bool { return edge-g.last >= int64(g.rule.NoDataAfter) }
+
+// forget returns to the state of a group that was never seen.
+func (g *group) forget() {
+	g.first, g.last, g.silent, g.alive = never, never, 0, false
+	g.life.reset()
+	if g.usual != nil {
+		*g.usual = baseline{}
+	}
+}
+
+// windowCount is what came in at all during one length of window: whether an empty group means silence or just that nobody looked.
+type windowCount struct {
+	length   int64 // ms
+	panes    int64 // how many panes it has
+	stream   int64 // events of all series of all domains
+	observed int64 // observed panes
+	inside   []seen
+}
+
+// seen is one closed pane that was observed.
+type seen struct {
+	Start  int64 `json:"start"`
+	Events int64 `json:"events"`
+}
+
+// slide moves the window's end to edge; s is the pane that closed, if it was observed.
+func (w *windowCount) slide(edge int64, s seen, observed bool) {
+	if observed {
+		w.inside = append(w.inside, s)
+		w.stream += s.Events
+		w.observed++
+	}
+	n := 0
+	for n < len(w.inside) && w.inside[n].Start < edge-w.length {
+		w.stream -= w.inside[n].Events
+		w.observed--
+		n++
+	}
+	w.inside = w.inside[n:]
+}

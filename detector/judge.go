@@ -1,0 +1,261 @@
+package detector
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"sevwatch/rules"
+)
+
+// Judge is the second stage: pane deltas and progress in, incidents out. It closes a pane when every source partition has said
+// everything up to its end, moves the windows on by it, and asks every rule.
+type Judge struct {
+	cfg     Config
+	file    *rules.File
+	rules   []*ruleState
+	windows []*windowCount // one for each length that rules have
+
+	set        PartitionSet
+	partitions map[Source]*PartitionProgress
+	events     map[int64]int64 // of open panes, over all domains
+	silent     []Span          // merged
+	edge       int64           // panes that end here or earlier are closed; never before the first
+	domains    map[string]*domain
+
+	lost, late int64
+}
+
+// NewJudge is a judge that has heard nothing yet.
+func NewJudge(cfg Config, file *rules.File) *Judge {
+	j := &Judge{
+		cfg: cfg, file: file, edge: never,
+		partitions: map[Source]*PartitionProgress{}, events: map[int64]int64{}, domains: map[string]*domain{},
+	}
+	for _, r := range file.Rules() {
+		j.rules = append(j.rules, &ruleState{
+			Rule: r, window: j.windowOf(int64(r.Window)), identity: r.Identity(), hist: r.Signal.Distribution() != nil,
+		})
+	}
+	return j
+}
+
+func (j *Judge) windowOf(length int64) int {
+	i := slices.IndexFunc(j.windows, func(w *windowCount) bool { return w.length == length })
+	if i < 0 {
+		i = len(j.windows)
+		j.windows = append(j.windows, &windowCount{length: length, panes: length / j.cfg.Pane})
+	}
+	return i
+}
+
+// Edge is the end of the last closed pane, or the smallest int64 before the first.
+func (j *Judge) Edge() int64 { return j.edge }
+
+// Late is how many events came for panes that were closed already. It stays 0 as long as every progress record is honest.
+func (j *Judge) Late() int64 { return j.late }
+
+// Lost is how many source offsets no progress record accounts for.
+func (j *Judge) Lost() int64 { return j.lost }
+
+// Open is how many incidents are not over.
+func (j *Judge) Open() int {
+	n := 0
+	for _, name := range sortedKeys(j.domains) {
+		for _, g := range j.domains[name].order {
+			if g.life.Incident != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Totals are the accounts of all source partitions together.
+func (j *Judge) Totals() Totals {
+	var sum Totals
+	for _, s := range j.sources() {
+		t := j.partitions[s].Totals
+		sum.Counted += t.Counted
+		sum.Late += t.Late
+		sum.Rejected += t.Rejected
+		sum.Duplicate += t.Duplicate
+		sum.Control += t.Control
+		sum.Aborted += t.Aborted
+	}
+	return sum
+}
+
+// Delta takes in what a pane gained. The delta must not be changed afterwards.
+func (j *Judge) Delta(d *Delta) {
+	if d.Pane < j.edge {
+		for i := range d.Series {
+			j.late += d.Series[i].Count
+		}
+		return
+	}
+	j.domain(d.Domain).merge(d)
+}
+
+func (j *Judge) domain(name string) *domain {
+	d := j.domains[name]
+	if d == nil {
+		d = newDomain(name, &j.cfg, j.file, j.rules, j.windows)
+		j.domains[name] = d
+	}
+	return d
+}
+
+// Progress takes in how far a task has come. Offsets that are told twice are an error: something would be counted twice.
+func (j *Judge) Progress(p *Progress) error {
+	if p.Set.Version > j.set.Version {
+		j.set = p.Set
+	}
+	for _, next := range p.Partitions {
+		last := j.partitions[next.Source]
+		if last != nil && next.From < last.To {
+			return fmt.Errorf("progress of task %d tells offsets %d to %d of %s/%d again, they were told up to %d",
+				p.Task, next.From, next.To, next.Topic, next.Partition, last.To)
+		}
+		if last != nil {
+			j.lost += next.From - last.To
+			next.Watermark = max(next.Watermark, last.Watermark)
+		}
+		j.partitions[next.Source] = &next
+	}
+	for _, e := range p.Events {
+		if e.Pane >= j.edge {
+			j.events[e.Pane] += e.Events
+		}
+	}
+	if len(p.Silent) > 0 {
+		j.silent = mergeSpans(append(j.silent, p.Silent...))
+	}
+	return nil
+}
+
+// watermark is the event time up to which all partitions have said everything. One that was not heard of yet holds it back.
+func (j *Judge) watermark() int64 {
+	low := int64(1<<63 - 1)
+	members := 0
+	for _, topic := range sortedKeys(j.set.Topics) {
+		for n := range j.set.Topics[topic] {
+			members++
+			p := j.partitions[Source{topic, n}]
+			if p == nil {
+				return never
+			}
+			low = min(low, p.Watermark)
+		}
+	}
+	if members == 0 {
+		return never
+	}
+	return low
+}
+
+// Advance closes every pane that the watermark has passed, in order, and returns what there is to tell, ordered as outputs are.
+func (j *Judge) Advance() []Output {
+	target := floor(j.watermark(), j.cfg.Pane)
+	if target == never {
+		return nil
+	}
+	if j.edge == never {
+		j.edge = min(target, j.firstPane(target))
+	}
+	var out []Output
+	for j.edge < target {
+		if j.idle() {
+			j.jump(min(target, j.firstPane(target)))
+			continue
+		}
+		out = append(out, j.closePane()...)
+	}
+	return out
+}
+
+// firstPane is the start of the first open pane that holds anything, or otherwise.
+func (j *Judge) firstPane(otherwise int64) int64 {
+	if starts := sortedKeys(j.events); len(starts) > 0 {
+		return starts[0]
+	}
+	return otherwise
+}
+
+// idle says whether closing the next panes changes nothing until one comes that holds something.
+func (j *Judge) idle() bool {
+	if j.firstPane(never) == j.edge {
+		return false
+	}
+	for _, w := range j.windows {
+		if len(w.inside) > 0 {
+			return false
+		}
+	}
+	for _, name := range sortedKeys(j.domains) {
+		if !j.domains[name].idle() {
+			return false
+		}
+	}
+	return true
+}
+
+// jump passes over panes in which there is nothing to judge. Whether they were observed still counts for the windows after them.
+func (j *Judge) jump(to int64) {
+	longest := int64(0)
+	for _, w := range j.windows {
+		longest = max(longest, w.length)
+	}
+	if from := to - longest; from > j.edge {
+		j.edge = floor(from, j.cfg.Pane)
+	}
+	for ; j.edge < to; j.edge += j.cfg.Pane {
+		j.slide(j.edge, j.edge+j.cfg.Pane)
+	}
+}
+
+// slide moves all windows on by the pane [start, edge) and says whether it was observed.
+func (j *Judge) slide(start, edge int64) bool {
+	s := seen{Start: start, Events: j.events[start]}
+	observed := s.Events > 0 || j.silentIn(start, edge)
+	for _, w := range j.windows {
+		w.slide(edge, s, observed)
+	}
+	delete(j.events, start)
+	return observed
+}
+
+// silentIn says whether it is on record that nothing came in [from, to).
+func (j *Judge) silentIn(from, to int64) bool {
+	for len(j.silent) > 0 && j.silent[0].To <= from {
+		j.silent = j.silent[1:]
+	}
+	return len(j.silent) > 0 && j.silent[0].From <= from && j.silent[0].To >= to
+}
+
+func (j *Judge) closePane() []Output {
+	start, edge := j.edge, j.edge+j.cfg.Pane
+	observed := j.slide(start, edge)
+	j.edge = edge
+	var out []Output
+	for _, name := range sortedKeys(j.domains) {
+		d := j.domains[name]
+		out = append(out, d.close(start, edge, j.windows, observed)...)
+		if d.idle() && len(d.panes) == 0 && len(d.changes) == 0 {
+			delete(j.domains, name)
+		}
+	}
+	slices.SortFunc(out, Output.Compare)
+	return out
+}
+
+func (j *Judge) sources() []Source {
+	keys := make([]Source, 0, len(j.partitions))
+	for s := range j.partitions {
+		keys = append(keys, s)
+	}
+	slices.SortFunc(keys, func(x, y Source) int {
+		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
+	})
+	return keys
+}

@@ -1,0 +1,30 @@
+package detector
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// sortedKeys are the keys of a map in order. It and sortedLabels are the only places where the engine walks over a map: nothing
+// that comes out may depend on a map's order.
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// sortedLabels are the keys of a map by name, then value.
+func sortedLabels[V any](m map[Label]V) []Label {
+	keys := make([]Label, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(x, y Label) int {
+		return cmp.Or(strings.Compare(x.Name, y.Name), strings.Compare(x.Value, y.Value))
+	})
+	return keys
+}

@@ -1,0 +1,257 @@
+package detector
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"sevwatch/rules"
+)
+
+// tell makes the revision for a transition of the group's incident, and the recovery messages that go with it.
+func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, transition Transition, tier int, edge int64) []Output {
+	if transition == Opened {
+		d.open(g, tier, edge)
+	}
+	o := g.life.Incident
+	o.Revision++
+	previous := o.Severity
+	if held := g.life.held(); held < len(g.rule.Severities) {
+		o.Severity = g.rule.Severities[held].Severity
+	}
+	if transition == Escalated {
+		o.RespondBy = d.file.RespondBy(o.Severity, edge)
+	}
+	o.Peak = min(o.Peak, o.Severity)
+
+	incident := d.describe(g, m, v, transition, edge)
+	incident.Reason = d.reason(g, m, v, transition, tier)
+	if previous != o.Severity {
+		incident.PreviousSeverity = previous
+	}
+	if len(incident.Contributors) > 0 && transition == Resolved {
+		incident.Contributors = nil
+	}
+	d.texts(g, &incident)
+
+	out := []Output{{Incident: &incident}}
+	switch transition {
+	case Opened, Escalated:
+		out = append(out, d.request(g, m, edge)...)
+	case Resolved, Expired, Superseded:
+		out = append(out, d.withdraw(g, edge, RecoveryCancelled, func(outstanding) bool { return true })...)
+		g.life.reset()
+	}
+	return out
+}
+
+// open begins an incident at the tier that was reached.
+func (d *domain) open(g *group, tier int, edge int64) {
+	severity := g.rule.Severities[tier].Severity
+	g.life.Incident = &ongoing{
+		ID:        incidentID(g.rule.Alert, d.name, g.labels, g.life.RunStart),
+		Phase:     PhaseOpen,
+		Severity:  severity,
+		Peak:      severity,
+		StartedAt: g.life.RunStart,
+		RespondBy: d.file.RespondBy(severity, edge),
+		Change:    d.changeBefore(g),
+	}
+}
+
+// describe fills in everything that is not a sentence.
+func (d *domain) describe(g *group, m rules.Measure, v rules.Verdict, transition Transition, edge int64) Incident {
+	o, r := g.life.Incident, g.rule
+	playbook := r.Annotations["playbook"]
+	incident := Incident{
+		ID: o.ID, Revision: o.Revision, Transition: transition,
+		Severity: o.Severity, PeakSeverity: o.Peak,
+		Status:    Status{Phase: phaseAfter(transition, o.Phase)},
+		Rule:      RuleRef{Name: r.Alert, FileHash: d.file.Hash, Playbook: playbook, Runbook: d.file.Link(playbook)},
+		Labels:    d.labels(g),
+		Signal:    signalOf(r, m, v, o.Severity, edge),
+		StartedAt: Millis(o.StartedAt), At: Millis(edge), RespondBy: Millis(o.RespondBy),
+		Impact:       Impact{Events: affected(r, m), Sentence: "No data in the window."},
+		Contributors: d.contributors(g, m, edge),
+		Change:       o.Change,
+		Channel:      d.file.Channel(o.StartedAt),
+		Contacts:     d.file.Contacts[o.Severity],
+	}
+	if transition == Resolved {
+		incident.ResolvedAt = Millis(edge)
+	}
+	if v.Evidence == rules.Enough {
+		incident.Impact.Sentence = r.Impact(m)
+		if whole := max(m.Num, m.Den); whole > 0 && len(r.Signal.Den) > 0 {
+			share := Num(float64(incident.Impact.Events) / float64(whole))
+			incident.Impact.Share = &share
+		}
+	}
+	if p, ok := d.file.Playbooks[playbook]; ok {
+		incident.Playbook = &Playbook{Name: playbook, Title: p.Title, Steps: p.Steps}
+	}
+	return incident
+}
+
+func phaseAfter(t Transition, phase Phase) Phase {
+	switch t {
+	case Resolved:
+		return PhaseResolved
+	case Expired:
+		return PhaseExpired
+	case Superseded:
+		return PhaseSuperseded
+	default:
+		return phase
+	}
+}
+
+// affected is how many events in the window went wrong.
+func affected(r *ruleState, m rules.Measure) int64 {
+	switch r.Signal.Type {
+	case rules.SignalCompletion:
+		return max(m.Num, m.Den) - m.Num
+	case rules.SignalQuantile, rules.SignalDeviation:
+		return m.Dist.CountAbove(r.Mildest(m))
+	default:
+		return m.Num
+	}
+}
+
+// labels are the group's, the rule's and the domain's.
+func (d *domain) labels(g *group) map[string]string {
+	labels := map[string]string{}
+	for _, name := range sortedKeys(g.rule.Labels) {
+		labels[name] = g.rule.Labels[name]
+	}
+	for _, l := range g.labels {
+		labels[l.Name] = l.Value
+	}
+	if d.cfg.Domain != "" && d.name != "" {
+		labels[d.cfg.Domain] = d.name
+	}
+	return labels
+}
+
+func signalOf(r *ruleState, m rules.Measure, v rules.Verdict, severity rules.Severity, edge int64) Signal {
+	s := Signal{
+		Name: r.Signal.Type, Unit: r.Signal.Unit,
+		Numerator: m.Num, Denominator: m.Den, Samples: r.Samples(m),
+		Window: Window{Start: Millis(edge - int64(r.Window)), End: Millis(edge)},
+	}
+	if v.Evidence == rules.Enough {
+		observed := Num(v.Value)
+		s.Observed = &observed
+	}
+	if m.Usual > 0 {
+		usual := Num(m.Usual)
+		s.Expected = &usual
+	}
+	for i, t := range r.Severities {
+		if t.Severity == severity {
+			s.Threshold = Num(r.Threshold(i))
+		}
+	}
+	return s
+}
+
+// reason is the sentence that says why.
+func (d *domain) reason(g *group, m rules.Measure, v rules.Verdict, transition Transition, tier int) string {
+	r := g.rule
+	switch transition {
+	case Opened, Escalated:
+		return r.Breach(m, tier)
+	case Deescalated, Resolved:
+		return r.Recovery(m, tier)
+	case NoData:
+		return fmt.Sprintf("no data in the last %s: the incident stays open until there is evidence of recovery", r.Window)
+	case Expired:
+		return fmt.Sprintf("no data for %s: nothing is expected of these labels any more", r.NoDataAfter)
+	default:
+		if v.Evidence != rules.Enough {
+			return fmt.Sprintf("data are back, but too few to judge: %d in the last %s", r.Samples(m), r.Window)
+		}
+		return "data are back: " + r.Signal.Print(v.Value) + " over " + r.Window.String()
+	}
+}
+
+// texts renders the runbook's templates.
+func (d *domain) texts(g *group, i *Incident) {
+	o := g.life.Incident
+	story := rules.Story{
+		Severity: o.Severity, Impact: i.Impact.Sentence, Channel: i.Channel,
+		Status:    fmt.Sprintf("%s, %s: %s", o.Severity, i.Status.Phase, i.Reason),
+		RespondBy: o.RespondBy, Started: o.StartedAt, Resolved: int64(i.ResolvedAt), First: o.Revision == 1,
+	}
+	if i.Playbook != nil {
+		story.NextSteps = i.Playbook.Steps
+	}
+	i.Messages = story.Render()
+}
+
+// maxContributors bounds the list in a message.
+const maxContributors = 5
+
+// contributors are the label values, other than the group's own, that hold at least half of the events that went wrong.
+func (d *domain) contributors(g *group, m rules.Measure, edge int64) []Contributor {
+	if g.rule.Signal.Type == rules.SignalAbsence || g.rule.Signal.Type == rules.SignalCompletion {
+		return nil
+	}
+	counts := map[Label]int64{}
+	var whole int64
+	d.wrong(g, m, edge, func(s *series, n int64) {
+		whole += n
+		for _, l := range s.labels {
+			if !slices.Contains(g.rule.By, l.Name) {
+				counts[l] += n
+			}
+		}
+	})
+	var out []Contributor
+	for _, l := range sortedLabels(counts) {
+		if n := counts[l]; n*2 >= whole && n > 0 {
+			out = append(out, Contributor{Label: l.Name, Value: l.Value, Events: n, Share: Num(float64(n) / float64(whole))})
+		}
+	}
+	slices.SortStableFunc(out, func(x, y Contributor) int { return cmp.Compare(y.Events, x.Events) })
+	return out[:min(len(out), maxContributors)]
+}
+
+// wrong calls f with every series of the group's window and how many of its events in a pane went wrong.
+func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, n int64)) {
+	for _, p := range d.panes[:d.closed] {
+		if p.start < edge-int64(g.rule.Window) {
+			continue
+		}
+		for i := range p.cells {
+			c := &p.cells[i]
+			for _, b := range c.series.bindings {
+				if b.group != g || !b.num {
+					continue
+				}
+				n := c.Count
+				if g.rule.hist {
+					n = c.Buckets.CountAbove(g.rule.Mildest(m))
+				}
+				f(c.series, n)
+			}
+		}
+	}
+}
+
+// changeBefore is the last change of the same service (or of any, if the group has none) before the incident began.
+func (d *domain) changeBefore(g *group) *Change {
+	service := ""
+	for _, l := range g.labels {
+		if l.Name == "service" {
+			service = l.Value
+		}
+	}
+	for _, c := range slices.Backward(d.changes) {
+		about := service == "" || c.Service == "" || c.Service == service
+		if about && int64(c.At) <= g.life.RunStart && g.life.RunStart-int64(c.At) <= changeMemory {
+			return &c
+		}
+	}
+	return nil
+}

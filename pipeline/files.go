@@ -1,0 +1,114 @@
+package pipeline
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// lineReader reads a file of one record a line: plain, gzip or zstd, which it tells from the first bytes.
+type lineReader struct {
+	name   string
+	in     *bufio.Reader
+	long   []byte
+	number int64 // of the next line, from 0
+	closer []func() error
+}
+
+const lineBuffer = 1 << 20
+
+// openLines opens a file; "-" is stdin.
+func openLines(name string, stdin io.Reader) (*lineReader, error) {
+	r := &lineReader{name: name}
+	if name == "-" {
+		r.name = "stdin"
+		return r, r.unpack(stdin)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the input: %w", err)
+	}
+	r.closer = append(r.closer, f.Close)
+	if err := r.unpack(f); err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return r, nil
+}
+
+var (
+	gzipMagic = []byte{0x1f, 0x8b}
+	zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
+)
+
+func (r *lineReader) unpack(raw io.Reader) error {
+	in := bufio.NewReaderSize(raw, lineBuffer)
+	head, err := in.Peek(4)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("cannot read %s: %w", r.name, err)
+	}
+	switch {
+	case bytes.HasPrefix(head, gzipMagic):
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return fmt.Errorf("cannot read %s as gzip: %w", r.name, err)
+		}
+		r.in = bufio.NewReaderSize(z, lineBuffer)
+	case bytes.HasPrefix(head, zstdMagic):
+		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return fmt.Errorf("cannot read %s as zstd: %w", r.name, err)
+		}
+		r.closer = append(r.closer, func() error { z.Close(); return nil })
+		r.in = bufio.NewReaderSize(z, lineBuffer)
+	default:
+		r.in = in
+	}
+	return nil
+}
+
+// next is the next line that is not blank, and its number. It holds until the next call. At the end the error is io.EOF.
+func (r *lineReader) next() (line []byte, number int64, err error) {
+	for {
+		line, err := r.line()
+		if err != nil {
+			return nil, 0, err
+		}
+		r.number++
+		if len(bytes.TrimSpace(line)) > 0 {
+			return line, r.number - 1, nil
+		}
+	}
+}
+
+func (r *lineReader) line() ([]byte, error) {
+	line, err := r.in.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		r.long = append(r.long[:0], line...)
+		for errors.Is(err, bufio.ErrBufferFull) {
+			line, err = r.in.ReadSlice('\n')
+			r.long = append(r.long, line...)
+		}
+		line = r.long
+	}
+	if errors.Is(err, io.EOF) && len(line) > 0 {
+		err = nil
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("cannot read %s behind line %d: %w", r.name, r.number, err)
+	}
+	return bytes.TrimRight(line, "\r\n"), err
+}
+
+func (r *lineReader) close() error {
+	var errs []error
+	for _, c := range r.closer {
+		errs = append(errs, c())
+	}
+	return errors.Join(errs...)
+}

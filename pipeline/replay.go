@@ -1,0 +1,179 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+// Replay runs the two stages over files, joined in memory: the same engine and the same messages as live. It touches no topic.
+type Replay struct {
+	Config detector.Config
+	Rules  *rules.File
+	Files  []string // each is one partition; "-" is Stdin
+	Stdin  io.Reader
+	Until  int64 // event time up to which the input is known to be complete, epoch ms; 0: the end of input advances nothing
+
+	// Output takes every message in the order (at, id, revision, type).
+	Output func(detector.Output) error
+	// Rejected and Late, where given, take the records that were not counted.
+	Rejected func(wire.Origin, *wire.Reject)
+	Late     func(o wire.Origin, eventTime, lateMs int64)
+	// Progress, where given, is called now and then, with what was read so far and the event time reached.
+	Progress func(detector.Totals, int64)
+}
+
+// Summary is what a replay did.
+type Summary struct {
+	Totals   detector.Totals
+	Edge     int64 // event time up to which everything was judged
+	Open     int   // incidents that are not over
+	LateHere int64 // events for panes closed already: 0 unless a promise is broken
+}
+
+// progressEvery is how many records lie between two calls of Progress.
+const progressEvery = 1 << 16
+
+// input is one file while it is read.
+type input struct {
+	lines   *lineReader
+	part    *detector.Partition
+	decoder *wire.Decoder
+	event   detector.Event
+	done    bool
+}
+
+// Run reads all input to its end.
+func (r *Replay) Run(ctx context.Context) (sum Summary, err error) {
+	agg := detector.NewAggregator(r.Config, 0, 1)
+	judge := detector.NewJudge(r.Config, r.Rules)
+	set := detector.PartitionSet{Version: 1, Topics: map[string]int{}}
+	var inputs []*input
+	for i, name := range r.Files {
+		lines, err := openLines(name, r.Stdin)
+		if err != nil {
+			return sum, err
+		}
+		defer func() { err = errors.Join(err, lines.close()) }()
+		in := &input{lines: lines, decoder: wire.NewDecoder(rules.NoKind, r.Config.Labels)}
+		in.part = agg.Add(detector.Source{Topic: "file", Partition: i}, 0, detector.NewPartitionState())
+		inputs = append(inputs, in)
+	}
+	set.Topics["file"] = len(inputs)
+	agg.SetPartitions(set)
+	if err := r.read(ctx, agg, judge, inputs); err != nil {
+		return sum, err
+	}
+	for _, p := range agg.Partitions() {
+		if r.Until != 0 {
+			agg.Advance(p, r.Until, true)
+		}
+	}
+	err = r.flush(agg, judge)
+	return Summary{Totals: judge.Totals(), Edge: judge.Edge(), Open: judge.Open(), LateHere: judge.Late()}, err
+}
+
+// maxCells is how many cells of series and panes an aggregator gathers before it flushes although no pane has closed.
+const maxCells = 50_000
+
+// read takes records from the partition that is furthest behind, so that memory stays small and no partition makes another late.
+func (r *Replay) read(ctx context.Context, agg *detector.Aggregator, judge *detector.Judge, inputs []*input) error {
+	edge := int64(-1 << 63)
+	for n := 1; ; n++ {
+		in := furthestBehind(inputs)
+		if in == nil {
+			return nil
+		}
+		if err := r.record(agg, in); err != nil {
+			return err
+		}
+		if in.done {
+			follow(agg, inputs)
+		}
+		if n%progressEvery == 0 {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if r.Progress != nil {
+				r.Progress(judge.Totals(), judge.Edge())
+			}
+		}
+		if now := furthestBehind(inputs); now != nil && now.part.Edge() > edge || agg.Pending() > maxCells {
+			follow(agg, inputs)
+			edge = agg.Edge()
+			if err := r.flush(agg, judge); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func furthestBehind(inputs []*input) *input {
+	var last *input
+	for _, in := range inputs {
+		if !in.done && (last == nil || in.part.Watermark() < last.part.Watermark()) {
+			last = in
+		}
+	}
+	return last
+}
+
+// follow moves files that have ended on to where the others are: while one of several is still read, the end of another says that it
+// has nothing more, not that time stands still.
+func follow(agg *detector.Aggregator, inputs []*input) {
+	last := furthestBehind(inputs)
+	for _, in := range inputs {
+		if in.done && last != nil {
+			agg.Advance(in.part, last.part.Watermark(), false)
+		}
+	}
+}
+
+// record takes the next record of an input.
+func (r *Replay) record(agg *detector.Aggregator, in *input) error {
+	line, number, err := in.lines.next()
+	if errors.Is(err, io.EOF) {
+		in.done = true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	in.part.Skip(number) // blank lines
+	origin := func() wire.Origin {
+		return wire.Origin{Source: in.part.Source, Offset: number, Record: wire.Record{Value: line, Time: -1}}
+	}
+	if rejected := in.decoder.Decode(line, -1, &in.event); rejected != nil {
+		in.part.Reject(number)
+		if r.Rejected != nil {
+			r.Rejected(origin(), rejected)
+		}
+		return nil
+	}
+	if late := agg.Count(in.part, number, &in.event); late > 0 && r.Late != nil {
+		r.Late(origin(), in.event.Time, late)
+	}
+	return nil
+}
+
+// flush hands on what the aggregator has, and gives out what the judge says to it.
+func (r *Replay) flush(agg *detector.Aggregator, judge *detector.Judge) error {
+	deltas, progress := agg.Flush()
+	for i := range deltas {
+		judge.Delta(&deltas[i])
+	}
+	if err := judge.Progress(&progress); err != nil {
+		return fmt.Errorf("cannot go on: %w", err)
+	}
+	for _, o := range judge.Advance() {
+		if err := r.Output(o); err != nil {
+			return err
+		}
+	}
+	return nil
+}

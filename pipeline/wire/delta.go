@@ -1,0 +1,236 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sevwatch/detector"
+	"sevwatch/rules"
+)
+
+// deltaVersion is the first byte of every delta.
+const deltaVersion = 1
+
+// MaxDelta is the size that AppendDeltas keeps a delta under, in bytes. One series alone is never larger than MaxSeries.
+const (
+	MaxDelta  = 256 << 10
+	MaxSeries = 64 << 10
+)
+
+// Flags of an entry.
+const (
+	flagValues = 1 << iota
+	flagBuckets
+)
+
+// EncodeDelta writes a delta as one or more values of at most MaxDelta + MaxSeries bytes each. docs/messages.md has the layout.
+func EncodeDelta(d *detector.Delta) [][]byte {
+	var out [][]byte
+	for from := 0; from < len(d.Series); {
+		w := deltaWriter{index: map[string]uint64{}}
+		to := from
+		for ; to < len(d.Series) && len(w.entries)+len(w.table) < MaxDelta; to++ {
+			w.entry(&d.Series[to])
+		}
+		head := binary.AppendVarint([]byte{deltaVersion}, d.Pane)
+		head = binary.AppendUvarint(head, uint64(len(w.index)))
+		head = append(head, w.table...)
+		head = binary.AppendUvarint(head, uint64(to-from))
+		out = append(out, append(head, w.entries...))
+		from = to
+	}
+	return out
+}
+
+type deltaWriter struct {
+	index   map[string]uint64
+	table   []byte
+	entries []byte
+}
+
+func (w *deltaWriter) text(s string) {
+	i, known := w.index[s]
+	if !known {
+		i = uint64(len(w.index))
+		w.index[s] = i
+		w.table = binary.AppendUvarint(w.table, uint64(len(s)))
+		w.table = append(w.table, s...)
+	}
+	w.entries = binary.AppendUvarint(w.entries, i)
+}
+
+func (w *deltaWriter) entry(s *detector.SeriesDelta) {
+	w.entries = append(w.entries, byte(s.Kind))
+	w.entries = binary.AppendUvarint(w.entries, uint64(len(s.Labels)))
+	for _, l := range s.Labels {
+		w.text(l.Name)
+		w.text(l.Value)
+	}
+	w.entries = binary.AppendUvarint(w.entries, uint64(s.Count))
+	var flags byte
+	if s.Valued > 0 {
+		flags |= flagValues
+	}
+	if len(s.Buckets) > 0 {
+		flags |= flagBuckets
+	}
+	w.entries = append(w.entries, flags)
+	if flags&flagValues != 0 {
+		w.entries = binary.AppendUvarint(w.entries, uint64(s.Valued))
+		w.entries = binary.AppendVarint(w.entries, s.Sum.Hi)
+		w.entries = binary.AppendUvarint(w.entries, s.Sum.Lo)
+		w.entries = binary.AppendVarint(w.entries, s.Max)
+	}
+	if flags&flagBuckets != 0 {
+		w.entries = binary.AppendUvarint(w.entries, uint64(len(s.Buckets)))
+		last := int32(0)
+		for _, b := range s.Buckets {
+			w.entries = binary.AppendVarint(w.entries, int64(b.Code-last))
+			w.entries = binary.AppendUvarint(w.entries, uint64(b.N))
+			last = b.Code
+		}
+	}
+}
+
+// DecodeDelta reads what EncodeDelta wrote. The domain is the record's key.
+func DecodeDelta(domain string, value []byte) (*detector.Delta, error) {
+	if len(value) == 0 || value[0] != deltaVersion {
+		return nil, errors.New("cannot read the delta: it is not of version 1")
+	}
+	r := deltaReader{in: value[1:]}
+	d := &detector.Delta{Domain: domain, Pane: r.signed()}
+	table := make([]string, r.count(1))
+	for i := range table {
+		table[i] = string(r.bytes(r.count(1)))
+	}
+	d.Series = make([]detector.SeriesDelta, r.count(4))
+	for i := range d.Series {
+		r.entry(&d.Series[i], table)
+	}
+	if r.err == nil && len(r.in) > 0 {
+		r.fail("%d bytes are left over", len(r.in))
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	return d, nil
+}
+
+// deltaReader reads on until something is wrong; then every method gives zeroes.
+type deltaReader struct {
+	in  []byte
+	err error
+}
+
+func (r *deltaReader) fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = fmt.Errorf("cannot read the delta: "+format, args...)
+	}
+	r.in = nil
+}
+
+func (r *deltaReader) unsigned() uint64 {
+	v, n := binary.Uvarint(r.in)
+	if n <= 0 {
+		r.fail("it ends within a number")
+		return 0
+	}
+	r.in = r.in[n:]
+	return v
+}
+
+func (r *deltaReader) signed() int64 {
+	v, n := binary.Varint(r.in)
+	if n <= 0 {
+		r.fail("it ends within a number")
+		return 0
+	}
+	r.in = r.in[n:]
+	return v
+}
+
+// count reads how many things of at least size bytes follow, and refuses more than there can be.
+func (r *deltaReader) count(size int) int {
+	n := r.unsigned()
+	if n > uint64(len(r.in)/size) {
+		r.fail("%d things of %d bytes do not fit in %d bytes", n, size, len(r.in))
+		return 0
+	}
+	return int(n)
+}
+
+func (r *deltaReader) bytes(n int) []byte {
+	if n > len(r.in) {
+		r.fail("it ends within a text")
+		return nil
+	}
+	b := r.in[:n]
+	r.in = r.in[n:]
+	return b
+}
+
+func (r *deltaReader) byte() byte {
+	b := r.bytes(1)
+	if len(b) == 0 {
+		return 0
+	}
+	return b[0]
+}
+
+// positive reads a count of events.
+func (r *deltaReader) positive() int64 {
+	v := r.unsigned()
+	if v == 0 || v > 1<<62 {
+		r.fail("%d is no count", v)
+		return 0
+	}
+	return int64(v)
+}
+
+func (r *deltaReader) entry(s *detector.SeriesDelta, table []string) {
+	s.Kind = rules.Kind(r.byte())
+	if s.Kind == rules.NoKind || rules.KindOf(s.Kind.String()) != s.Kind {
+		r.fail("kind %d is unknown", s.Kind)
+	}
+	s.Labels = make([]detector.Label, r.count(2))
+	for i := range s.Labels {
+		s.Labels[i] = detector.Label{Name: r.text(table), Value: r.text(table)}
+	}
+	if !slices.IsSortedFunc(s.Labels, func(x, y detector.Label) int { return strings.Compare(x.Name, y.Name) }) {
+		r.fail("the labels %v are not in order", s.Labels)
+	}
+	s.Count = r.positive()
+	flags := r.byte()
+	if flags > flagValues|flagBuckets {
+		r.fail("flags %d are unknown", flags)
+	}
+	if flags&flagValues != 0 {
+		s.Valued = r.positive()
+		s.Sum.Hi, s.Sum.Lo, s.Max = r.signed(), r.unsigned(), r.signed()
+	}
+	if flags&flagBuckets != 0 {
+		s.Buckets = make(detector.Buckets, r.count(2))
+		last := int32(0)
+		for i := range s.Buckets {
+			step := r.signed()
+			if i > 0 && step <= 0 || step < -1<<16 || step > 1<<16 {
+				r.fail("the buckets are not in order")
+				return
+			}
+			last += int32(step)
+			s.Buckets[i] = detector.Bucket{Code: last, N: r.positive()}
+		}
+	}
+}
+
+func (r *deltaReader) text(table []string) string {
+	i := r.unsigned()
+	if i >= uint64(len(table)) {
+		r.fail("text %d of %d", i, len(table))
+		return ""
+	}
+	return table[i]
+}

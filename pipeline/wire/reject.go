@@ -1,0 +1,34 @@
+package wire
+
+import "fmt"
+
+// Reason is why a record was rejected, in one word: the value of the header sevwatch_reason and of a metric's label.
+type Reason string
+
+// The reasons.
+const (
+	NotJSON      Reason = "not_json"
+	NotAnObject  Reason = "not_an_object"
+	BadUTF8      Reason = "bad_utf8"
+	WrongType    Reason = "wrong_type"
+	Missing      Reason = "missing"
+	UnknownValue Reason = "unknown_value"
+	OutOfRange   Reason = "out_of_range"
+	DuplicateKey Reason = "duplicate_key"
+	BadTime      Reason = "bad_time"
+	NoTime       Reason = "no_time"
+	TooLarge     Reason = "too_large"
+	FutureEvent  Reason = "future"
+)
+
+// Reject is why a record is no event. It is not an error of the program: the record is kept on the rejected topic.
+type Reject struct {
+	Reason Reason
+	Detail string // a sentence with the field and the value found
+}
+
+func (r *Reject) Error() string { return string(r.Reason) + ": " + r.Detail }
+
+func reject(reason Reason, format string, args ...any) *Reject {
+	return &Reject{Reason: reason, Detail: fmt.Sprintf(format, args...)}
+}

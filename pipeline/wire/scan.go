@@ -1,0 +1,361 @@
+package wire
+
+import (
+	"math"
+	"math/bits"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// scanner walks over one JSON text (RFC 8259) without allocating. A method that meets something wrong sets err and leaves the position
+// where it is; every method does nothing once err is set.
+type scanner struct {
+	in  []byte
+	pos int
+	err *Reject
+	buf []byte // unescaped strings
+}
+
+// maxDepth bounds nested values that are only skipped.
+const maxDepth = 64
+
+func (s *scanner) fail(reason Reason, format string, args ...any) {
+	if s.err == nil {
+		s.err = reject(reason, format, args...)
+	}
+}
+
+func (s *scanner) syntax() {
+	if s.err != nil {
+		return
+	}
+	if s.pos >= len(s.in) {
+		s.fail(NotJSON, "the JSON ends after %d bytes", len(s.in))
+		return
+	}
+	s.fail(NotJSON, "unexpected %q at byte %d", s.in[s.pos], s.pos)
+}
+
+func (s *scanner) space() {
+	for s.pos < len(s.in) {
+		switch s.in[s.pos] {
+		case ' ', '\t', '\n', '\r':
+			s.pos++
+		default:
+			return
+		}
+	}
+}
+
+// peek is the next byte after white space, 0 at the end.
+func (s *scanner) peek() byte {
+	s.space()
+	if s.pos < len(s.in) {
+		return s.in[s.pos]
+	}
+	return 0
+}
+
+// take passes over c, the next byte after white space.
+func (s *scanner) take(c byte) {
+	if s.peek() != c || s.err != nil {
+		s.syntax()
+		return
+	}
+	s.pos++
+}
+
+// literal passes over true, false or null.
+func (s *scanner) literal(word string) {
+	if s.err != nil {
+		return
+	}
+	for i := range len(word) {
+		if s.pos >= len(s.in) || s.in[s.pos] != word[i] {
+			s.syntax()
+			return
+		}
+		s.pos++
+	}
+}
+
+// str reads a string; the result holds until the next record.
+func (s *scanner) str() []byte {
+	s.take('"')
+	if s.err != nil {
+		return nil
+	}
+	start, ascii := s.pos, true
+	for i := start; i < len(s.in); i++ {
+		switch c := s.in[i]; {
+		case c == '"':
+			s.pos = i + 1
+			text := s.in[start:i]
+			if !ascii && !utf8.Valid(text) {
+				s.fail(BadUTF8, "the string at byte %d is not UTF-8", start)
+			}
+			return text
+		case c == '\\':
+			return s.escaped(start, i)
+		case c < ' ':
+			s.pos = i
+			s.syntax()
+			return nil
+		case c >= utf8.RuneSelf:
+			ascii = false
+		}
+	}
+	s.pos = len(s.in)
+	s.syntax()
+	return nil
+}
+
+// escaped reads a string on from its first backslash.
+func (s *scanner) escaped(start, i int) []byte {
+	from := len(s.buf)
+	s.buf = append(s.buf, s.in[start:i]...)
+	s.pos = i
+	for s.pos < len(s.in) && s.err == nil {
+		c := s.in[s.pos]
+		switch {
+		case c == '"':
+			s.pos++
+			text := s.buf[from:]
+			if !utf8.Valid(text) {
+				s.fail(BadUTF8, "the string at byte %d is not UTF-8", start)
+			}
+			return text
+		case c == '\\':
+			s.escape()
+		case c < ' ':
+			s.syntax()
+		default:
+			s.buf = append(s.buf, c)
+			s.pos++
+		}
+	}
+	s.syntax()
+	return nil
+}
+
+var escapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+
+func (s *scanner) escape() {
+	s.pos++
+	if s.pos >= len(s.in) {
+		s.syntax()
+		return
+	}
+	if c := s.in[s.pos]; c != 'u' {
+		if escapes[c] == 0 {
+			s.syntax()
+			return
+		}
+		s.buf = append(s.buf, escapes[c])
+		s.pos++
+		return
+	}
+	r := s.hex4()
+	if utf16.IsSurrogate(r) {
+		low := rune(0)
+		if s.pos+1 < len(s.in) && s.in[s.pos] == '\\' && s.in[s.pos+1] == 'u' {
+			s.pos++
+			low = s.hex4()
+		}
+		if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
+			s.fail(BadUTF8, "half of a surrogate pair at byte %d", s.pos)
+		}
+	}
+	s.buf = utf8.AppendRune(s.buf, r)
+}
+
+// hex4 reads u and four hex digits.
+func (s *scanner) hex4() rune {
+	s.pos++
+	var r rune
+	for range 4 {
+		if s.pos >= len(s.in) {
+			s.syntax()
+			return 0
+		}
+		c := s.in[s.pos]
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c >= 'a' && c <= 'f':
+			c -= 'a' - 10
+		case c >= 'A' && c <= 'F':
+			c -= 'A' - 10
+		default:
+			s.syntax()
+			return 0
+		}
+		r = r<<4 | rune(c)
+		s.pos++
+	}
+	return r
+}
+
+// number passes over a number and returns its text.
+func (s *scanner) number() []byte {
+	start := s.pos
+	if s.pos < len(s.in) && s.in[s.pos] == '-' {
+		s.pos++
+	}
+	if s.pos < len(s.in) && s.in[s.pos] == '0' {
+		s.pos++
+	} else {
+		s.digits()
+	}
+	if s.err == nil && s.pos < len(s.in) && s.in[s.pos] == '.' {
+		s.pos++
+		s.digits()
+	}
+	if s.err == nil && s.pos < len(s.in) && (s.in[s.pos] == 'e' || s.in[s.pos] == 'E') {
+		s.pos++
+		if s.pos < len(s.in) && (s.in[s.pos] == '+' || s.in[s.pos] == '-') {
+			s.pos++
+		}
+		s.digits()
+	}
+	if s.err != nil {
+		return nil
+	}
+	return s.in[start:s.pos]
+}
+
+func (s *scanner) digits() {
+	start := s.pos
+	for s.pos < len(s.in) && s.in[s.pos] >= '0' && s.in[s.pos] <= '9' {
+		s.pos++
+	}
+	if s.pos == start {
+		s.syntax()
+	}
+}
+
+// skip passes over any value, checking it.
+func (s *scanner) skip(depth int) {
+	if depth > maxDepth {
+		s.fail(NotJSON, "values are nested more than %d deep", maxDepth)
+		return
+	}
+	switch c := s.peek(); c {
+	case '"':
+		s.str()
+	case 't':
+		s.literal("true")
+	case 'f':
+		s.literal("false")
+	case 'n':
+		s.literal("null")
+	case '{':
+		s.members(func() { s.str(); s.take(':'); s.skip(depth + 1) }, '}')
+	case '[':
+		s.members(func() { s.skip(depth + 1) }, ']')
+	default:
+		s.number()
+	}
+}
+
+// members passes over an opening bracket, what each reads, and the closing bracket.
+func (s *scanner) members(each func(), closing byte) {
+	s.pos++
+	if s.peek() == closing {
+		s.pos++
+		return
+	}
+	for s.err == nil {
+		each()
+		if s.err == nil && s.peek() == ',' {
+			s.pos++
+			continue
+		}
+		s.take(closing)
+		return
+	}
+}
+
+// millionths is the number times 10^6, rounded half away from zero; false if it does not fit.
+func millionths(text []byte) (int64, bool) {
+	negative := text[0] == '-'
+	if negative {
+		text = text[1:]
+	}
+	var mantissa uint64
+	scale := 6 // value = mantissa * 10^(scale-6)
+	point := false
+	for i, c := range text {
+		switch {
+		case c == '.':
+			point = true
+		case c == 'e' || c == 'E':
+			exp, ok := exponent(text[i+1:])
+			if !ok && mantissa != 0 {
+				return 0, exp < 0
+			}
+			scale += exp
+			return scaled(mantissa, scale, negative)
+		case mantissa >= math.MaxUint64/10-9:
+			if !point {
+				scale++
+			}
+		default:
+			mantissa = mantissa*10 + uint64(c-'0')
+			if point {
+				scale--
+			}
+		}
+	}
+	return scaled(mantissa, scale, negative)
+}
+
+// exponent reads the digits behind e. Where it is beyond anything useful, ok is false and only the sign is right.
+func exponent(text []byte) (exp int, ok bool) {
+	negative := text[0] == '-'
+	if negative || text[0] == '+' {
+		text = text[1:]
+	}
+	for _, c := range text {
+		if exp = exp*10 + int(c-'0'); exp > 1000 {
+			ok = true
+			break
+		}
+	}
+	if negative {
+		exp = -exp
+	}
+	return exp, !ok
+}
+
+// scaled is mantissa * 10^scale.
+func scaled(mantissa uint64, scale int, negative bool) (int64, bool) {
+	for ; scale > 0 && mantissa != 0; scale-- {
+		high, low := bits.Mul64(mantissa, 10)
+		if high != 0 {
+			return 0, false
+		}
+		mantissa = low
+	}
+	if scale < -19 {
+		return 0, true
+	}
+	if scale < 0 {
+		divisor := uint64(1)
+		for range -scale {
+			divisor *= 10
+		}
+		quotient, rest := mantissa/divisor, mantissa%divisor
+		if rest >= divisor-rest {
+			quotient++
+		}
+		mantissa = quotient
+	}
+	if mantissa > math.MaxInt64 {
+		return 0, false
+	}
+	if negative {
+		return -int64(mantissa), true
+	}
+	return int64(mantissa), true
+}

@@ -1,0 +1,114 @@
+package wire
+
+// maxTime is the last millisecond of the year 9999.
+const maxTime = 253402300799999
+
+// epochMillis reads whole milliseconds since 1970, which may be written as 1.7e12.
+func epochMillis(text []byte) (int64, bool) {
+	var v int64
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			m, ok := millionths(text) // 9.2e12 at most: the year 2262
+			return m / 1e6, ok && m >= 0 && m%1e6 == 0
+		}
+		if v = v*10 + int64(c-'0'); v > maxTime {
+			return 0, false
+		}
+	}
+	return v, true
+}
+
+// parseTime reads RFC 3339 (section 5.6) as epoch milliseconds; what is finer than a millisecond is cut off. Years are 1970 to 9999; a
+// leap second counts as the second after it.
+func parseTime(in []byte) (int64, bool) {
+	if len(in) < len("2006-01-02T15:04:05Z") || in[4] != '-' || in[7] != '-' || in[10]|0x20 != 't' || in[13] != ':' || in[16] != ':' {
+		return 0, false
+	}
+	year, month, day := digits(in[0:4]), digits(in[5:7]), digits(in[8:10])
+	hour, minute, second := digits(in[11:13]), digits(in[14:16]), digits(in[17:19])
+	if year < 1970 || month < 1 || month > 12 || day < 1 || day > daysIn(year, month) ||
+		hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60 {
+		return 0, false
+	}
+	ms, rest, ok := fraction(in[19:])
+	if !ok {
+		return 0, false
+	}
+	offset, ok := zone(rest)
+	if !ok {
+		return 0, false
+	}
+	t := ((daysSince1970(year, month, day)*24+hour)*60+minute-offset)*60 + second
+	t = t*1000 + ms
+	return t, t >= 0 && t <= maxTime
+}
+
+// digits is the number that the bytes spell, -1 if they are not all digits.
+func digits(in []byte) int64 {
+	var v int64
+	for _, c := range in {
+		if c < '0' || c > '9' {
+			return -1
+		}
+		v = v*10 + int64(c-'0')
+	}
+	return v
+}
+
+// fraction reads an optional .123 as milliseconds.
+func fraction(in []byte) (ms int64, rest []byte, ok bool) {
+	if len(in) == 0 || in[0] != '.' {
+		return 0, in, true
+	}
+	unit := int64(100)
+	n := 1
+	for ; n < len(in) && in[n] >= '0' && in[n] <= '9'; n++ {
+		ms += int64(in[n]-'0') * unit
+		unit /= 10
+	}
+	return ms, in[n:], n > 1
+}
+
+// zone reads Z or +01:30 as minutes east of UTC.
+func zone(in []byte) (minutes int64, ok bool) {
+	if len(in) == 1 && in[0]|0x20 == 'z' {
+		return 0, true
+	}
+	if len(in) != 6 || in[3] != ':' || in[0] != '+' && in[0] != '-' {
+		return 0, false
+	}
+	hour, minute := digits(in[1:3]), digits(in[4:6])
+	if hour < 0 || hour > 23 || minute < 0 || minute > 59 {
+		return 0, false
+	}
+	minutes = hour*60 + minute
+	if in[0] == '-' {
+		minutes = -minutes
+	}
+	return minutes, true
+}
+
+func leap(year int64) bool { return year%4 == 0 && (year%100 != 0 || year%400 == 0) }
+
+func daysIn(year, month int64) int64 {
+	switch month {
+	case 2:
+		if leap(year) {
+			return 29
+		}
+		return 28
+	case 4, 6, 9, 11:
+		return 30
+	default:
+		return 31
+	}
+}
+
+// daysSince1970 counts years as beginning in March, so that the leap day is the last of its year.
+func daysSince1970(year, month, day int64) int64 {
+	if month <= 2 {
+		year--
+		month += 12
+	}
+	return 365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 1 - 719468
+}

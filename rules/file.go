@@ -1,0 +1,151 @@
+package rules
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"sevwatch/rules/strictyaml"
+)
+
+// File is one rule file: rules, and what the runbook says around them.
+type File struct {
+	Runbook   string                `yaml:"runbook"` // link to the runbook; a playbook's anchor is put behind it
+	Calendar  Calendar              `yaml:"calendar"`
+	Contacts  map[Severity][]string `yaml:"contacts"`
+	Playbooks map[string]Playbook   `yaml:"playbooks"`
+	Actions   map[string]Action     `yaml:"actions"`
+	Groups    []Group               `yaml:"groups,required"`
+
+	Hash string `yaml:"-"` // "sha256:" and the hex digest of the file's bytes
+}
+
+// Playbook is what to do, in order.
+type Playbook struct {
+	Title string   `yaml:"title,required"`
+	Steps []string `yaml:"steps,required"`
+}
+
+// Action is something that a recovery system can carry out.
+type Action struct {
+	Pos        strictyaml.Pos    `json:"-"`
+	Target     map[string]string `yaml:"target"`
+	Parameters map[string]Number `yaml:"parameters"`
+	Inspect    string            `yaml:"inspect"`
+	Apply      string            `yaml:"apply,required"`
+	Verify     string            `yaml:"verify"`
+	Expires    Duration          `yaml:"expires"`      // default 15m
+	AfterOnly  string            `yaml:"after_change"` // asked for only when such a change (deploy) precedes the incident and explains it
+}
+
+// Group is a named list of rules.
+type Group struct {
+	Name  string  `yaml:"name,required"`
+	Rules []*Rule `yaml:"rules,required"`
+}
+
+// Rule is one signal, its ladder and its life.
+type Rule struct {
+	Pos         strictyaml.Pos    `json:"-"`
+	Alert       string            `yaml:"alert,required"`
+	Signal      Signal            `yaml:"signal,required"`
+	By          []string          `yaml:"by"`
+	Window      Duration          `yaml:"window,required"`
+	Sample      Sample            `yaml:"sample"`
+	Severities  []Tier            `yaml:"severities,required"`
+	Recover     Recover           `yaml:"recover"`
+	NoData      NoData            `yaml:"no_data"`         // default keep_state
+	NoDataAfter Duration          `yaml:"no_data_timeout"` // default 24h: a label set gone for so long expires
+	Actions     []Request         `yaml:"recovery"`
+	Labels      map[string]string `yaml:"labels"`
+	Annotations map[string]string `yaml:"annotations"`
+
+	Group string `yaml:"-"`
+}
+
+// Sample is how much has to be known before a window is judged.
+type Sample struct {
+	Min    int64   `yaml:"min"`
+	Wilson float64 `yaml:"wilson_lower"`
+}
+
+// Tier is one step of the ladder.
+type Tier struct {
+	Pos      strictyaml.Pos `json:"-"`
+	Severity Severity       `yaml:"severity,required"`
+	Above    *float64       `yaml:"above"`
+	Below    *float64       `yaml:"below"`
+	For      Duration       `yaml:"for"`
+}
+
+// Recover is what it takes to come down again.
+type Recover struct {
+	Pos            strictyaml.Pos `json:"-"`
+	ThresholdShare *float64       `yaml:"threshold_share"` // default 0.8
+	KeepFiringFor  *Duration      `yaml:"keep_firing_for"` // default 5m
+}
+
+// Request asks for an action when the incident is at least that bad.
+type Request struct {
+	Pos       strictyaml.Pos `json:"-"`
+	Action    string         `yaml:"action,required"`
+	Severity  Severity       `yaml:"severity,required"`
+	Automatic bool           `yaml:"automatic"` // default: needs a person's approval
+}
+
+// NoData is what an empty window means for a rule.
+type NoData string
+
+// KeepState leaves an incident as it is and never resolves it; Fire counts an observed empty window as a breach of every tier.
+const (
+	NoDataKeep NoData = "keep_state"
+	NoDataFire NoData = "fire"
+)
+
+// UnmarshalText reads keep_state or fire.
+func (n *NoData) UnmarshalText(text []byte) error {
+	switch v := NoData(text); v {
+	case NoDataKeep, NoDataFire:
+		*n = v
+		return nil
+	default:
+		return strictyaml.ErrExpected("keep_state or fire")
+	}
+}
+
+// Number is a number kept as it was written.
+type Number string
+
+// UnmarshalText reads a JSON number.
+func (n *Number) UnmarshalText(text []byte) error {
+	var f float64
+	if err := json.Unmarshal(text, &f); err != nil {
+		return strictyaml.ErrExpected("a number")
+	}
+	*n = Number(text)
+	return nil
+}
+
+// MarshalJSON is the number as it was written.
+func (n Number) MarshalJSON() ([]byte, error) { return []byte(n), nil }
+
+// Rules are the rules of all groups, in the order of the file.
+func (f *File) Rules() []*Rule {
+	var rules []*Rule
+	for _, g := range f.Groups {
+		rules = append(rules, g.Rules...)
+	}
+	return rules
+}
+
+// Identity is what a rule's state hangs on: it changes with the rule's name, signal and grouping, not with thresholds, so new
+// thresholds keep an open incident and anything else begins a new one.
+func (r *Rule) Identity() string {
+	about := fmt.Sprintf("%s\x00%s\x00%v\x00%v\x00%q", r.Alert, r.Signal.Type, r.Signal.Num, r.Signal.Den, r.By)
+	if q := r.Signal.Distribution(); q != nil {
+		about += fmt.Sprint("\x00", q.Q)
+	}
+	sum := sha256.Sum256([]byte(about))
+	return hex.EncodeToString(sum[:6])
+}

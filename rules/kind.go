@@ -1,0 +1,62 @@
+package rules
+
+import (
+	"slices"
+	"strings"
+)
+
+// Kind is what an event tells of.
+type Kind uint8
+
+// The kinds of event, in the order of their numbers in pane deltas: append only.
+const (
+	NoKind Kind = iota
+	KindError
+	KindLatency
+	KindStep
+	KindVital
+	KindResource
+	KindSatisfaction
+	KindChange
+)
+
+var kindNames = [...]string{"", "error", "latency", "step", "vital", "resource", "satisfaction", "change"}
+
+// Kinds are the names of all kinds.
+func Kinds() []string { return slices.Clone(kindNames[1:]) }
+
+// KindOf is the kind of that name, or NoKind.
+func KindOf(name string) Kind {
+	if name == "" {
+		return NoKind
+	}
+	return Kind(max(0, slices.Index(kindNames[:], name)))
+}
+
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+// Valued says whether events of this kind carry a measured value, and so have quantiles.
+func (k Kind) Valued() bool { return k != KindError && k != KindChange && k != NoKind }
+
+// Unit is the unit of the value that events of this kind carry.
+func (k Kind) Unit() string {
+	switch k {
+	case KindLatency, KindStep:
+		return "ms"
+	case KindSatisfaction:
+		return "score"
+	default:
+		return "value"
+	}
+}
+
+// DefaultLabels are the labels that make a series unless the configuration says otherwise. The last ones come from fields that
+// only some kinds have: status_class is the first digit of status and "xx".
+func DefaultLabels() []string {
+	return strings.Fields("service endpoint step region version error_type category name action status_class change previous_version state")
+}

@@ -1,0 +1,191 @@
+package rules
+
+// Measure is the numbers of one group's window at a pane's edge.
+type Measure struct {
+	Num, Den int64        // counted by Signal.Num and Signal.Den
+	Dist     Distribution // of the values counted in Num; nil unless the signal is made of a quantile
+	Usual    float64      // deviation: what the quantile usually is; 0 while that is not known
+	Stream   int64        // events of any series in the window: whether anything was heard at all
+	Full     bool         // every pane of the window was observed, and the group was known at its start
+	Observed bool         // the pane that closes was observed: something came in, or it is on record that nothing did
+	Silent   int64        // absence: milliseconds of observed panes since the group's last event
+	Alive    bool         // absence: before that silence the window had sample.min events
+}
+
+// Distribution is what a quantile is asked of.
+type Distribution interface {
+	// Quantile is the value at rank ceil(q*n), or 0 of nothing.
+	Quantile(q float64) float64
+	// CountAbove is how many values surely lie above v.
+	CountAbove(v float64) int64
+}
+
+// Evidence is how much a window knows.
+type Evidence int
+
+// Nothing: the window is empty. TooSmall: fewer than sample.min. Enough: it can be judged.
+const (
+	Nothing Evidence = iota
+	TooSmall
+	Enough
+)
+
+// Verdict is what one window says, tiers counted worst first: tiers Worst and milder are breached, tiers before Healthy are past
+// their recovery bound. In between a value is neither.
+type Verdict struct {
+	Evidence Evidence
+	Value    float64
+	Worst    int
+	Healthy  int
+}
+
+// Judge sorts one measure into the rule's ladder. It is pure: time (`for`, keep_firing_for) is the caller's.
+func (r *Rule) Judge(m Measure) Verdict {
+	v := Verdict{Evidence: r.evidence(m), Worst: len(r.Severities)}
+	if v.Evidence == Nothing && r.NoData == NoDataFire && m.Observed {
+		return Verdict{Evidence: Enough}
+	}
+	if v.Evidence != Enough {
+		return v
+	}
+	v.Value = r.value(m)
+	for v.Worst > 0 && r.breaches(r.Severities[v.Worst-1], m, v.Value) {
+		v.Worst--
+	}
+	for v.Healthy < len(r.Severities) && r.healthy(r.Severities[v.Healthy], m, v.Value) {
+		v.Healthy++
+	}
+	return v
+}
+
+// evidence decides whether the window can be judged at all. 0/0 and the quantile of nothing never get further.
+func (r *Rule) evidence(m Measure) Evidence {
+	samples := r.samples(m)
+	switch {
+	case r.Signal.Type == SignalAbsence:
+		// Silence is evidence where it was observed; data that came is evidence by itself.
+		if !m.Observed || !m.Alive {
+			return TooSmall
+		}
+		return Enough
+	case samples == 0:
+		return Nothing
+	case r.Signal.Type == SignalDeviation && m.Usual <= 0:
+		return TooSmall
+	case r.Below() && !r.Signal.needsData() && !m.Full:
+		return TooSmall // a partial window looks low
+	case samples < r.Sample.Min:
+		return TooSmall
+	default:
+		return Enough
+	}
+}
+
+// samples is what sample.min is compared with: events the signal is made of, or for counts and rates, where nothing is a number
+// too, the events of the whole stream.
+func (r *Rule) samples(m Measure) int64 {
+	if r.Signal.needsData() {
+		return max(m.Num, m.Den)
+	}
+	return m.Stream
+}
+
+// Samples is how many events the value is made of.
+func (r *Rule) Samples(m Measure) int64 { return max(m.Num, m.Den) }
+
+// value is the number that thresholds are compared with.
+func (r *Rule) value(m Measure) float64 {
+	switch r.Signal.Type {
+	case SignalRatio, SignalCompletion, SignalAbandonment:
+		return float64(m.Num) / float64(max(m.Num, m.Den))
+	case SignalRate:
+		return float64(m.Num) * 1000 / float64(r.Window)
+	case SignalQuantile:
+		return m.Dist.Quantile(r.Signal.Quantile.Q)
+	case SignalDeviation:
+		return m.Dist.Quantile(r.Signal.Deviation.Quantile.Q) / m.Usual
+	case SignalAbsence:
+		return float64(m.Silent) / 1000
+	default:
+		return float64(m.Num)
+	}
+}
+
+// breaches says whether the value is surely past the tier's threshold. Above is >, below is <. With sample.wilson_lower the
+// whole interval has to be past it; of a quantile, the share of the values beyond the threshold has to be surely more than 1-q.
+func (r *Rule) breaches(t Tier, m Measure, value float64) bool {
+	z, sure := zFor(r.Sample.Wilson)
+	quantile := r.Signal.Distribution()
+	if quantile != nil && sure {
+		lower, _ := wilson(m.Dist.CountAbove(r.bound(t, m)), m.Num, z)
+		return lower > 1-quantile.Q
+	}
+	if r.Signal.Type == SignalDeviation && t.Above != nil {
+		return m.Dist.Quantile(quantile.Q) > r.bound(t, m)
+	}
+	if !sure {
+		return t.past(value)
+	}
+	lower, upper := wilson(m.Num, max(m.Num, m.Den), z)
+	if t.Below != nil {
+		return upper < *t.Below
+	}
+	return lower > *t.Above
+}
+
+// bound is the tier's threshold in the unit of the values themselves.
+func (r *Rule) bound(t Tier, m Measure) float64 {
+	if r.Signal.Type == SignalDeviation {
+		return max(float64(t.threshold()*m.Usual), r.Signal.Deviation.Floor)
+	}
+	return t.threshold()
+}
+
+// Mildest is the bound of the mildest tier in the unit of the values themselves: what is beyond it went wrong.
+func (r *Rule) Mildest(m Measure) float64 { return r.bound(r.Severities[len(r.Severities)-1], m) }
+
+// healthy says whether the value is past the tier's recovery bound.
+func (r *Rule) healthy(t Tier, m Measure, value float64) bool {
+	if r.Signal.Type == SignalDeviation && t.Above != nil && float64(value*m.Usual) <= r.Signal.Deviation.Floor {
+		return true
+	}
+	if t.Below != nil {
+		return value > r.RecoveryBound(t)
+	}
+	return value < r.RecoveryBound(t) || value == 0
+}
+
+// RecoveryBound is the value on the other side of which the tier recovers: for `above`, threshold_share of the threshold. For
+// `below` the same distance the other way: of a share, what is missing to 1 has to shrink by it.
+func (r *Rule) RecoveryBound(t Tier) float64 {
+	share := *r.Recover.ThresholdShare
+	switch {
+	case t.Above != nil:
+		return *t.Above * share
+	case r.Signal.share():
+		return 1 - float64((1-*t.Below)*share)
+	default:
+		return *t.Below / share
+	}
+}
+
+// Below says whether the ladder goes down: less is worse.
+func (r *Rule) Below() bool { return len(r.Severities) > 0 && r.Severities[0].Below != nil }
+
+func (t Tier) past(value float64) bool {
+	if t.Below != nil {
+		return value < *t.Below
+	}
+	return value > *t.Above
+}
+
+// threshold is the bound of the tier, above or below.
+func (t Tier) threshold() float64 {
+	if t.Below != nil {
+		return *t.Below
+	}
+	return *t.Above
+}
+
+// Threshold is the bound of tier i.
+func (r *Rule) Threshold(i int) float64 { return r.Severities[i].threshold() }
