@@ -95,6 +95,9 @@ func (p *Partition) State() PartitionState {
 	return PartitionState{Watermark: p.watermark, SilentAt: p.silentAt, Totals: p.totals}
 }
 
+// Moved says whether there is something to tell of the partition since the last flush.
+func (p *Partition) Moved() bool { return p.changed || !p.told }
+
 // Offset is the next offset to read.
 func (p *Partition) Offset() int64 { return p.to }
 
@@ -233,6 +236,11 @@ func (a *Aggregator) Edge() int64 {
 // Partitions are all partitions of the task, by topic and number.
 func (a *Aggregator) Partitions() []*Partition { return a.partitions }
 
+// Untold says whether some partition was never told of: the judges wait for a first word of each.
+func (a *Aggregator) Untold() bool {
+	return slices.ContainsFunc(a.partitions, func(p *Partition) bool { return !p.told })
+}
+
 // Pending is how many cells wait for the next flush: a measure of the memory in use.
 func (a *Aggregator) Pending() int { return a.cells }
 
@@ -240,7 +248,7 @@ func (a *Aggregator) Pending() int { return a.cells }
 func (a *Aggregator) Flush() ([]Delta, Progress) {
 	progress := Progress{V: 1, Task: a.task, Tasks: a.tasks, Set: a.set, Silent: mergeSpans(a.silent)}
 	for _, p := range a.partitions {
-		if p.changed || !p.told {
+		if p.Moved() {
 			progress.Partitions = append(progress.Partitions, PartitionProgress{p.Source, p.from, p.to, p.watermark, p.totals})
 			p.from, p.changed, p.told = p.to, false, true
 		}

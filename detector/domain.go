@@ -21,9 +21,9 @@ type domain struct {
 	closed int      // how many of panes are closed
 	heads  []int    // for each window: the first of panes that is inside it
 
-	changes []Change // of the last changeMemory, oldest first
-	saved   []byte   // changes as they were last handed out
-	longest int64    // ms, of the windows
+	changes []Change  // of the last changeMemory, oldest first
+	gone    *[]string // keys of state records to be forgotten
+	longest int64     // ms, of the windows
 }
 
 // changeMemory is how long before an incident a change can be its cause.
@@ -289,6 +289,7 @@ func (d *domain) dropGroups() {
 		drop := g.first == never && g.refs == 0
 		if drop {
 			delete(d.groups, g.key)
+			*d.gone = append(*d.gone, d.stateKey(g))
 		}
 		return drop
 	})

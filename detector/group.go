@@ -23,8 +23,8 @@ type group struct {
 	life   life
 	usual  *baseline // of rules that learn one
 
-	saved      []byte // state as it was last handed out
-	savedClean bool
+	known    bool // its state was told
+	wasClean bool // and that was nothing but that it is known
 }
 
 // ruleState is a rule and where its windows are counted.

@@ -24,6 +24,12 @@ type Judge struct {
 	domains    map[string]*domain
 
 	lost, late int64
+
+	saved    map[string][]byte // records of the state as they were told
+	told     map[Source]PartitionProgress
+	seenUpTo int64
+	gone     []string  // keys of records to be forgotten
+	loading  []groupOf // not nil between Load and Ready
 }
 
 // NewJudge is a judge that has heard nothing yet.
@@ -31,6 +37,7 @@ func NewJudge(cfg Config, file *rules.File) *Judge {
 	j := &Judge{
 		cfg: cfg, file: file, edge: never,
 		partitions: map[Source]*PartitionProgress{}, events: map[int64]int64{}, domains: map[string]*domain{},
+		saved: map[string][]byte{}, told: map[Source]PartitionProgress{}, seenUpTo: never,
 	}
 	for _, r := range file.Rules() {
 		j.rules = append(j.rules, &ruleState{
@@ -88,7 +95,7 @@ func (j *Judge) Totals() Totals {
 
 // Delta takes in what a pane gained. The delta must not be changed afterwards.
 func (j *Judge) Delta(d *Delta) {
-	if d.Pane < j.edge {
+	if d.Pane < j.edge && j.loading == nil {
 		for i := range d.Series {
 			j.late += d.Series[i].Count
 		}
@@ -101,6 +108,7 @@ func (j *Judge) domain(name string) *domain {
 	d := j.domains[name]
 	if d == nil {
 		d = newDomain(name, &j.cfg, j.file, j.rules, j.windows)
+		d.gone = &j.gone
 		j.domains[name] = d
 	}
 	return d
@@ -242,6 +250,7 @@ func (j *Judge) closePane() []Output {
 		d := j.domains[name]
 		out = append(out, d.close(start, edge, j.windows, observed)...)
 		if d.idle() && len(d.panes) == 0 && len(d.changes) == 0 {
+			j.gone = append(j.gone, key(keyChanges, name))
 			delete(j.domains, name)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sevwatch/rules"
@@ -15,94 +16,49 @@ const stateVersion = 1
 
 // Record is one entry of a judge's state: a key and its present value, nil when it is forgotten.
 type Record struct {
-	Key   string
-	Value []byte
+	Key   string `json:"key"`
+	Value []byte `json:"value"`
 }
 
-// groupState is what is kept of a group besides its window.
+// The records of a judge's state. Keys are made of parts; the first one says what it is.
+const (
+	keySeparator = "\x1f"
+	keyEdge      = "edge"
+	keySource    = "source"  // and topic, partition
+	keySeen      = "seen"    // and a number that comes round again
+	keyChanges   = "changes" // and domain
+	keyGroup     = "group"   // and domain, rule, group
+)
+
+// edgeState is how far the judge has come, and what it knows of panes that are still open, besides their deltas.
+type edgeState struct {
+	V      int          `json:"v"`
+	Edge   int64        `json:"edge"`
+	Set    PartitionSet `json:"set"`
+	Open   []PaneEvents `json:"open,omitempty"`
+	Silent []Span       `json:"silent,omitempty"`
+	Lost   int64        `json:"lost,omitempty"`
+	Late   int64        `json:"late,omitempty"`
+}
+
+// changesState is the changes that a domain remembers.
+type changesState struct {
+	V       int      `json:"v"`
+	Changes []Change `json:"changes"`
+}
+
+// groupState is what is kept of a group besides its window. Where the window has data, Last is 0: the panes tell it.
 type groupState struct {
 	V        int       `json:"v"`
 	Rule     string    `json:"rule"`
 	RuleHash string    `json:"rule_hash"`
 	Labels   []Label   `json:"labels,omitempty"`
 	First    int64     `json:"first_pane"`
-	Last     int64     `json:"last_data"`
+	Last     int64     `json:"last_data,omitempty"`
 	Silent   int64     `json:"silent,omitempty"`
 	Alive    bool      `json:"alive,omitempty"`
 	Usual    *baseline `json:"usual,omitempty"`
 	life
-}
-
-// domainState is what is kept of a domain besides its groups.
-type domainState struct {
-	V       int      `json:"v"`
-	Changes []Change `json:"changes"`
-}
-
-type edgeState struct {
-	V    int   `json:"v"`
-	Edge int64 `json:"edge"`
-}
-
-const keySeparator = "\x1f"
-
-// Changes are the records of the state that differ from those returned before, in order of their keys. Together with the panes that
-// a window still needs they are all there is to a judge.
-func (j *Judge) Changes() []Record {
-	var out []Record
-	for _, name := range sortedKeys(j.domains) {
-		out = append(out, j.domains[name].changesOfState()...)
-	}
-	if len(out) > 0 || j.edge != never {
-		out = append(out, Record{Key: "edge", Value: encode(edgeState{stateVersion, j.edge})})
-	}
-	slices.SortFunc(out, func(x, y Record) int { return strings.Compare(x.Key, y.Key) })
-	return out
-}
-
-func (d *domain) changesOfState() []Record {
-	var out []Record
-	for _, g := range d.order {
-		if g.first == never && g.saved == nil || g.settled() {
-			continue
-		}
-		value := g.encode()
-		if !bytes.Equal(value, g.saved) {
-			g.saved = value
-			out = append(out, Record{Key: d.name + keySeparator + g.rule.Alert + keySeparator + g.key, Value: value})
-		}
-	}
-	if value := encode(domainState{stateVersion, d.changes}); len(d.changes) > 0 && !bytes.Equal(value, d.saved) {
-		d.saved = value
-		out = append(out, Record{Key: d.name + keySeparator + "changes", Value: value})
-	}
-	return out
-}
-
-// settled says cheaply that nothing changed since the state was saved: a healthy group, known before, whose only news are data.
-func (g *group) settled() bool {
-	return g.saved != nil && g.savedClean && g.first != never && g.life.clean() && g.usual == nil && g.rule.Signal.Type != rules.SignalAbsence
-}
-
-// encode is the group's state, nil if it is unknown. When it last had data is told only if the panes in the window do not.
-func (g *group) encode() []byte {
-	if g.first == never {
-		g.savedClean = false
-		return nil
-	}
-	s := g.state()
-	if g.cells > 0 {
-		s.Last = 0
-	}
-	g.savedClean = g.life.clean()
-	return encode(s)
-}
-
-func (g *group) state() groupState {
-	return groupState{
-		V: stateVersion, Rule: g.rule.Alert, RuleHash: g.rule.identity, Labels: g.labels,
-		First: g.first, Last: g.last, Silent: g.silent, Alive: g.alive, Usual: g.usual, life: g.life,
-	}
 }
 
 func encode(v any) []byte {
@@ -113,63 +69,241 @@ func encode(v any) []byte {
 	return data
 }
 
-// snapshot is a whole judge as bytes: its state and the panes that its windows need.
-type snapshot struct {
-	V          int                 `json:"v"`
-	Edge       int64               `json:"edge"`
-	Set        PartitionSet        `json:"set"`
-	Partitions []PartitionProgress `json:"partitions"`
-	Events     []PaneEvents        `json:"events"`
-	Silent     []Span              `json:"silent"`
-	Seen       []seen              `json:"seen"` // observed panes of the longest window
-	Lost       int64               `json:"lost"`
-	Late       int64               `json:"late"`
-	Domains    []domainSnapshot    `json:"domains"`
-}
+func key(parts ...string) string { return strings.Join(parts, keySeparator) }
 
-type domainSnapshot struct {
-	Name    string       `json:"name"`
-	Panes   []Delta      `json:"panes"`
-	Groups  []groupState `json:"groups"`
-	Changes []Change     `json:"changes"`
-}
-
-// Snapshot is the judge as bytes. A judge restored from it goes on as if nothing had happened.
-func (j *Judge) Snapshot() []byte {
-	s := snapshot{V: stateVersion, Edge: j.edge, Set: j.set, Silent: j.silent, Lost: j.lost, Late: j.late}
-	for _, source := range j.sources() {
-		s.Partitions = append(s.Partitions, *j.partitions[source])
-	}
-	for _, start := range sortedKeys(j.events) {
-		s.Events = append(s.Events, PaneEvents{start, j.events[start]})
-	}
-	longest := int64(0)
-	for _, w := range j.windows {
-		if w.length > longest {
-			longest, s.Seen = w.length, w.inside
+// Changes are the records of the state that differ from those that were returned before, in order of their keys. Together with the
+// deltas of the panes from Needs on they are all there is to a judge.
+func (j *Judge) Changes() []Record {
+	var out []Record
+	emit := func(key string, value []byte) {
+		if !bytes.Equal(value, j.saved[key]) {
+			j.saved[key] = value
+			out = append(out, Record{key, value})
 		}
+	}
+	j.state(emit, false)
+	j.seenUpTo = j.edge
+	for _, s := range j.sources() {
+		j.told[s] = *j.partitions[s]
+	}
+	for _, key := range j.gone {
+		if _, saved := j.saved[key]; saved {
+			delete(j.saved, key)
+			out = append(out, Record{Key: key})
+		}
+	}
+	j.gone = j.gone[:0]
+	slices.SortFunc(out, func(x, y Record) int { return strings.Compare(x.Key, y.Key) })
+	return out
+}
+
+// Needs is the start of the first pane whose deltas the judge would need to be restored.
+func (j *Judge) Needs() int64 {
+	if j.edge == never {
+		return never
+	}
+	return j.edge - j.longest().length
+}
+
+// longest is the count of the longest window.
+func (j *Judge) longest() *windowCount {
+	if len(j.windows) == 0 {
+		return &windowCount{panes: 1}
+	}
+	return slices.MaxFunc(j.windows, func(x, y *windowCount) int { return int(x.length - y.length) })
+}
+
+// state emits every record of the state; without all, those of groups that surely did not change may be left out.
+func (j *Judge) state(emit func(key string, value []byte), all bool) {
+	if j.edge != never || len(j.partitions) > 0 {
+		s := edgeState{V: stateVersion, Edge: j.edge, Set: j.set, Silent: j.silent, Lost: j.lost, Late: j.late}
+		for _, start := range sortedKeys(j.events) {
+			s.Open = append(s.Open, PaneEvents{start, j.events[start]})
+		}
+		emit(keyEdge, encode(s))
+	}
+	for _, s := range j.sources() {
+		p := j.partitions[s]
+		if told, ok := j.told[s]; all || !ok || p.To != told.To || p.Watermark != told.Watermark {
+			emit(key(keySource, s.Topic, strconv.Itoa(s.Partition)), encode(p))
+		}
+	}
+	w := j.longest()
+	for _, x := range slices.Backward(w.inside) {
+		if !all && x.Start < j.seenUpTo {
+			break
+		}
+		emit(key(keySeen, strconv.FormatInt(x.Start/j.cfg.Pane%w.panes, 10)), encode(x))
 	}
 	for _, name := range sortedKeys(j.domains) {
-		s.Domains = append(s.Domains, j.domains[name].snapshot())
+		j.domains[name].state(emit, all)
 	}
-	return encode(s)
 }
 
-func (d *domain) snapshot() domainSnapshot {
-	s := domainSnapshot{Name: d.name, Changes: d.changes}
-	for _, p := range d.panes {
-		delta := Delta{Domain: d.name, Pane: p.start}
-		for _, c := range p.cells {
-			delta.Series = append(delta.Series, SeriesDelta{c.series.kind, c.series.labels, c.Cell})
-		}
-		s.Panes = append(s.Panes, delta)
+func (d *domain) state(emit func(key string, value []byte), all bool) {
+	if len(d.changes) > 0 {
+		emit(key(keyChanges, d.name), encode(changesState{stateVersion, d.changes}))
+	} else if !all {
+		*d.gone = append(*d.gone, key(keyChanges, d.name))
 	}
 	for _, g := range d.order {
-		if g.first != never {
-			s.Groups = append(s.Groups, g.state())
+		switch {
+		case g.first != never && all:
+			emit(d.stateKey(g), encode(g.state()))
+		case g.first != never && !g.settled():
+			g.known, g.wasClean = true, g.life.clean()
+			emit(d.stateKey(g), encode(g.state()))
+		case g.first == never && g.known && !all:
+			g.known = false
+			*d.gone = append(*d.gone, d.stateKey(g))
 		}
 	}
+}
+
+func (d *domain) stateKey(g *group) string { return key(keyGroup, d.name, g.rule.Alert, g.key) }
+
+// settled says cheaply that nothing changed since the state was told: a healthy group, known before, whose only news are data.
+func (g *group) settled() bool {
+	return g.known && g.wasClean && g.life.clean() && g.usual == nil && !g.alive
+}
+
+func (g *group) state() groupState {
+	s := groupState{
+		V: stateVersion, Rule: g.rule.Alert, RuleHash: g.rule.identity, Labels: g.labels,
+		First: g.first, Silent: g.silent, Alive: g.alive, Usual: g.usual, life: g.life,
+	}
+	if g.cells == 0 {
+		s.Last = g.last
+	}
 	return s
+}
+
+// Load begins to restore a judge that has heard nothing yet: records are its whole state. After it the deltas of all panes from Needs
+// on have to be given to Delta again, and then Ready be called.
+func (j *Judge) Load(records []Record) error {
+	j.loading = []groupOf{}
+	for _, r := range records {
+		if len(r.Value) == 0 {
+			continue
+		}
+		if err := j.load(r); err != nil {
+			return fmt.Errorf("cannot restore the state record %q: %w", strings.ReplaceAll(r.Key, keySeparator, "/"), err)
+		}
+		j.saved[r.Key] = r.Value
+	}
+	for _, w := range j.windows {
+		slices.SortFunc(w.inside, func(x, y seen) int { return int(x.Start - y.Start) })
+		if j.edge != never {
+			w.slide(j.edge, seen{}, false)
+		}
+	}
+	j.seenUpTo = j.edge
+	return nil
+}
+
+// groupOf is a group's state while the panes of its window are being read again.
+type groupOf struct {
+	domain string
+	state  groupState
+}
+
+func (j *Judge) load(r Record) error {
+	parts := strings.Split(r.Key, keySeparator)
+	read := func(v any, version *int) error {
+		if err := json.Unmarshal(r.Value, v); err != nil {
+			return err
+		}
+		if version != nil && *version != stateVersion {
+			return fmt.Errorf("it is of version %d, expected %d", *version, stateVersion)
+		}
+		return nil
+	}
+	switch parts[0] {
+	case keyEdge:
+		var s edgeState
+		if err := read(&s, &s.V); err != nil {
+			return err
+		}
+		j.edge, j.set, j.silent, j.lost, j.late = s.Edge, s.Set, s.Silent, s.Lost, s.Late
+		for _, e := range s.Open {
+			j.events[e.Pane] = e.Events
+		}
+		return nil
+	case keySource:
+		var p PartitionProgress
+		err := read(&p, nil)
+		j.partitions[p.Source], j.told[p.Source] = &p, p
+		return err
+	case keySeen:
+		var x seen
+		err := read(&x, nil)
+		for _, w := range j.windows {
+			w.inside = append(w.inside, x)
+			w.stream += x.Events
+			w.observed++
+		}
+		return err
+	case keyChanges:
+		var s changesState
+		err := read(&s, &s.V)
+		j.domain(parts[1]).changes = s.Changes
+		return err
+	case keyGroup:
+		var s groupState
+		err := read(&s, &s.V)
+		j.loading = append(j.loading, groupOf{parts[1], s})
+		return err
+	default:
+		return fmt.Errorf("nobody knows what %q is", parts[0])
+	}
+}
+
+// Ready ends what Load began: windows hold the closed panes again, groups their lives.
+func (j *Judge) Ready() error {
+	if j.edge != never {
+		for _, name := range sortedKeys(j.domains) {
+			j.domains[name].refill(j.edge, j.windows)
+		}
+	}
+	for _, l := range j.loading {
+		d := j.domain(l.domain)
+		i := slices.IndexFunc(d.rules, func(r *ruleState) bool { return r.identity == l.state.RuleHash })
+		if i < 0 || len(l.state.Tiers) != len(d.rules[i].Severities) {
+			return fmt.Errorf("cannot restore a group of rule %s: the rules have changed", l.state.Rule)
+		}
+		d.groupFor(d.rules[i], l.state.Labels).restore(l.state)
+	}
+	j.loading = nil
+	return nil
+}
+
+func (g *group) restore(s groupState) {
+	last := g.last // as the panes tell it
+	g.first, g.last, g.silent, g.alive, g.life = s.First, max(s.Last, last), s.Silent, s.Alive, s.life
+	if s.Usual != nil {
+		g.usual = s.Usual
+	}
+	g.known, g.wasClean = true, g.life.clean()
+}
+
+// refill brings the panes before edge into the windows, without judging.
+func (d *domain) refill(edge int64, windows []*windowCount) {
+	for d.closed < len(d.panes) && d.panes[d.closed].start < edge {
+		p := d.panes[d.closed]
+		p.index = nil
+		for i := range p.cells {
+			for k := range p.cells[i].series.bindings {
+				b := &p.cells[i].series.bindings[k]
+				b.group.move(b, &p.cells[i].Cell, 1)
+				b.group.last = max(b.group.last, p.start+d.cfg.Pane)
+				if b.group.usual != nil {
+					b.group.usual.pane = b.group.usual.pane[:0]
+				}
+			}
+		}
+		d.closed++
+	}
+	d.leave(edge, windows)
 }
 
 // Restore is the judge that a snapshot was taken of. The rules must be those of then.
@@ -182,55 +316,48 @@ func Restore(cfg Config, file *rules.File, data []byte) (*Judge, error) {
 		return nil, fmt.Errorf("cannot read a snapshot of version %d, expected %d", s.V, stateVersion)
 	}
 	j := NewJudge(cfg, file)
-	j.edge, j.set, j.silent, j.lost, j.late = s.Edge, s.Set, s.Silent, s.Lost, s.Late
-	for _, p := range s.Partitions {
-		j.partitions[p.Source] = &p
+	if err := j.Load(s.Records); err != nil {
+		return nil, err
 	}
-	for _, e := range s.Events {
-		j.events[e.Pane] = e.Events
-	}
-	for _, w := range j.windows {
-		for _, x := range s.Seen {
-			if x.Start >= s.Edge-w.length {
-				w.slide(s.Edge, x, true)
-			}
+	for _, d := range s.Domains {
+		for i := range d.Panes {
+			d.Panes[i].Domain = d.Name
+			j.Delta(&d.Panes[i])
 		}
 	}
-	for _, ds := range s.Domains {
-		if err := j.domain(ds.Name).restore(ds, s.Edge, j.windows); err != nil {
-			return nil, err
-		}
-	}
-	return j, nil
+	return j, j.Ready()
 }
 
-func (d *domain) restore(s domainSnapshot, edge int64, windows []*windowCount) error {
-	d.changes = s.Changes
-	for i := range s.Panes {
-		d.merge(&s.Panes[i])
+// snapshot is a whole judge as bytes.
+type snapshot struct {
+	V       int              `json:"v"`
+	Records []Record         `json:"records"`
+	Domains []domainSnapshot `json:"domains"`
+}
+
+type domainSnapshot struct {
+	Name  string  `json:"name"`
+	Panes []Delta `json:"panes"`
+}
+
+// Snapshot is the judge as bytes: its state and the panes that its windows need. It takes the same way as a restart: Load, Delta, Ready.
+func (j *Judge) Snapshot() []byte {
+	s := snapshot{V: stateVersion}
+	j.state(func(key string, value []byte) { s.Records = append(s.Records, Record{key, value}) }, true)
+	for _, name := range sortedKeys(j.domains) {
+		s.Domains = append(s.Domains, domainSnapshot{name, j.domains[name].deltas()})
 	}
-	for d.closed < len(d.panes) && d.panes[d.closed].start < edge {
-		p := d.panes[d.closed]
-		p.index = nil
-		for i := range p.cells {
-			for k := range p.cells[i].series.bindings {
-				b := &p.cells[i].series.bindings[k]
-				b.group.move(b, &p.cells[i].Cell, 1)
-			}
+	return encode(s)
+}
+
+func (d *domain) deltas() []Delta {
+	var out []Delta
+	for _, p := range d.panes {
+		delta := Delta{Domain: d.name, Pane: p.start}
+		for _, c := range p.cells {
+			delta.Series = append(delta.Series, SeriesDelta{c.series.kind, c.series.labels, c.Cell})
 		}
-		d.closed++
+		out = append(out, delta)
 	}
-	d.leave(edge, windows)
-	for _, gs := range s.Groups {
-		i := slices.IndexFunc(d.rules, func(r *ruleState) bool { return r.identity == gs.RuleHash })
-		if i < 0 || len(gs.Tiers) != len(d.rules[i].Severities) {
-			return fmt.Errorf("cannot restore a group of rule %s: the rules have changed", gs.Rule)
-		}
-		g := d.groupFor(d.rules[i], gs.Labels)
-		g.first, g.last, g.silent, g.alive, g.life = gs.First, gs.Last, gs.Silent, gs.Alive, gs.life
-		if gs.Usual != nil {
-			g.usual = gs.Usual
-		}
-	}
-	return nil
+	return out
 }

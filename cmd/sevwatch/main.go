@@ -25,7 +25,9 @@ const (
 
 // cli is the command line: a field a verb.
 type cli struct {
+	Run    runCmd    `cmd:"" help:"Judge live: read events from Kafka, publish incidents."`
 	Replay replayCmd `cmd:"" help:"Judge recorded events: the same engine and the same messages as live."`
+	Topics topicsCmd `cmd:"" help:"Look at the topics of a pipeline, or make them."`
 	Check  checkCmd  `cmd:"" help:"Check rule files: every mistake at once, with line and column."`
 }
 

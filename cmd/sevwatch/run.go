@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"sevwatch/pipeline"
+)
+
+type runCmd struct {
+	Config  string `help:"Configuration file; deploy/sevwatch.yaml explains every key." required:"" placeholder:"FILE"`
+	LogJSON bool   `help:"Log as JSON."`
+}
+
+// Run works until it is told to stop.
+func (c *runCmd) Run(w world) error {
+	cfg, client, err := connect(w, c.Config)
+	if err != nil {
+		return err
+	}
+	file, err := loadRules(cfg.Rules, cfg.RuleOptions())
+	if err != nil {
+		return err
+	}
+	log := newLogger(w, c.LogJSON)
+	defer func() { _ = log.Sync() }()
+	worker := pipeline.NewWorker(pipeline.WorkerOptions{Config: cfg, Rules: file, Client: client, Log: log})
+	err = worker.Run(w.ctx)
+	var topics *pipeline.TopicError
+	switch {
+	case errors.As(err, &topics):
+		return exit{exitUsage, err}
+	case err != nil && !errors.Is(err, context.Canceled):
+		return exit{exitWorld, err}
+	}
+	return nil
+}
+
+// connect reads the configuration and waits for a broker.
+func connect(w world, path string) (*pipeline.Config, *kafka.Client, error) {
+	name, data, err := readFile(path)
+	if err != nil {
+		return nil, nil, exit{exitUsage, fmt.Errorf("cannot read the configuration: %w", err)}
+	}
+	cfg, err := pipeline.ParseConfig(name, data)
+	if err != nil {
+		return nil, nil, exit{exitUsage, err}
+	}
+	client, err := cfg.Connect(w.ctx)
+	if err != nil {
+		return nil, nil, exit{exitWorld, err}
+	}
+	return cfg, client, nil
+}
+
+// newLogger logs to stderr: for people, or as JSON for machines.
+func newLogger(w world, asJSON bool) *zap.Logger {
+	conf := zap.NewProductionEncoderConfig()
+	conf.EncodeTime = zapcore.RFC3339TimeEncoder
+	encoder := zapcore.NewConsoleEncoder(conf)
+	if asJSON {
+		encoder = zapcore.NewJSONEncoder(conf)
+	}
+	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(w.stderr), zap.InfoLevel))
+}
+
+type topicsCmd struct {
+	Config string `help:"Configuration file." required:"" placeholder:"FILE"`
+	Create bool   `help:"Make the topics that are missing."`
+}
+
+// Run prints the state of every topic of the pipeline.
+func (c *topicsCmd) Run(w world) error {
+	cfg, client, err := connect(w, c.Config)
+	if err != nil {
+		return err
+	}
+	states, err := cfg.VerifyTopics(w.ctx, client, c.Create)
+	if err != nil {
+		return exit{exitWorld, err}
+	}
+	bad := false
+	for _, s := range states {
+		switch {
+		case s.Problem != "":
+			bad = true
+			fmt.Fprintln(w.stdout, s.Problem)
+		case s.Made:
+			fmt.Fprintf(w.stdout, "topic %s made with %d partitions\n", s.Topic, s.Partitions)
+		default:
+			fmt.Fprintf(w.stdout, "topic %s is there with %d partitions\n", s.Topic, s.Partitions)
+		}
+	}
+	if bad {
+		return exit{exitFound, errQuiet}
+	}
+	return nil
+}

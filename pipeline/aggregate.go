@@ -1,0 +1,399 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/fetch"
+	"sevwatch/pipeline/txn"
+	"sevwatch/pipeline/wire"
+)
+
+// aggregateTask is one task of the first stage: it reads its source partitions, and what it decided on time from its partition of the
+// marks topic, and commits pane deltas, progress, rejected and late records and its offsets in one transaction. One goroutine owns it.
+type aggregateTask struct {
+	w        *Worker
+	a        assignment
+	producer *txn.Producer
+	agg      *detector.Aggregator
+	fetcher  *fetch.Fetcher
+	sources  map[detector.Source]*source
+	order    []*source // by topic and partition
+	marks    *markReader
+	clock    *clock
+	event    detector.Event
+
+	aside     []kafka.Message // rejected and late records of this flush
+	asideSize int
+	edge      int64 // that was flushed
+	flushed   time.Time
+	committed map[detector.Source]int64
+}
+
+// source is one source partition while it is read.
+type source struct {
+	*detector.Partition
+	walker   fetch.Walker
+	decoder  *wire.Decoder
+	idle     []pendingMark // read back and not yet applied, by Before
+	waiting  bool          // a mark of ours is on its way: nothing behind it is taken
+	held     []fetch.Chunk // what came meanwhile
+	caughtUp bool
+	lag      int64
+	active   time.Time // when a record came last, by this machine's clock: only to decide when to write a mark
+}
+
+// pendingMark is one line of a mark and when the broker wrote it.
+type pendingMark struct {
+	detector.Idle
+	written int64
+}
+
+// runAggregate runs one aggregate task until ctx is done or something fails.
+func (w *Worker) runAggregate(ctx context.Context, a assignment) error {
+	t := &aggregateTask{
+		w: w, a: a, sources: map[detector.Source]*source{}, committed: map[detector.Source]int64{},
+		agg: detector.NewAggregator(w.cfg.Engine(), a.task, w.cfg.Tasks.Aggregate), edge: -1 << 63, flushed: time.Now(),
+	}
+	var err error
+	if t.producer, err = txn.TakeOver(ctx, txn.Config{Client: w.client, ID: w.transactionalID("aggregate", a.task)}); err != nil {
+		return err
+	}
+	if err := t.restore(ctx); err != nil {
+		return err
+	}
+	defer w.retire("aggregate", a.task)
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- t.fetcher.Run(ctx) }()
+	err = t.loop(ctx)
+	cancel()
+	return errors.Join(err, ignoreCancelled(<-done))
+}
+
+func ignoreCancelled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// restore takes up the partitions where their last owner committed them.
+func (t *aggregateTask) restore(ctx context.Context) error {
+	offsets, err := committed(ctx, t.w.client, t.a)
+	if err != nil {
+		return err
+	}
+	if err := t.w.setPartitions(ctx, t.agg); err != nil {
+		return err
+	}
+	var starts []fetch.Start
+	for topic, partitions := range t.a.partitions {
+		spans, err := ends(ctx, t.w.client, topic, partitions)
+		if err != nil {
+			return err
+		}
+		for _, id := range partitions {
+			at, found := offsets[topic][id]
+			start, state := spans[id].first, detector.NewPartitionState()
+			if found && at.CommittedOffset >= 0 {
+				start = at.CommittedOffset
+				if err := readPartitionState(at.Metadata, &state); err != nil {
+					return fmt.Errorf("cannot read what was kept with the offset of %s/%d: %w", topic, id, err)
+				}
+			}
+			starts = append(starts, fetch.Start{Topic: topic, Partition: id, Offset: start})
+			s := detector.Source{Topic: topic, Partition: id}
+			t.committed[s] = start
+			if topic == t.w.cfg.Topics.Marks {
+				t.marks = newMarkReader(s, start, spans[id].end)
+				continue
+			}
+			t.addSource(s, start, state)
+		}
+	}
+	if t.marks == nil {
+		return fmt.Errorf("task %d has no partition of %s: the topic has fewer partitions than tasks", t.a.task, t.w.cfg.Topics.Marks)
+	}
+	slices.SortFunc(t.order, func(x, y *source) int { return compareSources(x.Source, y.Source) })
+	t.clock = newClock(t.w.hints, t.a.task, t.w.cfg)
+	t.fetcher = fetch.New(t.w.fetchConfig(), starts)
+	if !t.marks.ready() {
+		t.pause(true) // marks from before come first
+	}
+	return nil
+}
+
+func (t *aggregateTask) addSource(s detector.Source, offset int64, state detector.PartitionState) {
+	cfg := t.w.source(s.Topic)
+	src := &source{
+		Partition: t.agg.Add(s, offset, state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: time.Now(),
+	}
+	src.decoder.MaxBytes = cfg.MaxBytes
+	t.sources[s] = src
+	t.order = append(t.order, src)
+}
+
+// pause holds all sources back, or lets them go.
+func (t *aggregateTask) pause(paused bool) {
+	for _, s := range t.order {
+		t.fetcher.Pause(s.Topic, s.Source.Partition, paused)
+	}
+}
+
+// tick is how often time is looked at when nothing comes.
+const tick = 100 * time.Millisecond
+
+func (t *aggregateTask) loop(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case res := <-t.fetcher.Responses():
+			err := t.response(res)
+			res.Release()
+			if err != nil {
+				return err
+			}
+		case <-ticker.C:
+		}
+		t.report()
+		mark := t.clock.decide(t)
+		if mark == nil && !t.due() {
+			continue
+		}
+		if err := t.flush(ctx, mark); err != nil {
+			return err
+		}
+	}
+}
+
+// response takes what a broker sent.
+func (t *aggregateTask) response(res fetch.Response) error {
+	for i := range res.Chunks {
+		c := &res.Chunks[i]
+		if c.Err != nil {
+			return fmt.Errorf("cannot read %s/%d at offset %d (the log begins at %d): %w", c.Topic, c.Partition, c.Position, c.LogStart, c.Err)
+		}
+		if c.Topic == t.w.cfg.Topics.Marks {
+			if err := t.readMarks(c); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := t.chunk(t.sources[detector.Source{Topic: c.Topic, Partition: c.Partition}], c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chunk takes what came of one source partition. While a mark is on its way, it is put aside.
+func (t *aggregateTask) chunk(s *source, c *fetch.Chunk) error {
+	if s.waiting {
+		if len(c.Batches) > 0 {
+			s.held = append(s.held, copyChunk(c))
+		}
+		return nil
+	}
+	s.walker.Reset(c, s.Offset())
+	for s.walker.Next() {
+		t.applyMarks(s, s.walker.Record().Offset)
+		t.record(s, s.walker.Record())
+	}
+	if err := s.walker.Err(); err != nil {
+		return fmt.Errorf("cannot read %s/%d: %w", c.Topic, c.Partition, err)
+	}
+	t.applyMarks(s, s.walker.Position())
+	s.Skip(s.walker.Position())
+	s.lag = c.HighWatermark - s.Offset()
+	s.caughtUp = len(c.Batches) == 0 && s.Offset() == c.HighWatermark && c.HighWatermark == c.LastStable
+	if len(c.Batches) > 0 {
+		s.active = time.Now()
+	}
+	return nil
+}
+
+func copyChunk(c *fetch.Chunk) fetch.Chunk {
+	d := *c
+	d.Batches = slices.Clone(c.Batches)
+	return d
+}
+
+// applyMarks applies the marks that come before the record at offset.
+func (t *aggregateTask) applyMarks(s *source, offset int64) {
+	for len(s.idle) > 0 && s.idle[0].Before <= offset {
+		m := s.idle[0]
+		s.idle = s.idle[1:]
+		to := m.To
+		if m.Since > 0 {
+			to += max(0, m.written-m.Since)
+		}
+		t.agg.Advance(s.Partition, to, m.Since > 0)
+	}
+}
+
+// record takes one record: an event, a reject, a late one, or a transaction's marker.
+func (t *aggregateTask) record(s *source, r *fetch.Record) {
+	if r.Control {
+		s.Control(r.Offset)
+		return
+	}
+	if rejected := s.decoder.Decode(r.Value, r.Time, &t.event); rejected != nil {
+		s.Reject(r.Offset)
+		t.w.metrics.reject(s.Topic, string(rejected.Reason))
+		t.putAside(t.w.cfg.Topics.Rejected, wire.Rejected(origin(s, r), rejected))
+		return
+	}
+	if late := t.agg.Count(s.Partition, r.Offset, &t.event); late > 0 {
+		t.w.metrics.late(s.Topic)
+		t.putAside(t.w.cfg.Topics.Late, wire.Late(origin(s, r), t.event.Time, late))
+	}
+}
+
+// origin is the record as it goes to the rejected or late topic.
+func origin(s *source, r *fetch.Record) wire.Origin {
+	o := wire.Origin{Source: s.Source, Offset: r.Offset, Record: wire.Record{Key: r.Key, Value: r.Value, Time: r.Time}}
+	headers, err := r.Headers()
+	if err != nil {
+		return o // a record whose headers cannot be read is kept without them
+	}
+	for _, h := range headers {
+		o.Headers = append(o.Headers, wire.Header{Key: h.Key, Value: h.Value})
+	}
+	return o
+}
+
+func (t *aggregateTask) putAside(topic string, r wire.Record) {
+	m := t.w.message(topic, r)
+	t.asideSize += len(m.Value) + len(m.Key) + 512
+	t.aside = append(t.aside, m)
+}
+
+// Bounds of what a task gathers between two flushes.
+const (
+	flushCells   = 50_000
+	flushAside   = 4 << 20
+	flushBacklog = 200 * time.Millisecond // between flushes while panes close faster than that
+	flushAsides  = time.Second            // that a rejected record waits
+)
+
+// due says whether to flush now: a pane has closed, too much is gathered, or records wait to be told of.
+func (t *aggregateTask) due() bool {
+	since := time.Since(t.flushed)
+	switch {
+	case t.agg.Pending() > flushCells || t.asideSize > flushAside:
+		return true
+	case len(t.order) > 0 && t.agg.Edge() > t.edge:
+		return t.calm() || since > flushBacklog
+	case len(t.aside) > 0 || t.agg.Untold():
+		return since > flushAsides
+	default:
+		return false
+	}
+}
+
+// calm says whether all sources are read to their ends, so that waiting would gather nothing.
+func (t *aggregateTask) calm() bool {
+	return !slices.ContainsFunc(t.order, func(s *source) bool { return s.lag > 0 })
+}
+
+// flush commits everything since the last flush, and the mark, if there is one.
+func (t *aggregateTask) flush(ctx context.Context, mark *wire.Mark) error {
+	offsets := t.offsets()
+	deltas, progress := t.agg.Flush()
+	var messages []kafka.Message
+	for i := range deltas {
+		for _, value := range wire.EncodeDelta(&deltas[i]) {
+			m := t.w.message(t.w.cfg.Topics.Panes, wire.Record{
+				Key: []byte(deltas[i].Domain), Value: value, Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeDelta)}},
+			})
+			m.Partition = t.w.judgeOf(deltas[i].Domain)
+			messages = append(messages, m)
+		}
+	}
+	if len(progress.Partitions) > 0 || len(deltas) > 0 {
+		for p := range t.w.cfg.Tasks.Judge {
+			m := t.w.message(t.w.cfg.Topics.Panes, wire.Record{
+				Value: wire.JSON(progress), Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeProgress)}},
+			})
+			m.Partition = p
+			messages = append(messages, m)
+		}
+	}
+	messages = append(messages, t.aside...)
+	if mark != nil {
+		m := t.w.message(t.w.cfg.Topics.Marks, wire.Record{Value: wire.JSON(mark)})
+		m.Partition = t.a.task
+		messages = append(messages, m)
+	}
+	if len(messages) > 0 || len(offsets.Topics) > 0 {
+		start := time.Now()
+		if err := t.producer.Commit(ctx, messages, offsets); err != nil {
+			return err
+		}
+		t.w.metrics.commit("aggregate", time.Since(start))
+	}
+	if mark != nil {
+		t.sent(mark)
+	}
+	t.count(&progress)
+	t.aside, t.asideSize, t.edge, t.flushed = nil, 0, t.agg.Edge(), time.Now()
+	return nil
+}
+
+// count tells the metrics what was committed.
+func (t *aggregateTask) count(p *detector.Progress) {
+	for _, e := range p.Events {
+		t.w.metrics.counted.Add(int(e.Events))
+	}
+}
+
+// offsets are those that moved since the last commit, with the partitions' states beside them.
+func (t *aggregateTask) offsets() *txn.Offsets {
+	o := &txn.Offsets{Group: t.a.group, Generation: t.a.generation, Member: t.a.member, Topics: map[string][]kafka.TxnOffsetCommit{}}
+	add := func(s detector.Source, offset int64, metadata string) {
+		t.committed[s] = offset
+		o.Topics[s.Topic] = append(o.Topics[s.Topic], kafka.TxnOffsetCommit{Partition: s.Partition, Offset: offset, Metadata: metadata})
+	}
+	for _, s := range t.order {
+		if s.Moved() {
+			add(s.Source, s.Offset(), string(wire.JSON(s.State())))
+		}
+	}
+	if t.marks.next != t.committed[t.marks.source] {
+		add(t.marks.source, t.marks.next, "")
+	}
+	return o
+}
+
+func readPartitionState(metadata string, state *detector.PartitionState) error {
+	if metadata == "" {
+		return nil
+	}
+	return json.Unmarshal([]byte(metadata), state)
+}
+
+// report tells the worker's health how far the task is.
+func (t *aggregateTask) report() {
+	h := wire.HealthTask{Task: t.a.task, Lag: new(int64)}
+	low := noLow
+	for _, s := range t.order {
+		*h.Lag += s.lag
+		low = min(low, s.Watermark())
+	}
+	if low != noLow && low != unknown {
+		m := detector.Millis(low)
+		h.Watermark = &m
+	}
+	t.w.report("aggregate", h)
+}

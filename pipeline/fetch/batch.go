@@ -1,0 +1,320 @@
+package fetch
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/segmentio/kafka-go/compress"
+)
+
+// Record is one record of a partition. Its bytes lie in the response's buffer and hold until the response is released or, where the
+// batch was compressed, until the next batch.
+type Record struct {
+	Offset     int64
+	Time       int64 // epoch ms: CreateTime, or LogAppendTime where the topic says so; -1: none
+	Key, Value []byte
+	Control    bool // a transaction marker, no data
+
+	headers []byte // still encoded
+	count   int64
+}
+
+// Header is one header of a record.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Headers decodes the record's headers.
+func (r *Record) Headers() ([]Header, error) {
+	in := decoder{in: r.headers}
+	var out []Header
+	for range r.count {
+		key, value := in.bytes(), in.bytes()
+		if in.err != nil {
+			return nil, in.err
+		}
+		out = append(out, Header{string(key), value})
+	}
+	return out, nil
+}
+
+// Aborted is one aborted transaction that a response names: its producer's records from First on are not to be read, up to its marker.
+type Aborted struct {
+	Producer int64
+	First    int64
+}
+
+// Walker goes through the record batches of one partition, record by record, without allocating for one. Under read_committed it passes
+// over the records of aborted transactions. It is one partition's: it remembers which producer is being aborted from response to response.
+type Walker struct {
+	in       []byte
+	aborted  []Aborted
+	position int64
+	producer map[int64]bool // that have an aborted transaction open here
+
+	batch    header
+	records  decoder
+	left     int32
+	unpacked []byte
+	zstd     *zstd.Decoder
+	rec      Record
+	err      error
+}
+
+// Reset begins with a response's record batches. position is the offset that was asked for: a batch may begin earlier.
+func (w *Walker) Reset(chunk *Chunk, position int64) {
+	w.in, w.position, w.left, w.err = chunk.Batches, position, 0, nil
+	w.aborted = slices.Clone(chunk.Aborted)
+	slices.SortFunc(w.aborted, func(x, y Aborted) int { return int(x.First - y.First) })
+	if w.producer == nil {
+		w.producer = map[int64]bool{}
+	}
+}
+
+// Position is the next offset to read: behind the last whole batch once Next has said false.
+func (w *Walker) Position() int64 { return w.position }
+
+// Record is the record that Next has found.
+func (w *Walker) Record() *Record { return &w.rec }
+
+// Err is what made Next stop early, if anything did.
+func (w *Walker) Err() error { return w.err }
+
+// Next goes on to the next data record or transaction marker.
+func (w *Walker) Next() bool {
+	for w.err == nil {
+		if w.left > 0 {
+			w.left--
+			w.record()
+			if w.err != nil {
+				break
+			}
+			if w.rec.Offset >= w.position {
+				w.position = w.rec.Offset + 1
+				return true
+			}
+			continue
+		}
+		// Offsets that compaction took from the batch's end are behind us too.
+		w.position = max(w.position, w.batch.next())
+		if !w.open() {
+			return false
+		}
+	}
+	w.err = fmt.Errorf("cannot read the batch at offset %d: %w", w.batch.base, w.err)
+	return false
+}
+
+// open goes on to the next batch that is to be read; false at the end.
+func (w *Walker) open() bool {
+	w.batch = header{}
+	size, whole := batchSize(w.in)
+	if !whole {
+		return false // the broker cuts the last batch where the response is full
+	}
+	data := w.in[:size]
+	w.in = w.in[size:]
+	if w.err = w.batch.read(data); w.err != nil {
+		return true
+	}
+	if w.batch.next() <= w.position {
+		w.batch = header{}
+		return true
+	}
+	if w.batch.transactional() && w.isAborted() {
+		w.position = max(w.position, w.batch.next())
+		return true
+	}
+	body := data[headerSize:]
+	if w.batch.compression() != 0 {
+		body, w.err = w.unpack(body)
+	}
+	w.records, w.left = decoder{in: body}, w.batch.count
+	return true
+}
+
+// isAborted decides whether the batch belongs to an aborted transaction, as the Java client's CompletedFetch does: a transaction counts
+// as aborted from the offset that the response names until its marker.
+func (w *Walker) isAborted() bool {
+	for len(w.aborted) > 0 && w.aborted[0].First <= w.batch.last() {
+		w.producer[w.aborted[0].Producer] = true
+		w.aborted = w.aborted[1:]
+	}
+	if w.batch.control() {
+		delete(w.producer, w.batch.producer)
+		return false
+	}
+	return w.producer[w.batch.producer]
+}
+
+// record decodes the next record of the batch.
+func (w *Walker) record() {
+	d := &w.records
+	length := d.varint()
+	if d.err == nil && (length < 0 || length > int64(len(d.in))) {
+		d.err = errors.New("a record is longer than its batch")
+	}
+	if d.err != nil {
+		w.err = d.err
+		return
+	}
+	in := decoder{in: d.in[:length]}
+	d.in = d.in[length:]
+	in.skip(1) // attributes
+	w.rec.Time = w.batch.baseTime + in.varint()
+	if w.batch.attributes&logAppendTime != 0 {
+		w.rec.Time = w.batch.maxTime
+	}
+	w.rec.Offset = w.batch.base + in.varint()
+	w.rec.Key, w.rec.Value = in.bytes(), in.bytes()
+	w.rec.count, w.rec.headers = in.varint(), in.in
+	w.rec.Control = w.batch.control()
+	w.err = in.err
+}
+
+// unpack decompresses a batch's records.
+func (w *Walker) unpack(body []byte) ([]byte, error) {
+	kind := compress.Compression(w.batch.compression())
+	if kind == compress.Zstd {
+		if w.zstd == nil {
+			var err error
+			if w.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1)); err != nil {
+				return nil, err
+			}
+		}
+		var err error
+		w.unpacked, err = w.zstd.DecodeAll(body, w.unpacked[:0])
+		return w.unpacked, err
+	}
+	codec := kind.Codec()
+	if codec == nil {
+		return nil, fmt.Errorf("compression %d is unknown", w.batch.compression())
+	}
+	r := codec.NewReader(bytes.NewReader(body))
+	out := bytes.NewBuffer(w.unpacked[:0])
+	_, err := io.Copy(out, r)
+	w.unpacked = out.Bytes()
+	return w.unpacked, errors.Join(err, r.Close())
+}
+
+// header is the head of a record batch (Kafka documentation, "Record Batch").
+type header struct {
+	base       int64
+	attributes int16
+	lastDelta  int32
+	baseTime   int64
+	maxTime    int64
+	producer   int64
+	count      int32
+	set        bool
+}
+
+const (
+	headerSize    = 61
+	logAppendTime = 1 << 3
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// batchSize is the size of the first batch, and whether it is there as a whole.
+func batchSize(in []byte) (int, bool) {
+	if len(in) < headerSize {
+		return 0, false
+	}
+	size := 12 + int(int32(binary.BigEndian.Uint32(in[8:])))
+	return size, size >= headerSize && size <= len(in)
+}
+
+func (h *header) read(in []byte) error {
+	if magic := in[16]; magic != 2 {
+		return fmt.Errorf("it has the format %d, expected 2", magic)
+	}
+	if sum := crc32.Checksum(in[21:], castagnoli); sum != binary.BigEndian.Uint32(in[17:]) {
+		return fmt.Errorf("it is damaged: its checksum is %08x, expected %08x", sum, binary.BigEndian.Uint32(in[17:]))
+	}
+	*h = header{
+		base:       int64(binary.BigEndian.Uint64(in)),
+		attributes: int16(binary.BigEndian.Uint16(in[21:])),
+		lastDelta:  int32(binary.BigEndian.Uint32(in[23:])),
+		baseTime:   int64(binary.BigEndian.Uint64(in[27:])),
+		maxTime:    int64(binary.BigEndian.Uint64(in[35:])),
+		producer:   int64(binary.BigEndian.Uint64(in[43:])),
+		count:      int32(binary.BigEndian.Uint32(in[57:])),
+		set:        true,
+	}
+	return nil
+}
+
+func (h *header) last() int64         { return h.base + int64(h.lastDelta) }
+func (h *header) compression() int16  { return h.attributes & 7 }
+func (h *header) transactional() bool { return h.attributes&(1<<4) != 0 }
+func (h *header) control() bool       { return h.attributes&(1<<5) != 0 }
+
+// next is the offset behind the batch, 0 of no batch.
+func (h *header) next() int64 {
+	if !h.set {
+		return 0
+	}
+	return h.last() + 1
+}
+
+// nextOffset is the offset behind the last whole batch, or position if there is none: where the next request begins.
+func nextOffset(in []byte, position int64) int64 {
+	for {
+		size, whole := batchSize(in)
+		if !whole {
+			return position
+		}
+		base := int64(binary.BigEndian.Uint64(in))
+		position = max(position, base+int64(int32(binary.BigEndian.Uint32(in[23:])))+1)
+		in = in[size:]
+	}
+}
+
+// decoder reads the fields of a record.
+type decoder struct {
+	in  []byte
+	err error
+}
+
+var errShort = errors.New("a record ends early")
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.in)
+	if n <= 0 {
+		d.err, d.in = errShort, nil
+		return 0
+	}
+	d.in = d.in[n:]
+	return v
+}
+
+func (d *decoder) skip(n int) {
+	if n > len(d.in) {
+		d.err, d.in = errShort, nil
+		return
+	}
+	d.in = d.in[n:]
+}
+
+// bytes reads a length and as many bytes; a negative length is null.
+func (d *decoder) bytes() []byte {
+	n := d.varint()
+	if n < 0 || d.err != nil {
+		return nil
+	}
+	if n > int64(len(d.in)) {
+		d.err, d.in = errShort, nil
+		return nil
+	}
+	b := d.in[:n:n]
+	d.in = d.in[n:]
+	return b
+}

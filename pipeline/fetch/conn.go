@@ -1,0 +1,199 @@
+package fetch
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// conn is a connection that kafka-go's Dialer has opened and authenticated, and on which we speak Fetch ourselves.
+type conn struct {
+	net   net.Conn
+	keep  *kafka.Conn // owns the connection; not used, not to be collected
+	out   []byte
+	id    int32
+	asked []*position // of the request on its way, in its order
+}
+
+// Kafka's protocol: Fetch, version 11.
+const (
+	apiFetch     = 1
+	fetchVersion = 11
+	clientID     = "sevwatch"
+	maxResponse  = 256 << 20
+)
+
+func dial(ctx context.Context, dialer *kafka.Dialer, address string) (*conn, error) {
+	c := &conn{}
+	d := *dialer
+	open := d.DialFunc
+	if open == nil {
+		open = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	}
+	d.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		nc, err := open(ctx, network, address)
+		c.net = nc
+		return nc, err
+	}
+	var err error
+	if c.keep, err = d.DialContext(ctx, "tcp", address); err != nil {
+		return nil, fmt.Errorf("cannot connect to broker %s: %w", address, err)
+	}
+	return c, nil
+}
+
+func (c *conn) close() error { return c.keep.Close() }
+
+// send asks for records of the partitions from their positions on.
+func (c *conn) send(cfg *Config, positions []*position) error {
+	c.id++
+	b := append(c.out[:0], 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint16(b, apiFetch)
+	b = binary.BigEndian.AppendUint16(b, fetchVersion)
+	b = binary.BigEndian.AppendUint32(b, uint32(c.id))
+	b = appendString(b, clientID)
+	b = binary.BigEndian.AppendUint32(b, 0xffffffff) // replica: none, a consumer
+	b = binary.BigEndian.AppendUint32(b, uint32(cfg.MaxWait.Milliseconds()))
+	b = binary.BigEndian.AppendUint32(b, 1) // bytes at least
+	b = binary.BigEndian.AppendUint32(b, uint32(cfg.ResponseBytes))
+	b = append(b, byte(cfg.Isolation))
+	b = binary.BigEndian.AppendUint32(b, 0)          // no fetch session
+	b = binary.BigEndian.AppendUint32(b, 0xffffffff) // final epoch
+	c.asked = positions
+	b = binary.BigEndian.AppendUint32(b, uint32(topics(positions)))
+	for i, p := range positions {
+		if i == 0 || positions[i-1].Topic != p.Topic {
+			b = appendString(b, p.Topic)
+			b = binary.BigEndian.AppendUint32(b, uint32(sameTopic(positions[i:])))
+		}
+		b = binary.BigEndian.AppendUint32(b, uint32(p.Partition))
+		b = binary.BigEndian.AppendUint32(b, 0xffffffff) // leader epoch unknown
+		b = binary.BigEndian.AppendUint64(b, uint64(p.next))
+		b = binary.BigEndian.AppendUint64(b, 0xffffffffffffffff) // log start: only followers
+		b = binary.BigEndian.AppendUint32(b, uint32(cfg.PartitionBytes))
+	}
+	b = binary.BigEndian.AppendUint32(b, 0) // forgotten topics
+	b = appendString(b, "")                 // rack
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	c.out = b
+	if err := c.net.SetDeadline(time.Now().Add(cfg.MaxWait + 15*time.Second)); err != nil {
+		return err
+	}
+	_, err := c.net.Write(b)
+	return err
+}
+
+func appendString(b []byte, s string) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
+	return append(b, s...)
+}
+
+// topics counts the topics of positions, which are ordered by topic.
+func topics(positions []*position) int {
+	n := 0
+	for i, p := range positions {
+		if i == 0 || positions[i-1].Topic != p.Topic {
+			n++
+		}
+	}
+	return n
+}
+
+func sameTopic(positions []*position) int {
+	n := 0
+	for n < len(positions) && positions[n].Topic == positions[0].Topic {
+		n++
+	}
+	return n
+}
+
+// receive reads the response to the last request into buf, growing it as needed.
+func (c *conn) receive(buf []byte) (Response, []byte, error) {
+	var size [4]byte
+	if _, err := io.ReadFull(c.net, size[:]); err != nil {
+		return Response{}, buf, err
+	}
+	n := int(binary.BigEndian.Uint32(size[:]))
+	if n > maxResponse {
+		return Response{}, buf, fmt.Errorf("a response of %d bytes, expected %d at most", n, maxResponse)
+	}
+	if cap(buf) < n {
+		buf = make([]byte, n+n/4)
+	}
+	buf = buf[:n]
+	if _, err := io.ReadFull(c.net, buf); err != nil {
+		return Response{}, buf, err
+	}
+	r := reader{in: buf}
+	if id := r.int32(); id != c.id {
+		return Response{}, buf, fmt.Errorf("a response to request %d, expected %d", id, c.id)
+	}
+	res := r.response()
+	return res, buf, r.err
+}
+
+// reader reads a response's fields.
+type reader struct {
+	in  []byte
+	err error
+}
+
+func (r *reader) take(n int) []byte {
+	if n < 0 || n > len(r.in) {
+		if r.err == nil {
+			r.err = fmt.Errorf("a response ends early: %d bytes left, %d expected", len(r.in), n)
+		}
+		return make([]byte, max(0, min(n, 8)))
+	}
+	b := r.in[:n:n]
+	r.in = r.in[n:]
+	return b
+}
+
+func (r *reader) int16() int16 { return int16(binary.BigEndian.Uint16(r.take(2))) }
+func (r *reader) int32() int32 { return int32(binary.BigEndian.Uint32(r.take(4))) }
+func (r *reader) int64() int64 { return int64(binary.BigEndian.Uint64(r.take(8))) }
+
+// count reads an array's length; null is 0. What cannot fit is an error.
+func (r *reader) count(size int) int {
+	n := int(r.int32())
+	if n > len(r.in)/size {
+		if r.err == nil {
+			r.err = fmt.Errorf("a response tells of %d things in %d bytes", n, len(r.in))
+		}
+		return 0
+	}
+	return max(0, n)
+}
+
+func (r *reader) response() Response {
+	res := Response{Throttle: time.Duration(r.int32()) * time.Millisecond}
+	if code := r.int16(); code != 0 && r.err == nil {
+		r.err = kafka.Error(code)
+	}
+	r.int32() // session
+	for range r.count(6) {
+		topic := string(r.take(int(r.int16())))
+		for range r.count(30) {
+			c := Chunk{Topic: topic, Partition: int(r.int32())}
+			if code := r.int16(); code != 0 {
+				c.Err = kafka.Error(code)
+			}
+			c.HighWatermark, c.LastStable, c.LogStart = r.int64(), r.int64(), r.int64()
+			for range r.count(16) {
+				c.Aborted = append(c.Aborted, Aborted{Producer: r.int64(), First: r.int64()})
+			}
+			r.int32() // preferred replica
+			if n := r.int32(); n > 0 {
+				c.Batches = r.take(int(n))
+			}
+			res.Chunks = append(res.Chunks, c)
+		}
+	}
+	return res
+}

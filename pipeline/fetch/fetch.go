@@ -1,0 +1,375 @@
+// Package fetch reads Kafka partitions over connections that kafka-go opens and authenticates, with fetch requests of its own: record
+// timestamps, headers, transaction markers and the list of aborted transactions are all there, nothing is allocated for a record, and the
+// next request is on its way before the last response is looked at. It knows Kafka's protocol and nothing of what the records mean.
+package fetch
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/segmentio/kafka-go"
+)
+
+// Config says where and how to read.
+type Config struct {
+	Dialer    *kafka.Dialer
+	Brokers   []string // host:port, to ask for the partitions' leaders
+	Isolation kafka.IsolationLevel
+	// MaxWait bounds how long the broker waits for records when there are none; 0 means 250 ms.
+	MaxWait time.Duration
+	// PartitionBytes and ResponseBytes bound what is asked for at once; a larger batch comes whole all the same. 0: 1 MiB, 16 MiB.
+	PartitionBytes, ResponseBytes int
+	// OnError, where given, is told of every error that is retried.
+	OnError func(error)
+}
+
+// Start is a partition and the offset where reading begins.
+type Start struct {
+	Topic     string
+	Partition int
+	Offset    int64
+}
+
+// Chunk is what one response has of one partition. Without batches it still tells where the log ends.
+type Chunk struct {
+	Topic         string
+	Partition     int
+	Position      int64 // that was asked for
+	HighWatermark int64
+	LastStable    int64
+	LogStart      int64
+	Aborted       []Aborted
+	Batches       []byte
+	Err           error // kafka.OffsetOutOfRange: nothing more comes of the partition; other errors are handled here
+}
+
+// Response is what a broker sent at once. Release has to be called when its chunks are done with.
+type Response struct {
+	Throttle time.Duration
+	Chunks   []Chunk
+	release  func()
+}
+
+// Release gives the buffer back to be read into again.
+func (r *Response) Release() { r.release() }
+
+// Fetcher reads a set of partitions.
+type Fetcher struct {
+	cfg Config
+	out chan Response
+
+	mu        sync.Mutex
+	positions []*position
+	changed   chan struct{} // closed and made anew when positions change
+}
+
+// position is one partition's state. leader, paused and stopped are guarded by the fetcher's mutex; next belongs to the goroutine that
+// reads from the leader.
+type position struct {
+	Start
+	next    int64
+	leader  string // address; "" while it is not known
+	paused  bool
+	stopped bool
+}
+
+// New makes a fetcher; Run reads.
+func New(cfg Config, partitions []Start) *Fetcher {
+	if cfg.MaxWait == 0 {
+		cfg.MaxWait = 250 * time.Millisecond
+	}
+	if cfg.PartitionBytes == 0 {
+		cfg.PartitionBytes = 1 << 20
+	}
+	if cfg.ResponseBytes == 0 {
+		cfg.ResponseBytes = 16 << 20
+	}
+	if cfg.OnError == nil {
+		cfg.OnError = func(error) {}
+	}
+	f := &Fetcher{cfg: cfg, out: make(chan Response), changed: make(chan struct{})}
+	for _, p := range partitions {
+		f.positions = append(f.positions, &position{Start: p, next: p.Offset})
+	}
+	slices.SortFunc(f.positions, func(x, y *position) int {
+		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
+	})
+	return f
+}
+
+// Responses is where Run delivers. Not to receive is to hold the brokers back.
+func (f *Fetcher) Responses() <-chan Response { return f.out }
+
+// Pause stops or resumes asking for a partition. What is on its way still comes.
+func (f *Fetcher) Pause(topic string, partition int, paused bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.positions {
+		if p.Topic == topic && p.Partition == partition && p.paused != paused {
+			p.paused = paused
+			f.notify()
+		}
+	}
+}
+
+// notify wakes everybody who waits for a change; the mutex is held.
+func (f *Fetcher) notify() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// Run reads until ctx is done: leaders are looked for, one goroutine each reads from them, and what has lost its leader is looked for
+// again. It returns when all of them have ended.
+func (f *Fetcher) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	reading := map[string]bool{}
+	var mu sync.Mutex
+	for ctx.Err() == nil {
+		lost, changed := f.leaderless()
+		if len(lost) > 0 {
+			if err := f.findLeaders(ctx, lost); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, leader := range f.leaders() {
+			mu.Lock()
+			started := reading[leader]
+			reading[leader] = true
+			mu.Unlock()
+			if started {
+				continue
+			}
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				f.readFrom(ctx, leader)
+				mu.Lock()
+				delete(reading, leader)
+				mu.Unlock()
+				f.mu.Lock()
+				f.notify()
+				f.mu.Unlock()
+			}()
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		}
+	}
+	return ctx.Err()
+}
+
+// leaderless are the partitions whose leader has to be looked for, and what says that this may have changed.
+func (f *Fetcher) leaderless() ([]*position, chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var lost []*position
+	for _, p := range f.positions {
+		if p.leader == "" && !p.stopped {
+			lost = append(lost, p)
+		}
+	}
+	return lost, f.changed
+}
+
+func (f *Fetcher) leaders() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []string
+	for _, p := range f.positions {
+		if p.leader != "" && !slices.Contains(out, p.leader) {
+			out = append(out, p.leader)
+		}
+	}
+	return out
+}
+
+// findLeaders asks the brokers, again and again while they do not know.
+func (f *Fetcher) findLeaders(ctx context.Context, lost []*position) error {
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(time.Second),
+		backoff.WithMaxElapsedTime(0))
+	return backoff.RetryNotify(func() error { return f.askLeaders(ctx, lost) }, backoff.WithContext(wait, ctx),
+		func(err error, _ time.Duration) { f.cfg.OnError(err) })
+}
+
+func (f *Fetcher) askLeaders(ctx context.Context, lost []*position) error {
+	var errs []error
+	for i, p := range lost {
+		if i > 0 && lost[i-1].Topic == p.Topic {
+			continue
+		}
+		partitions, err := f.lookup(ctx, p.Topic)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		f.mu.Lock()
+		for _, q := range lost[i:] {
+			for _, found := range partitions {
+				if q.Topic == p.Topic && found.ID == q.Partition && found.Leader.Host != "" {
+					q.leader = net.JoinHostPort(found.Leader.Host, strconv.Itoa(found.Leader.Port))
+				}
+			}
+			if q.Topic == p.Topic && q.leader == "" {
+				errs = append(errs, fmt.Errorf("cannot find the leader of %s/%d", q.Topic, q.Partition))
+			}
+		}
+		f.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// lookup asks one broker after the other for a topic's partitions.
+func (f *Fetcher) lookup(ctx context.Context, topic string) ([]kafka.Partition, error) {
+	var errs []error
+	for _, broker := range f.cfg.Brokers {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		partitions, err := f.cfg.Dialer.LookupPartitions(ctx, "tcp", broker, topic)
+		cancel()
+		if err == nil {
+			return partitions, nil
+		}
+		errs = append(errs, fmt.Errorf("cannot ask broker %s for the partitions of %s: %w", broker, topic, err))
+	}
+	return nil, errors.Join(errs...)
+}
+
+// reconnectAfter is how long a broker that broke a connection is left alone.
+const reconnectAfter = 100 * time.Millisecond
+
+// readFrom reads all partitions of one leader until there are none, the connection breaks, or ctx is done.
+func (f *Fetcher) readFrom(ctx context.Context, leader string) {
+	if err := f.session(ctx, leader); err != nil && ctx.Err() == nil {
+		f.cfg.OnError(fmt.Errorf("reading from broker %s: %w", leader, err))
+		select {
+		case <-ctx.Done():
+		case <-time.After(reconnectAfter):
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.positions {
+		if p.leader == leader {
+			p.leader = ""
+		}
+	}
+}
+
+func (f *Fetcher) session(ctx context.Context, leader string) error {
+	c, err := dial(ctx, f.cfg.Dialer, leader)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.net.SetDeadline(time.Unix(1, 0)) })
+	defer func() {
+		stop()
+		_ = c.close()
+	}()
+	free := make(chan []byte, 2)
+	free <- nil
+	free <- nil
+	sent := false
+	for {
+		if !sent {
+			if sent, err = f.ask(ctx, c, leader); err != nil || !sent {
+				return err
+			}
+		}
+		var buf []byte
+		select {
+		case buf = <-free:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		res, buf, err := c.receive(buf)
+		if err != nil {
+			return err
+		}
+		res.release = func() { free <- buf }
+		f.advance(c, &res)
+		// The next request is on its way before the response is looked at.
+		if sent, err = f.ask(ctx, c, leader); err != nil {
+			return err
+		}
+		select {
+		case f.out <- res:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// ask sends the next request. While all partitions of the leader are paused it waits; when there are none left it says false.
+func (f *Fetcher) ask(ctx context.Context, c *conn, leader string) (bool, error) {
+	for {
+		f.mu.Lock()
+		var want []*position
+		mine := 0
+		for _, p := range f.positions {
+			if p.leader == leader && !p.stopped {
+				mine++
+				if !p.paused {
+					want = append(want, p)
+				}
+			}
+		}
+		changed := f.changed
+		f.mu.Unlock()
+		if len(want) > 0 {
+			return true, c.send(&f.cfg, want)
+		}
+		if mine == 0 {
+			return false, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+// moved are the errors that say: ask for the leader again.
+var moved = []kafka.Error{
+	kafka.UnknownTopicOrPartition, kafka.LeaderNotAvailable, kafka.NotLeaderForPartition, kafka.ReplicaNotAvailable,
+	kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.KafkaStorageError, kafka.OffsetNotAvailable,
+}
+
+// advance moves the positions on by what the response has, and lets go of partitions that have moved.
+func (f *Fetcher) advance(c *conn, res *Response) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	kept := res.Chunks[:0]
+	for _, chunk := range res.Chunks {
+		i := slices.IndexFunc(c.asked, func(p *position) bool {
+			return p.Topic == chunk.Topic && p.Partition == chunk.Partition
+		})
+		if i < 0 {
+			continue
+		}
+		p := c.asked[i]
+		chunk.Position = p.next
+		if slices.ContainsFunc(moved, func(e kafka.Error) bool { return errors.Is(chunk.Err, e) }) {
+			f.cfg.OnError(fmt.Errorf("reading %s/%d: %w", p.Topic, p.Partition, chunk.Err))
+			p.leader = ""
+			f.notify()
+			continue
+		}
+		if chunk.Err != nil {
+			p.stopped = true
+		}
+		p.next = nextOffset(chunk.Batches, p.next)
+		kept = append(kept, chunk)
+	}
+	res.Chunks = kept
+}

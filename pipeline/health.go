@@ -1,0 +1,108 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/VictoriaMetrics/metrics"
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/wire"
+)
+
+// heartbeatEvery is how often a worker says that it lives.
+const heartbeatEvery = 10 * time.Second
+
+// Version is the program's version, as the heartbeat tells it.
+const Version = "0.1.0"
+
+// heartbeat writes to the health topic until ctx is done. Whoever depends on us pages on its absence, so failing to write is logged and
+// tried again at the next beat.
+func (w *Worker) heartbeat(ctx context.Context) error {
+	id := make([]byte, 4)
+	if _, err := rand.Read(id); err != nil {
+		return fmt.Errorf("cannot name the worker: %w", err)
+	}
+	ticker := time.NewTicker(heartbeatEvery)
+	defer ticker.Stop()
+	for {
+		h := w.beat(hex.EncodeToString(id))
+		res, err := w.client.Produce(ctx, &kafka.ProduceRequest{
+			Topic: w.cfg.Topics.Health, Partition: 0, RequiredAcks: kafka.RequireAll,
+			Records: kafka.NewRecordReader(kafka.Record{
+				Time: time.Now(), Key: kafka.NewBytes([]byte(h.Worker)), Value: kafka.NewBytes(wire.JSON(h)),
+			}),
+		})
+		if err == nil {
+			err = res.Error
+		}
+		if err != nil && ctx.Err() == nil {
+			w.log.Warn("writing the heartbeat", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// beat is the heartbeat's message.
+func (w *Worker) beat(id string) wire.Health {
+	h := wire.Health{
+		V: 1, Pipeline: w.cfg.Pipeline, Worker: id, Time: detector.Millis(time.Now().UnixMilli()), Version: Version,
+		Aggregate: []wire.HealthTask{}, Judge: []wire.HealthTask{},
+	}
+	h.Rejected, h.Late = w.metrics.totals()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, task := range w.health {
+		if key.stage == "aggregate" {
+			h.Aggregate = append(h.Aggregate, task)
+		} else {
+			h.Judge = append(h.Judge, task)
+		}
+	}
+	byTask := func(x, y wire.HealthTask) int { return x.Task - y.Task }
+	slices.SortFunc(h.Aggregate, byTask)
+	slices.SortFunc(h.Judge, byTask)
+	return h
+}
+
+// serveHTTP serves /metrics and /healthz until ctx is done. "" serves nothing.
+func (w *Worker) serveHTTP(ctx context.Context) error {
+	if w.cfg.HTTP.Listen == "none" {
+		<-ctx.Done()
+		return nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.cfg.HTTP.Listen)
+	if err != nil {
+		return fmt.Errorf("cannot listen on %s: %w", w.cfg.HTTP.Listen, err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		w.metrics.set.WritePrometheus(rw)
+		metrics.WriteProcessMetrics(rw)
+	})
+	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		_, _ = rw.Write(wire.JSON(w.beat("")))
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("cannot serve http: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,318 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/fetch"
+	"sevwatch/pipeline/wire"
+)
+
+// markReader reads a task's own partition of the marks topic.
+type markReader struct {
+	source detector.Source
+	next   int64 // offset
+	end    int64 // of the log when the task began: marks before it come before any source record
+	walker fetch.Walker
+}
+
+func newMarkReader(s detector.Source, start, end int64) *markReader {
+	return &markReader{source: s, next: start, end: end}
+}
+
+// ready says whether all marks from before the task began are read.
+func (r *markReader) ready() bool { return r.next >= r.end }
+
+// readMarks takes marks that have come back from the log: each line goes to its partition, to be applied before its offset.
+func (t *aggregateTask) readMarks(c *fetch.Chunk) error {
+	wasReady := t.marks.ready()
+	w := &t.marks.walker
+	w.Reset(c, t.marks.next)
+	for w.Next() {
+		r := w.Record()
+		if r.Control {
+			continue
+		}
+		m, err := wire.DecodeMark(r.Value)
+		if err != nil {
+			return fmt.Errorf("cannot read the mark at %s/%d offset %d: %w", c.Topic, c.Partition, r.Offset, err)
+		}
+		if err := t.readMark(m, r.Time); err != nil {
+			return err
+		}
+	}
+	if err := w.Err(); err != nil {
+		return fmt.Errorf("cannot read %s/%d: %w", c.Topic, c.Partition, err)
+	}
+	t.marks.next = w.Position()
+	if !wasReady && t.marks.ready() {
+		t.pause(false)
+	}
+	return nil
+}
+
+// readMark gives each line of a mark to its partition. Where the partition stands at that very offset, the line applies at once.
+func (t *aggregateTask) readMark(m *wire.Mark, written int64) error {
+	t.clock.readBack(m, written)
+	for _, line := range m.Idle {
+		s := t.sources[line.Source]
+		if s == nil || line.Before < s.Offset() {
+			continue // decided before the offsets that were committed: its effect is in them
+		}
+		s.idle = append(s.idle, pendingMark{line, written})
+		if line.Before > s.Offset() {
+			continue
+		}
+		t.applyMarks(s, s.Offset())
+		if err := t.resume(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sent notes that nothing behind the mark may be taken until it has come back.
+func (t *aggregateTask) sent(m *wire.Mark) {
+	for _, line := range m.Idle {
+		s := t.sources[line.Source]
+		s.waiting = true
+		t.fetcher.Pause(s.Topic, s.Source.Partition, true)
+	}
+}
+
+// resume goes on with a partition whose mark has come back, beginning with what came meanwhile.
+func (t *aggregateTask) resume(s *source) error {
+	if !s.waiting {
+		return nil
+	}
+	s.waiting = false
+	held := s.held
+	s.held = nil
+	for i := range held {
+		if err := t.chunk(s, &held[i]); err != nil {
+			return err
+		}
+	}
+	t.fetcher.Pause(s.Topic, s.Source.Partition, false)
+	return nil
+}
+
+// clock decides when event time has to go on although nothing comes. What it decides is written as a mark and acted upon only when the
+// mark comes back: this machine's time is used to decide when to ask, never what the answer is.
+type clock struct {
+	hints *hints
+	task  int
+	tasks int
+	pane  int64
+	idle  time.Duration
+
+	low, high int64 // as told last
+	told      bool
+	on        *base     // all partitions of all tasks are idle
+	waiting   bool      // a mark is on its way
+	asked     time.Time // when it was written
+}
+
+// base is event time To at broker time Since; from there it goes on as the broker's does.
+type base struct {
+	to    int64
+	since int64 // 0 until the mark that begins it has come back
+	began time.Time
+}
+
+func newClock(h *hints, task int, c *Config) *clock {
+	return &clock{hints: h, task: task, tasks: c.Tasks.Aggregate, pane: int64(c.Pane), idle: millis(c.IdleAfter)}
+}
+
+const (
+	unknown = int64(-1 << 63)
+	noLow   = int64(1<<63 - 1) // no partition is active
+)
+
+// decide is the mark to be written now, or nil.
+func (c *clock) decide(t *aggregateTask) *wire.Mark {
+	if c.waiting || !t.marks.ready() {
+		return nil
+	}
+	now := time.Now()
+	low, high := noLow, unknown
+	for _, s := range t.order {
+		high = max(high, s.Watermark())
+		if !c.isIdle(s, now) {
+			low = min(low, s.Watermark())
+		}
+	}
+	mark := &wire.Mark{V: 1, Task: c.task}
+	if allLow, allHigh, known := c.hints.all(c.task, c.tasks, low, high); known {
+		c.advance(mark, t, allLow, allHigh, now)
+	}
+	if len(mark.Idle) == 0 && !c.news(low) {
+		return nil
+	}
+	if low != noLow {
+		mark.Low = &low
+	}
+	if high != unknown {
+		mark.High = &high
+	}
+	c.low, c.high, c.told = low, high, true
+	c.waiting, c.asked = true, now
+	return mark
+}
+
+// news says whether the other tasks need to hear how far this one is.
+func (c *clock) news(low int64) bool {
+	if c.tasks == 1 {
+		return false
+	}
+	return !c.told || (low == noLow) != (c.low == noLow) || low != noLow && pane(low, c.pane) > pane(c.low, c.pane)
+}
+
+func pane(t, length int64) int64 {
+	if t == unknown {
+		return unknown
+	}
+	return t / length
+}
+
+// isIdle says whether the partition is read to its end and has been silent for long enough.
+func (c *clock) isIdle(s *source, now time.Time) bool {
+	return s.caughtUp && !s.waiting && len(s.held) == 0 && now.Sub(s.active) >= c.idle
+}
+
+// advance puts into the mark how far the idle partitions are to go: to where the active ones are or, when all are idle, on from the
+// largest watermark as the broker's time goes on.
+func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64, now time.Time) {
+	line := func(s *source, to, since int64) {
+		mark.Idle = append(mark.Idle, detector.Idle{Source: s.Source, Before: s.Offset(), To: to, Since: since})
+	}
+	if allLow != noLow {
+		c.on = nil
+		for _, s := range t.order {
+			if c.isIdle(s, now) && allLow != unknown && pane(allLow, c.pane) > pane(s.Watermark(), c.pane) {
+				line(s, allLow, 0)
+			}
+		}
+		return
+	}
+	if allHigh == unknown {
+		return // nothing was ever heard: there is no event time to go on from
+	}
+	if c.on == nil || c.on.to < allHigh && c.on.since == 0 {
+		c.on = &base{to: allHigh, began: now}
+		for _, s := range t.order {
+			line(s, allHigh, 0)
+		}
+		return
+	}
+	if c.on.since == 0 {
+		return
+	}
+	to := c.on.to + now.Sub(c.on.began).Milliseconds()
+	for _, s := range t.order {
+		if pane(to, c.pane) > pane(s.Watermark(), c.pane) {
+			line(s, c.on.to, c.on.since)
+		}
+	}
+}
+
+// readBack notes that a mark of this task has come back from the log.
+func (c *clock) readBack(m *wire.Mark, written int64) {
+	if !c.waiting {
+		return // from before the task began
+	}
+	c.waiting = false
+	if c.on != nil && c.on.since == 0 && len(m.Idle) > 0 {
+		c.on.since, c.on.began = written, c.asked
+	}
+}
+
+// hints are what the tasks have told on the marks topic of how far they are. They only help to decide what to write; being old they are
+// merely cautious.
+type hints struct {
+	mu    sync.Mutex
+	tasks map[int]hint
+}
+
+type hint struct{ low, high int64 }
+
+func newHints() *hints { return &hints{tasks: map[int]hint{}} }
+
+func (h *hints) put(m *wire.Mark) {
+	x := hint{noLow, unknown}
+	if m.Low != nil {
+		x.low = *m.Low
+	}
+	if m.High != nil {
+		x.high = *m.High
+	}
+	h.mu.Lock()
+	h.tasks[m.Task] = x
+	h.mu.Unlock()
+}
+
+// all is the least watermark of the active partitions and the largest of all partitions, of all tasks; known only if every task was heard.
+func (h *hints) all(task, tasks int, low, high int64) (allLow, allHigh int64, known bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for k := range tasks {
+		if k == task {
+			continue
+		}
+		x, heard := h.tasks[k]
+		if !heard {
+			return 0, 0, false
+		}
+		low, high = min(low, x.low), max(high, x.high)
+	}
+	return low, high, true
+}
+
+// readHints follows the marks of all tasks, beginning with the last ones.
+func (w *Worker) readHints(ctx context.Context) error {
+	if w.cfg.Tasks.Aggregate == 1 {
+		return nil
+	}
+	var all []int
+	for k := range w.cfg.Tasks.Aggregate {
+		all = append(all, k)
+	}
+	spans, err := ends(ctx, w.client, w.cfg.Topics.Marks, all)
+	if err != nil {
+		return err
+	}
+	var starts []fetch.Start
+	for _, k := range all {
+		// The last record is a transaction's marker; the mark is right before it.
+		starts = append(starts, fetch.Start{Topic: w.cfg.Topics.Marks, Partition: k, Offset: max(spans[k].first, spans[k].end-10)})
+	}
+	f := fetch.New(w.fetchConfig(), starts)
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	walkers := make([]fetch.Walker, len(all))
+	for {
+		select {
+		case err := <-done:
+			return ignoreCancelled(err)
+		case res := <-f.Responses():
+			for i := range res.Chunks {
+				c := &res.Chunks[i]
+				walker := &walkers[c.Partition]
+				for walker.Reset(c, c.Position); walker.Next(); {
+					if m, err := wire.DecodeMark(walker.Record().Value); err == nil && !walker.Record().Control {
+						w.hints.put(m)
+					}
+				}
+			}
+			res.Release()
+		}
+	}
+}
+
+func compareSources(x, y detector.Source) int {
+	return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
+}

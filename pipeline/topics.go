@@ -1,0 +1,166 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/segmentio/kafka-go"
+)
+
+// topicSpec is how a topic has to be.
+type topicSpec struct {
+	name       string
+	partitions int
+	exact      bool // another number of partitions is refused: it records the number of tasks
+	entries    []kafka.ConfigEntry
+}
+
+// Settings of topics: Kafka's own names.
+func setting(name, value string) kafka.ConfigEntry {
+	return kafka.ConfigEntry{ConfigName: name, ConfigValue: value}
+}
+
+// specs are all topics of a pipeline. Records carry event time, which may be old: topics whose records do keep them by size or for ever,
+// not by a retention that looks at their timestamps. What is internal is dated by the broker.
+func (c *Config) specs() []topicSpec {
+	appendTime := setting("message.timestamp.type", "LogAppendTime")
+	forever := setting("retention.ms", "-1")
+	week := setting("retention.ms", "604800000")
+	compact := setting("cleanup.policy", "compact")
+	unclean := setting("unclean.leader.election.enable", "false")
+	t := &c.Topics
+	out := []topicSpec{
+		{t.Panes, c.Tasks.Judge, true, []kafka.ConfigEntry{appendTime, week, unclean}},
+		{t.Marks, c.Tasks.Aggregate, true, []kafka.ConfigEntry{appendTime, forever, unclean}},
+		{t.State, c.Tasks.Judge, true, []kafka.ConfigEntry{appendTime, compact, unclean}},
+		{t.Alerts, t.Partitions, false, []kafka.ConfigEntry{forever, unclean}},
+		{t.Recovery, t.Partitions, false, []kafka.ConfigEntry{forever, unclean}},
+		{t.Rejected, t.Partitions, false, []kafka.ConfigEntry{forever, unclean}},
+		{t.Late, t.Partitions, false, []kafka.ConfigEntry{forever, unclean}},
+		{t.Control, 1, true, []kafka.ConfigEntry{appendTime, forever, unclean}},
+		{t.Health, 1, false, []kafka.ConfigEntry{week}},
+	}
+	for _, s := range c.Sources {
+		out = append(out, topicSpec{name: s.Topic, partitions: s.Partitions, entries: []kafka.ConfigEntry{forever}})
+	}
+	return out
+}
+
+// TopicState is what was found of one topic.
+type TopicState struct {
+	Topic      string
+	Partitions int    // that it has
+	Made       bool   // it was missing and has been made
+	Problem    string // a sentence; "" if it is as it has to be
+}
+
+// Connect makes a client and waits until a broker answers, for 30 s at most.
+func (c *Config) Connect(ctx context.Context) (*kafka.Client, error) {
+	client := &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 10 * time.Second, Transport: &kafka.Transport{
+		ClientID: "sevwatch", DialTimeout: 5 * time.Second, MetadataTTL: 6 * time.Second,
+	}}
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(time.Second),
+		backoff.WithMaxElapsedTime(30*time.Second))
+	err := backoff.Retry(func() error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		_, err := client.Metadata(ctx, &kafka.MetadataRequest{})
+		return err
+	}, backoff.WithContext(wait, ctx))
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach any of the brokers %v: %w", c.Brokers, err)
+	}
+	return client, nil
+}
+
+// partitionsOf asks for the number of partitions of topics; a missing topic is not in the answer. The look-up goes to a broker, past
+// the client's cache.
+func (c *Config) partitionsOf(ctx context.Context, topics []string) (map[string]int, error) {
+	var errs []error
+	for _, broker := range c.Brokers {
+		found, err := askPartitions(ctx, broker, topics)
+		if err == nil {
+			return found, nil
+		}
+		errs = append(errs, fmt.Errorf("cannot ask broker %s for its topics: %w", broker, err))
+	}
+	return nil, errors.Join(errs...)
+}
+
+func askPartitions(ctx context.Context, broker string, topics []string) (map[string]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	conn, err := newDialer().DialContext(ctx, "tcp", broker)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return nil, err
+		}
+	}
+	found := map[string]int{}
+	for _, topic := range topics {
+		partitions, err := conn.ReadPartitions(topic)
+		if err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
+			return nil, err
+		}
+		if len(partitions) > 0 {
+			found[topic] = len(partitions)
+		}
+	}
+	return found, nil
+}
+
+func newDialer() *kafka.Dialer {
+	return &kafka.Dialer{ClientID: "sevwatch", Timeout: 5 * time.Second, DualStack: true}
+}
+
+// VerifyTopics looks at every topic of the pipeline, and makes those that are missing if create is set.
+func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create bool) ([]TopicState, error) {
+	specs := c.specs()
+	names := make([]string, len(specs))
+	for i, s := range specs {
+		names[i] = s.name
+	}
+	found, err := c.partitionsOf(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	var out []TopicState
+	for _, s := range specs {
+		state := TopicState{Topic: s.name, Partitions: found[s.name]}
+		switch {
+		case state.Partitions == 0 && create:
+			if err := c.create(ctx, client, s); err != nil {
+				state.Problem = err.Error()
+			} else {
+				state.Made, state.Partitions = true, s.partitions
+			}
+		case state.Partitions == 0:
+			state.Problem = fmt.Sprintf("topic %s is missing: make it with `sevwatch topics --create`", s.name)
+		case s.exact && state.Partitions != s.partitions:
+			state.Problem = fmt.Sprintf("topic %s has %d partitions, expected %d: the number of tasks is fixed when the topics are made",
+				s.name, state.Partitions, s.partitions)
+		}
+		out = append(out, state)
+	}
+	return out, nil
+}
+
+func (c *Config) create(ctx context.Context, client *kafka.Client, s topicSpec) error {
+	res, err := client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+		Topic: s.name, NumPartitions: s.partitions, ReplicationFactor: c.Topics.Replication, ConfigEntries: s.entries,
+	}}})
+	if err == nil {
+		err = res.Errors[s.name]
+	}
+	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
+		return fmt.Errorf("cannot make topic %s with %d partitions and replication %d: %w", s.name, s.partitions, c.Topics.Replication, err)
+	}
+	return nil
+}

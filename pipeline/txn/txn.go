@@ -1,0 +1,277 @@
+// Package txn writes records and consumer offsets to Kafka in one transaction, on kafka-go, which cannot do so by itself: its
+// Client.Produce with a transactional id writes plain batches. It knows Kafka's protocol and nothing of what the records mean.
+//
+// One Producer is one transactional id. Whoever calls TakeOver owns the id from then on: the broker fences the owner before, aborts
+// the transaction that it left open, and answers only when that is done. So the way of a consumer that must neither lose nor double is
+//
+//	producer := TakeOver(id)   // nobody else can commit any more
+//	read the committed offsets // nothing of a dead owner is still under way
+//	loop: read, then Commit(records, offsets)
+//
+// and after an error of Commit the same again from the top, with everything in memory thrown away. Commit never retries what could
+// have happened already.
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/segmentio/kafka-go"
+)
+
+// Errors of Commit. Every other error leaves open whether the transaction was committed: take over from yourself and see.
+var (
+	// ErrFenced: somebody else has taken over the transactional id. Whatever was in the transaction is aborted.
+	ErrFenced = errors.New("another process has taken over the transactional id")
+	// ErrNotMember: the group has moved on without this member, which owns its partitions no more. The transaction is aborted.
+	ErrNotMember = errors.New("this member is no longer in the group's generation")
+	// ErrRebalancing: the group is about to move on; this member may keep its partitions. The transaction is aborted.
+	ErrRebalancing = errors.New("the group is rebalancing")
+)
+
+// Config says who writes where.
+type Config struct {
+	Client  *kafka.Client // its Addr is the bootstrap address
+	ID      string        // transactional id
+	Timeout time.Duration // after which the broker aborts a transaction that nobody ended; 0 means 10 s
+	// BatchBytes bounds one record batch, before compression; the topics' max.message.bytes has to allow it. 0 means 900,000. A single
+	// record may be larger.
+	BatchBytes int
+	// Patience bounds how long TakeOver waits for a broker that is busy or away. 0 means 30 s.
+	Patience time.Duration
+}
+
+// Offsets is what a consumer group has read, to be committed with the records made of it.
+type Offsets struct {
+	Group      string
+	Generation int
+	Member     string
+	Topics     map[string][]kafka.TxnOffsetCommit
+}
+
+// Producer is one owner's session of a transactional id. It is for one goroutine.
+type Producer struct {
+	cfg      Config
+	pid      int
+	epoch    int
+	sequence map[partition]int32
+	failed   bool
+}
+
+type partition struct {
+	topic string
+	id    int
+}
+
+// TakeOver makes this process the owner of the transactional id. It retries while the broker is busy ending what the owner before
+// left, or is not to be reached, for up to Patience.
+func TakeOver(ctx context.Context, cfg Config) (*Producer, error) {
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 10 * time.Second
+	}
+	if cfg.BatchBytes == 0 {
+		cfg.BatchBytes = 900_000
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = 30 * time.Second
+	}
+	p := &Producer{cfg: cfg, sequence: map[partition]int32{}}
+	err := retry(ctx, cfg.Patience, func() error {
+		res, err := cfg.Client.InitProducerID(ctx, &kafka.InitProducerIDRequest{
+			TransactionalID: cfg.ID, TransactionTimeoutMs: int(cfg.Timeout.Milliseconds()), ProducerID: -1, ProducerEpoch: -1,
+		})
+		if err == nil {
+			err = res.Error
+		}
+		if err != nil {
+			return err
+		}
+		p.pid, p.epoch = res.Producer.ProducerID, res.Producer.ProducerEpoch
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot take over the transactional id %s: %w", cfg.ID, err)
+	}
+	return p, nil
+}
+
+// Commit writes all messages (Topic, Partition, Key, Value, Headers and Time of each; those of a partition stay in order) and the
+// offsets, and makes them visible together. On any error the Producer is of no more use.
+func (p *Producer) Commit(ctx context.Context, messages []kafka.Message, offsets *Offsets) error {
+	if p.failed {
+		panic("BUG: Commit after a failed Commit of " + p.cfg.ID)
+	}
+	err := p.commit(ctx, messages, offsets)
+	if err != nil {
+		p.failed = true
+		return fmt.Errorf("cannot commit the transaction of %s: %w", p.cfg.ID, classify(err))
+	}
+	return nil
+}
+
+func (p *Producer) commit(ctx context.Context, messages []kafka.Message, offsets *Offsets) error {
+	batches, err := p.encode(messages)
+	if err != nil {
+		return err
+	}
+	if len(batches) == 0 && offsets == nil {
+		return nil
+	}
+	if err := p.addPartitions(ctx, batches); err != nil {
+		return fmt.Errorf("adding partitions: %w", err)
+	}
+	for _, b := range batches {
+		if err := p.produce(ctx, b); err != nil {
+			return fmt.Errorf("writing to %s/%d: %w", b.topic, b.id, err)
+		}
+	}
+	if offsets != nil {
+		if err := p.commitOffsets(ctx, offsets); err != nil {
+			return fmt.Errorf("writing offsets: %w", err)
+		}
+	}
+	if err := p.end(ctx, true); err != nil {
+		return fmt.Errorf("ending: %w", err)
+	}
+	return nil
+}
+
+// classify gives errors that the caller has to tell apart their names.
+func classify(err error) error {
+	for _, known := range []struct {
+		as    error
+		codes []kafka.Error
+	}{
+		{ErrFenced, []kafka.Error{kafka.InvalidProducerEpoch, producerFenced, kafka.InvalidProducerIDMapping}},
+		{ErrNotMember, []kafka.Error{kafka.IllegalGeneration, kafka.UnknownMemberId}},
+		{ErrRebalancing, []kafka.Error{kafka.RebalanceInProgress}},
+	} {
+		for _, code := range known.codes {
+			if errors.Is(err, code) {
+				return fmt.Errorf("%w: %w", known.as, err)
+			}
+		}
+	}
+	return err
+}
+
+// producerFenced is Kafka's code 90, which kafka-go does not name.
+const producerFenced = kafka.Error(90)
+
+// busy are the errors after which the same request may be sent again: nothing has happened.
+var busy = []kafka.Error{
+	kafka.ConcurrentTransactions, kafka.GroupCoordinatorNotAvailable, kafka.NotCoordinatorForGroup, kafka.GroupLoadInProgress,
+	kafka.LeaderNotAvailable, kafka.NotLeaderForPartition, kafka.NotEnoughReplicas, kafka.UnknownTopicOrPartition,
+}
+
+func isBusy(err error) bool {
+	for _, code := range busy {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
+}
+
+// retry calls do until it succeeds, fails for good, or patience is over. Kafka's own errors are final unless they say "busy"; what is
+// no answer of Kafka (a broken connection) is tried again.
+func retry(ctx context.Context, patience time.Duration, do func() error) error {
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(5*time.Millisecond), backoff.WithMaxInterval(250*time.Millisecond),
+		backoff.WithMaxElapsedTime(patience))
+	return backoff.Retry(func() error {
+		err := do()
+		var answer kafka.Error
+		if err != nil && errors.As(err, &answer) && !isBusy(err) {
+			return backoff.Permanent(err)
+		}
+		return err
+	}, backoff.WithContext(wait, ctx))
+}
+
+// retryBusy is retry for requests that must not be repeated after a broken connection: only an answer that says "busy" is.
+func (p *Producer) retryBusy(ctx context.Context, do func() error) error {
+	return retry(ctx, p.cfg.Timeout, func() error {
+		if err := do(); err != nil && !isBusy(err) {
+			return backoff.Permanent(err)
+		} else {
+			return err
+		}
+	})
+}
+
+func (p *Producer) addPartitions(ctx context.Context, batches []batch) error {
+	topics := map[string][]kafka.AddPartitionToTxn{}
+	seen := map[partition]bool{}
+	for _, b := range batches {
+		if !seen[b.partition] {
+			seen[b.partition] = true
+			topics[b.topic] = append(topics[b.topic], kafka.AddPartitionToTxn{Partition: b.id})
+		}
+	}
+	if len(topics) == 0 {
+		return nil
+	}
+	return p.retryBusy(ctx, func() error {
+		res, err := p.cfg.Client.AddPartitionsToTxn(ctx, &kafka.AddPartitionsToTxnRequest{
+			TransactionalID: p.cfg.ID, ProducerID: p.pid, ProducerEpoch: p.epoch, Topics: topics,
+		})
+		if err != nil {
+			return err
+		}
+		for topic, partitions := range res.Topics {
+			for _, x := range partitions {
+				if x.Error != nil {
+					return fmt.Errorf("%s/%d: %w", topic, x.Partition, x.Error)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (p *Producer) commitOffsets(ctx context.Context, o *Offsets) error {
+	err := p.retryBusy(ctx, func() error {
+		res, err := p.cfg.Client.AddOffsetsToTxn(ctx, &kafka.AddOffsetsToTxnRequest{
+			TransactionalID: p.cfg.ID, ProducerID: p.pid, ProducerEpoch: p.epoch, GroupID: o.Group,
+		})
+		if err != nil {
+			return err
+		}
+		return res.Error
+	})
+	if err != nil {
+		return err
+	}
+	return p.retryBusy(ctx, func() error {
+		res, err := p.cfg.Client.TxnOffsetCommit(ctx, &kafka.TxnOffsetCommitRequest{
+			TransactionalID: p.cfg.ID, ProducerID: p.pid, ProducerEpoch: p.epoch,
+			GroupID: o.Group, GenerationID: o.Generation, MemberID: o.Member, Topics: o.Topics,
+		})
+		if err != nil {
+			return err
+		}
+		for topic, partitions := range res.Topics {
+			for _, x := range partitions {
+				if x.Error != nil {
+					return fmt.Errorf("%s/%d: %w", topic, x.Partition, x.Error)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func (p *Producer) end(ctx context.Context, commit bool) error {
+	return p.retryBusy(ctx, func() error {
+		res, err := p.cfg.Client.EndTxn(ctx, &kafka.EndTxnRequest{
+			TransactionalID: p.cfg.ID, ProducerID: p.pid, ProducerEpoch: p.epoch, Committed: commit,
+		})
+		if err != nil {
+			return err
+		}
+		return res.Error
+	})
+}

@@ -1,0 +1,93 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"sevwatch/detector"
+)
+
+// The header that tells the two types of record on the panes topic apart.
+const (
+	HeaderType   = "t"
+	TypeDelta    = "d"
+	TypeProgress = "p"
+)
+
+// Mark is a record of the marks topic: what a task decided on time. docs/messages.md says what it means.
+type Mark struct {
+	V    int             `json:"v"`
+	Task int             `json:"task"`
+	Idle []detector.Idle `json:"idle,omitempty"`
+	Low  *int64          `json:"low,omitempty"`  // least watermark of the task's active partitions; nil: none is active
+	High *int64          `json:"high,omitempty"` // largest watermark of all its partitions; nil: none has one
+}
+
+// Control is a record of the control topic: a person's word.
+type Control struct {
+	V          int    `json:"v"`
+	Time       string `json:"time"` // RFC 3339, event time
+	Act        string `json:"act"`
+	IncidentID string `json:"incident_id,omitempty"`
+	By         string `json:"by"`
+	Comment    string `json:"comment,omitempty"`
+}
+
+// Health is a worker's heartbeat.
+type Health struct {
+	V         int             `json:"v"`
+	Pipeline  string          `json:"pipeline"`
+	Worker    string          `json:"worker"`
+	Time      detector.Millis `json:"time"` // of the worker's clock
+	Version   string          `json:"version"`
+	Aggregate []HealthTask    `json:"aggregate"`
+	Judge     []HealthTask    `json:"judge"`
+	Rejected  int64           `json:"rejected"`
+	Late      int64           `json:"late"`
+}
+
+// HealthTask is one task of a worker. Times are absent while nothing is known.
+type HealthTask struct {
+	Task      int              `json:"task"`
+	Watermark *detector.Millis `json:"watermark,omitempty"` // aggregate
+	Lag       *int64           `json:"lag,omitempty"`       // aggregate: records not read yet
+	Edge      *detector.Millis `json:"edge,omitempty"`      // judge: end of the last closed pane
+	Open      *int             `json:"open,omitempty"`      // judge: incidents that are not over
+}
+
+// DecodeMark reads a mark.
+func DecodeMark(value []byte) (*Mark, error) {
+	var m Mark
+	return &m, decodeInside(value, &m, &m.V)
+}
+
+// DecodeProgress reads a progress record.
+func DecodeProgress(value []byte) (*detector.Progress, error) {
+	var p detector.Progress
+	return &p, decodeInside(value, &p, &p.V)
+}
+
+// DecodeControl reads a control record.
+func DecodeControl(value []byte) (*Control, error) {
+	var c Control
+	return &c, decodeInside(value, &c, &c.V)
+}
+
+// decodeInside reads a message of our own strictly: what is unknown here was written by a newer version.
+func decodeInside(value []byte, into any, version *int) error {
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("cannot read the record: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("cannot read the record: something stands behind it")
+	}
+	if *version != 1 {
+		return fmt.Errorf("cannot read the record: it is of version %d, expected 1", *version)
+	}
+	return nil
+}

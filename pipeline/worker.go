@@ -1,0 +1,204 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/fetch"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+// Worker is one process of a pipeline: it takes part in both stages. Start more of them to scale.
+type Worker struct {
+	cfg     *Config
+	rules   *rules.File
+	client  *kafka.Client
+	log     *zap.Logger
+	metrics *workerMetrics
+	hints   *hints
+	onTell  func(detector.Output)
+
+	outputs map[string][]int // partitions of all topics
+
+	mu     sync.Mutex
+	health map[stageTask]wire.HealthTask // of this worker's tasks
+}
+
+type stageTask struct {
+	stage string
+	task  int
+}
+
+// WorkerOptions are what a worker is made of.
+type WorkerOptions struct {
+	Config *Config
+	Rules  *rules.File
+	Client *kafka.Client
+	Log    *zap.Logger
+	// Tell, where given, is called with every message after it was committed. It must not block.
+	Tell func(detector.Output)
+}
+
+// NewWorker makes a worker; Run works.
+func NewWorker(o WorkerOptions) *Worker {
+	if o.Tell == nil {
+		o.Tell = func(detector.Output) {}
+	}
+	return &Worker{
+		cfg: o.Config, rules: o.Rules, client: o.Client, log: o.Log, onTell: o.Tell, hints: newHints(), metrics: newMetrics(),
+		health: map[stageTask]wire.HealthTask{},
+	}
+}
+
+// Run works until ctx is done. It refuses to begin when a topic is missing or has another number of partitions than tasks.
+func (w *Worker) Run(ctx context.Context) error {
+	states, err := w.cfg.VerifyTopics(ctx, w.client, false)
+	if err != nil {
+		return err
+	}
+	var problems []error
+	w.outputs = map[string][]int{}
+	for _, s := range states {
+		if s.Problem != "" {
+			problems = append(problems, errors.New(s.Problem))
+		}
+		for p := range s.Partitions {
+			w.outputs[s.Topic] = append(w.outputs[s.Topic], p)
+		}
+	}
+	if len(problems) > 0 {
+		return &TopicError{errors.Join(problems...)}
+	}
+	aggregate := &stage{
+		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, log: w.log,
+		topics: []string{w.cfg.Topics.Marks},
+	}
+	for _, s := range w.cfg.Sources {
+		aggregate.topics = append(aggregate.topics, s.Topic)
+	}
+	judge := &stage{
+		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, log: w.log,
+		topics: []string{w.cfg.Topics.Panes},
+	}
+	return together(ctx,
+		func(ctx context.Context) error { return aggregate.serve(ctx, w.cfg) },
+		func(ctx context.Context) error { return judge.serve(ctx, w.cfg) },
+		w.readHints,
+		w.serveHTTP,
+		w.heartbeat,
+	)
+}
+
+// TopicError says which topics are not as they have to be.
+type TopicError struct{ error }
+
+func (e *TopicError) Unwrap() error { return e.error }
+
+// together runs all functions until they have ended; the first error ends the others.
+func together(ctx context.Context, run ...func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make(chan error, len(run))
+	for _, f := range run {
+		go func() { errs <- f(ctx) }()
+	}
+	var first error
+	for range run {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+			cancel()
+		}
+	}
+	return first
+}
+
+func (w *Worker) groupID(stage string) string { return "sevwatch." + w.cfg.Pipeline + "." + stage }
+
+func (w *Worker) transactionalID(stage string, task int) string {
+	return fmt.Sprintf("sevwatch.%s.%s.%d", w.cfg.Pipeline, stage, task)
+}
+
+func (w *Worker) source(topic string) SourceConfig {
+	for _, s := range w.cfg.Sources {
+		if s.Topic == topic {
+			return s
+		}
+	}
+	panic("BUG: " + topic + " is no source")
+}
+
+func (w *Worker) fetchConfig() fetch.Config {
+	return fetch.Config{
+		Dialer: newDialer(), Brokers: w.cfg.Brokers, Isolation: kafka.ReadCommitted,
+		OnError: func(err error) { w.log.Warn("reading goes on after an error", zap.Error(err)) },
+	}
+}
+
+// setPartitions tells an aggregator which source partitions there are in all. Partitions are only ever added, so their number is the
+// version of the set.
+func (w *Worker) setPartitions(ctx context.Context, agg *detector.Aggregator) error {
+	var topics []string
+	for _, s := range w.cfg.Sources {
+		topics = append(topics, s.Topic)
+	}
+	found, err := w.cfg.partitionsOf(ctx, topics)
+	if err != nil {
+		return err
+	}
+	set := detector.PartitionSet{Topics: found}
+	for _, n := range found {
+		set.Version += n
+	}
+	agg.SetPartitions(set)
+	return nil
+}
+
+// message makes a record ready to be sent; the partition is that of its key, as Kafka's own producers choose it.
+func (w *Worker) message(topic string, r wire.Record) kafka.Message {
+	m := kafka.Message{Topic: topic, Key: r.Key, Value: r.Value, Time: time.UnixMilli(max(r.Time, 0))}
+	for _, h := range r.Headers {
+		m.Headers = append(m.Headers, kafka.Header{Key: h.Key, Value: h.Value})
+	}
+	if partitions := w.outputs[topic]; len(partitions) > 1 {
+		m.Partition = kafka.Murmur2Balancer{Consistent: true}.Balance(m, partitions...)
+	}
+	return m
+}
+
+// judgeOf is the judge task that a domain belongs to.
+func (w *Worker) judgeOf(domain string) int {
+	return kafka.Murmur2Balancer{Consistent: true}.Balance(kafka.Message{Key: []byte(domain)}, w.outputs[w.cfg.Topics.Panes]...)
+}
+
+// tell says what was committed.
+func (w *Worker) tell(o detector.Output) {
+	if i := o.Incident; i != nil {
+		w.metrics.incident(string(i.Transition), strings.ToLower(i.Severity.String()))
+		w.log.Info("incident", zap.String("incident", i.ID), zap.Int("revision", i.Revision), zap.String("transition", string(i.Transition)),
+			zap.Stringer("severity", i.Severity), zap.String("rule", i.Rule.Name), zap.String("reason", i.Reason))
+	}
+	w.onTell(o)
+}
+
+// report keeps the latest word of a task for the heartbeat.
+func (w *Worker) report(stage string, h wire.HealthTask) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.health[stageTask{stage, h.Task}] = h
+}
+
+// retire forgets a task that this worker no longer has.
+func (w *Worker) retire(stage string, task int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.health, stageTask{stage, task})
+}
