@@ -220,6 +220,8 @@ func (a *Aggregator) Advance(p *Partition, to int64, silent bool) {
 		if p.silentAt != never {
 			a.silent = append(a.silent, Span{p.silentAt, to})
 		}
+	} else {
+		p.silentAt = never
 	}
 	p.watermark, p.changed = to, true
 }

@@ -171,11 +171,16 @@ func (d *domain) groupFor(r *ruleState, labels []Label) *group {
 
 // close closes the pane [start, edge), judges every group, and returns what there is to tell, in no particular order.
 func (d *domain) close(start, edge int64, windows []*windowCount, observed bool) []Output {
+	var entered *pane
 	if d.closed < len(d.panes) && d.panes[d.closed].start == start {
-		d.enter(d.panes[d.closed], start, edge)
+		entered = d.panes[d.closed]
+		d.enter(entered)
 		d.closed++
 	}
 	d.leave(edge, windows)
+	if entered != nil {
+		d.hear(entered, edge)
+	}
 	var out []Output
 	for _, g := range d.order {
 		if g.first == never {
@@ -195,7 +200,7 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 }
 
 // enter adds a pane that closes to the windows of the groups that count its series.
-func (d *domain) enter(p *pane, start, edge int64) {
+func (d *domain) enter(p *pane) {
 	p.index = nil
 	for i := range p.cells {
 		c := &p.cells[i]
@@ -204,12 +209,18 @@ func (d *domain) enter(p *pane, start, edge int64) {
 			b.group.move(b, &c.Cell, 1)
 		}
 		if c.series.kind == rules.KindChange {
-			d.noteChange(c.series, start)
+			d.noteChange(c.series, p.start)
 		}
 	}
+}
+
+// hear tells the groups which of them had data in a pane that closed, when their windows have moved on to edge.
+func (d *domain) hear(p *pane, edge int64) {
 	for i := range p.cells {
 		for _, b := range p.cells[i].series.bindings {
-			b.group.heard(start, edge)
+			if b.group.concerns(&p.cells[i].Cell) {
+				b.group.heard(p.start, edge)
+			}
 		}
 	}
 }

@@ -35,13 +35,23 @@ type ruleState struct {
 	hist     bool // the signal needs the distribution
 }
 
+// concerns says whether a cell tells the group anything: a quantile is made of values, an event without one is nothing to it.
+func (g *group) concerns(c *Cell) bool { return !g.rule.hist || c.Valued > 0 }
+
 // move adds (sign 1) or drops (sign -1) one cell of the group's window.
 func (g *group) move(b *binding, c *Cell, sign int64) {
+	if !g.concerns(c) {
+		return
+	}
+	count := c.Count
+	if g.rule.hist {
+		count = c.Valued
+	}
 	if b.num {
-		g.num += sign * c.Count
+		g.num += sign * count
 	}
 	if b.den {
-		g.den += sign * c.Count
+		g.den += sign * count
 	}
 	if g.rule.hist && b.num {
 		g.hist.merge(c.Buckets, sign)

@@ -113,11 +113,23 @@ func (b Buckets) Quantile(q float64) float64 {
 	return 0
 }
 
-// CountAbove is how many values lie in buckets wholly above v.
+// CountAbove is how many values lie in buckets wholly above v. A bucket of positive values does not hold its lower bound.
 func (b Buckets) CountAbove(v float64) int64 {
 	var n int64
 	for _, x := range slices.Backward(b) {
-		if low, _ := bounds(x.Code); low < v {
+		if low, _ := bounds(x.Code); low < v || low == v && x.Code <= 0 {
+			break
+		}
+		n += x.N
+	}
+	return n
+}
+
+// CountBelow is how many values lie in buckets wholly below v. A bucket of negative values does not hold its upper bound.
+func (b Buckets) CountBelow(v float64) int64 {
+	var n int64
+	for _, x := range b {
+		if _, high := bounds(x.Code); high > v || high == v && x.Code >= 0 {
 			break
 		}
 		n += x.N

@@ -59,10 +59,10 @@ func (d *domain) blame(g *group, m rules.Measure, version string, edge int64) (s
 			carry += n
 		}
 	})
-	if whole == 0 || version == "" {
+	if whole <= 0 || version == "" {
 		return 0, false
 	}
-	share = float64(carry) / float64(whole)
+	share = min(1, float64(carry)/float64(whole))
 	return share, share >= explains
 }
 

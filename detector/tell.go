@@ -80,8 +80,10 @@ func (d *domain) describe(g *group, m rules.Measure, v rules.Verdict, transition
 	if transition == Resolved {
 		incident.ResolvedAt = Millis(edge)
 	}
-	if v.Evidence == rules.Enough {
+	if v.Evidence != rules.Nothing && !v.Blind {
 		incident.Impact.Sentence = r.Impact(m)
+	}
+	if v.Evidence == rules.Enough && !v.Blind {
 		if whole := max(m.Num, m.Den); whole > 0 && len(r.Signal.Den) > 0 {
 			share := Num(float64(incident.Impact.Events) / float64(whole))
 			incident.Impact.Share = &share
@@ -112,7 +114,7 @@ func affected(r *ruleState, m rules.Measure) int64 {
 	case rules.SignalCompletion:
 		return max(m.Num, m.Den) - m.Num
 	case rules.SignalQuantile, rules.SignalDeviation:
-		return m.Dist.CountAbove(r.Mildest(m))
+		return r.Wrong(m.Dist, m)
 	default:
 		return m.Num
 	}
@@ -139,7 +141,7 @@ func signalOf(r *ruleState, m rules.Measure, v rules.Verdict, severity rules.Sev
 		Numerator: m.Num, Denominator: m.Den, Samples: r.Samples(m),
 		Window: Window{Start: Millis(edge - int64(r.Window)), End: Millis(edge)},
 	}
-	if v.Evidence == rules.Enough {
+	if v.Evidence == rules.Enough && !v.Blind {
 		observed := Num(v.Value)
 		s.Observed = &observed
 	}
@@ -168,6 +170,9 @@ func (d *domain) reason(g *group, m rules.Measure, v rules.Verdict, transition T
 	case Expired:
 		return fmt.Sprintf("no data for %s: nothing is expected of these labels any more", r.NoDataAfter)
 	default:
+		if v.Blind {
+			return r.Breach(m, tier)
+		}
 		if v.Evidence != rules.Enough {
 			return fmt.Sprintf("data are back, but too few to judge: %d in the last %s", r.Samples(m), r.Window)
 		}
@@ -217,8 +222,13 @@ func (d *domain) contributors(g *group, m rules.Measure, edge int64) []Contribut
 	return out[:min(len(out), maxContributors)]
 }
 
-// wrong calls f with every series of the group's window and how many of its events in a pane went wrong.
+// wrong calls f with every series of the group's window and how many of its events in a pane went wrong. Of a completion that is who
+// did not complete; where there are too few events, those that did come explain nothing.
 func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, n int64)) {
+	completion := g.rule.Signal.Type == rules.SignalCompletion
+	if g.rule.TooFew() {
+		return
+	}
 	for _, p := range d.panes[:d.closed] {
 		if p.start < edge-int64(g.rule.Window) {
 			continue
@@ -226,12 +236,17 @@ func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, 
 		for i := range p.cells {
 			c := &p.cells[i]
 			for _, b := range c.series.bindings {
-				if b.group != g || !b.num {
+				if b.group != g || !b.num && !completion {
 					continue
 				}
 				n := c.Count
-				if g.rule.hist {
-					n = c.Buckets.CountAbove(g.rule.Mildest(m))
+				switch {
+				case g.rule.hist:
+					n = g.rule.Wrong(c.Buckets, m)
+				case completion && b.num && b.den:
+					n = 0
+				case completion && b.num:
+					n = -n
 				}
 				f(c.series, n)
 			}

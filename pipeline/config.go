@@ -4,8 +4,11 @@ package pipeline
 
 import (
 	"fmt"
+	"net"
+	"regexp"
 	"slices"
-	"time"
+	"strconv"
+	"strings"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/wire"
@@ -15,6 +18,7 @@ import (
 
 // Config is a configuration file. Every key is explained in deploy/sevwatch.yaml.
 type Config struct {
+	Where     strictyaml.Where
 	Pipeline  string         `yaml:"pipeline"`
 	Brokers   []string       `yaml:"brokers,required"`
 	Sources   []SourceConfig `yaml:"sources"`
@@ -32,7 +36,7 @@ type Config struct {
 
 // SourceConfig is a topic that events come from.
 type SourceConfig struct {
-	Pos        strictyaml.Pos
+	Where      strictyaml.Where
 	Topic      string `yaml:"topic,required"`
 	Kind       Kind   `yaml:"kind"`       // of records that do not say it
 	MaxBytes   int    `yaml:"max_bytes"`  // larger records are rejected
@@ -45,21 +49,21 @@ type Kind struct{ rules.Kind }
 // UnmarshalText reads the name of a kind.
 func (k *Kind) UnmarshalText(text []byte) error {
 	if k.Kind = rules.KindOf(string(text)); k.Kind == rules.NoKind {
-		return strictyaml.ErrExpected(fmt.Sprintf("one of %v", rules.Kinds()))
+		return strictyaml.ErrExpected("one of " + strings.Join(rules.Kinds(), ", "))
 	}
 	return nil
 }
 
 // Tasks are how many pieces the work of a stage can be spread over. They are fixed when the topics are made.
 type Tasks struct {
-	Pos       strictyaml.Pos
+	Where     strictyaml.Where
 	Aggregate int `yaml:"aggregate"`
 	Judge     int `yaml:"judge"`
 }
 
 // Topics are the names of our own topics, and how they are made.
 type Topics struct {
-	Pos         strictyaml.Pos
+	Where       strictyaml.Where
 	Panes       string `yaml:"panes"`
 	Marks       string `yaml:"marks"`
 	State       string `yaml:"state"`
@@ -70,18 +74,20 @@ type Topics struct {
 	Control     string `yaml:"control"`
 	Health      string `yaml:"health"`
 	Partitions  int    `yaml:"partitions"`  // of alerts, recovery, rejected and late
-	Replication int    `yaml:"replication"` // of all
+	Replication int    `yaml:"replication"` // of all that `sevwatch topics` makes
 }
 
 // Group is how membership of the consumer groups is kept.
 type Group struct {
+	Where          strictyaml.Where
 	SessionTimeout rules.Duration `yaml:"session_timeout"`
 	Heartbeat      rules.Duration `yaml:"heartbeat"`
 }
 
 // HTTP is where metrics and health are served.
 type HTTP struct {
-	Listen string `yaml:"listen"`
+	Where  strictyaml.Where
+	Listen string `yaml:"listen"` // host:port, or none
 }
 
 // DefaultSources are the topics of an assessment flow.
@@ -99,34 +105,41 @@ func DefaultSources() []SourceConfig {
 func ParseConfig(name string, data []byte) (*Config, error) {
 	c := &Config{}
 	errs := strictyaml.Decode(name, data, c)
-	c.fillIn()
-	errs = append(errs, c.validate(name)...)
+	if c.Where.Line > 0 {
+		c.fillIn()
+		errs = append(errs, c.check(name)...)
+	}
 	if err := errs.Err(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// fillIn puts the defaults where nothing was written.
+// fill puts the default where nothing was written, or nothing that can be read. A zero that was written stays and is checked.
+func fill[T any](w strictyaml.Where, key string, v *T, d T) {
+	if !w.Has(key) || !w.Readable(key) {
+		*v = d
+	}
+}
+
+// Units of durations in a configuration.
+const (
+	millisecond = rules.Duration(1)
+	second      = 1000 * millisecond
+	minute      = 60 * second
+	hour        = 60 * minute
+)
+
+// fillIn puts the defaults.
 func (c *Config) fillIn() {
-	text := func(v *string, d string) {
-		if *v == "" {
-			*v = d
-		}
-	}
-	number := func(v *int, d int) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	span := func(v *rules.Duration, d time.Duration) {
-		if *v == 0 {
-			*v = rules.Duration(d.Milliseconds())
-		}
-	}
-	text(&c.Pipeline, "assessment")
+	fill(c.Where, "pipeline", &c.Pipeline, "assessment")
 	if c.Sources == nil {
 		c.Sources = DefaultSources()
+	}
+	for i := range c.Sources {
+		s := &c.Sources[i]
+		fill(s.Where, "max_bytes", &s.MaxBytes, wire.MaxRecord)
+		fill(s.Where, "partitions", &s.Partitions, 4)
 	}
 	if c.Labels == nil {
 		c.Labels = rules.DefaultLabels()
@@ -134,79 +147,202 @@ func (c *Config) fillIn() {
 	if c.Domain != "" && !slices.Contains(c.Labels, c.Domain) {
 		c.Labels = append(c.Labels, c.Domain)
 	}
-	span(&c.Pane, 10*time.Second)
-	span(&c.Lateness, 10*time.Second)
-	span(&c.IdleAfter, time.Second)
-	number(&c.Tasks.Aggregate, 4)
-	number(&c.Tasks.Judge, 1)
+	fill(c.Where, "pane", &c.Pane, 10*second)
+	fill(c.Where, "lateness", &c.Lateness, 10*second)
+	fill(c.Where, "idle_after", &c.IdleAfter, second)
+	fill(c.Tasks.Where, "aggregate", &c.Tasks.Aggregate, 4)
+	fill(c.Tasks.Where, "judge", &c.Tasks.Judge, 1)
 	t := &c.Topics
-	text(&t.Panes, "sevwatch.panes")
-	text(&t.Marks, "sevwatch.marks")
-	text(&t.State, "sevwatch.state")
-	text(&t.Alerts, "assessment.alerts")
-	text(&t.Recovery, "assessment.recovery")
-	text(&t.Rejected, "sevwatch.rejected")
-	text(&t.Late, "sevwatch.late")
-	text(&t.Control, "sevwatch.control")
-	text(&t.Health, "sevwatch.health")
-	number(&t.Partitions, 4)
-	number(&t.Replication, 3)
-	span(&c.Group.SessionTimeout, 6*time.Second)
-	span(&c.Group.Heartbeat, time.Second)
-	text(&c.HTTP.Listen, "127.0.0.1:9644")
-	for i := range c.Sources {
-		number(&c.Sources[i].MaxBytes, wire.MaxRecord)
-		number(&c.Sources[i].Partitions, 4)
+	fill(t.Where, "panes", &t.Panes, "sevwatch.panes")
+	fill(t.Where, "marks", &t.Marks, "sevwatch.marks")
+	fill(t.Where, "state", &t.State, "sevwatch.state")
+	fill(t.Where, "alerts", &t.Alerts, "assessment.alerts")
+	fill(t.Where, "recovery", &t.Recovery, "assessment.recovery")
+	fill(t.Where, "rejected", &t.Rejected, "sevwatch.rejected")
+	fill(t.Where, "late", &t.Late, "sevwatch.late")
+	fill(t.Where, "control", &t.Control, "sevwatch.control")
+	fill(t.Where, "health", &t.Health, "sevwatch.health")
+	fill(t.Where, "partitions", &t.Partitions, 4)
+	fill(t.Where, "replication", &t.Replication, 3)
+	fill(c.Group.Where, "session_timeout", &c.Group.SessionTimeout, 6*second)
+	fill(c.Group.Where, "heartbeat", &c.Group.Heartbeat, second)
+	fill(c.HTTP.Where, "listen", &c.HTTP.Listen, "127.0.0.1:9644")
+}
+
+// Limits of what can be configured.
+const (
+	maxMaxBytes    = 100 << 20
+	maxTasks       = 1000
+	maxPartitions  = 10_000
+	maxReplication = 100
+)
+
+// checker looks at the values themselves and at how they relate. What is missing or could not be read has been reported already; in its
+// place stands the default, with which nothing is wrong.
+type checker struct {
+	file   string
+	errs   strictyaml.Errors
+	topics map[string]topicUse
+}
+
+// topicUse is where a topic is named: by which key, and where in the file, if it was written.
+type topicUse struct {
+	key     string
+	written bool
+	pos     strictyaml.Pos
+}
+
+func (k *checker) fail(pos strictyaml.Pos, format string, args ...any) {
+	if pos.Line == 0 {
+		panic(fmt.Sprintf("BUG: a mistake without a place: "+format, args...))
+	}
+	k.errs = append(k.errs, strictyaml.Error{File: k.file, Pos: pos, Msg: fmt.Sprintf(format, args...)})
+}
+
+func (k *checker) number(w strictyaml.Where, key string, v, low, high int) {
+	if v < low || v > high {
+		k.fail(w.Of(key), "%s is %d, expected %d to %d", key, v, low, high)
 	}
 }
 
-// validate checks how the values relate.
-func (c *Config) validate(name string) strictyaml.Errors {
-	var errs strictyaml.Errors
-	fail := func(pos strictyaml.Pos, format string, args ...any) {
-		if pos.Line == 0 {
-			pos = strictyaml.Pos{Line: 1, Col: 1}
-		}
-		errs = append(errs, strictyaml.Error{File: name, Pos: pos, Msg: fmt.Sprintf(format, args...)})
+func (k *checker) span(w strictyaml.Where, key string, v, low, high rules.Duration) {
+	if v < low || v > high {
+		k.fail(w.Of(key), "%s is %s, expected %s to %s", key, v, low, high)
 	}
-	topics := map[string]bool{}
-	for _, s := range c.Sources {
-		if topics[s.Topic] && s.Topic != "" {
-			fail(s.Pos, "topic %q is there twice", s.Topic)
-		}
-		topics[s.Topic] = true
-		if s.MaxBytes < 1 || s.MaxBytes > 100<<20 {
-			fail(s.Pos, "max_bytes is %d, expected 1 to %d", s.MaxBytes, 100<<20)
-		}
+}
+
+// check is every mistake that the grammar cannot see.
+func (c *Config) check(file string) strictyaml.Errors {
+	k := &checker{file: file, topics: map[string]topicUse{}}
+	if !pipelineName.MatchString(c.Pipeline) {
+		k.fail(c.Where.Of("pipeline"), "pipeline is %q, expected up to 100 letters, digits, dots, _ and -", c.Pipeline)
 	}
-	for _, t := range c.Topics.own() {
-		if topics[t] {
-			fail(c.Topics.Pos, "topic %q is there twice", t)
-		}
-		topics[t] = true
+	k.brokers(c)
+	k.sources(c)
+	k.ownTopics(&c.Topics)
+	k.labels(c)
+	k.span(c.Where, "pane", c.Pane, 100*millisecond, hour)
+	k.span(c.Where, "lateness", c.Lateness, 0, 24*hour)
+	k.span(c.Where, "idle_after", c.IdleAfter, 100*millisecond, hour)
+	k.number(c.Tasks.Where, "aggregate", c.Tasks.Aggregate, 1, maxTasks)
+	k.number(c.Tasks.Where, "judge", c.Tasks.Judge, 1, maxTasks)
+	k.number(c.Topics.Where, "partitions", c.Topics.Partitions, 1, maxPartitions)
+	k.number(c.Topics.Where, "replication", c.Topics.Replication, 1, maxReplication)
+	k.group(&c.Group)
+	if l := c.HTTP.Listen; l != "none" && !hostPort(l, true) {
+		k.fail(c.HTTP.Where.Of("listen"), "listen is %q, expected host:port, :port or none", l)
 	}
-	if c.Tasks.Aggregate < 1 || c.Tasks.Aggregate > 1000 || c.Tasks.Judge < 1 || c.Tasks.Judge > 1000 {
-		fail(c.Tasks.Pos, "tasks are %d and %d, expected 1 to 1000 each", c.Tasks.Aggregate, c.Tasks.Judge)
-	}
-	if len(c.Labels) > wire.MaxLabels {
-		fail(strictyaml.Pos{}, "labels has %d names, expected %d at most", len(c.Labels), wire.MaxLabels)
-	}
-	for i, l := range c.Labels {
-		if slices.Contains(c.Labels[:i], l) {
-			fail(strictyaml.Pos{}, "label %q is there twice", l)
-		}
+	return k.errs
+}
+
+// What Kafka takes as a topic's name, what can be part of a group's name and of a URI, and what a selector can name.
+var (
+	topicName    = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+	pipelineName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+	labelName    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+)
+
+// noLabels are the keys of an event that are numbers, times or a person's session: no series is made of them.
+func noLabels() []string {
+	return []string{"time", "kind", "session", "status", "duration_ms", "dwell_ms", "value", "score"}
+}
+
+// hostPort says whether text is host:port; where anyHost, :port and port 0 will do, as for listening.
+func hostPort(text string, anyHost bool) bool {
+	host, port, err := net.SplitHostPort(text)
+	number, bad := strconv.ParseUint(port, 10, 16)
+	return err == nil && bad == nil && (anyHost || host != "" && number > 0)
+}
+
+func (k *checker) brokers(c *Config) {
+	if !c.Where.Has("brokers") || !c.Where.Readable("brokers") {
+		return
 	}
 	if len(c.Brokers) == 0 {
-		fail(strictyaml.Pos{}, "brokers is empty, expected host:port of at least one")
+		k.fail(c.Where.Of("brokers"), "brokers is empty, expected host:port of at least one")
 	}
-	if c.Group.Heartbeat*3 > c.Group.SessionTimeout {
-		fail(strictyaml.Pos{}, "group.heartbeat is %s, expected at most a third of session_timeout, %s", c.Group.Heartbeat, c.Group.SessionTimeout)
+	for i, b := range c.Brokers {
+		if !hostPort(b, false) {
+			k.fail(c.Where.Of(fmt.Sprintf("brokers[%d]", i)), "brokers[%d] is %q, expected host:port", i, b)
+		}
 	}
-	return errs
 }
 
-func (t *Topics) own() []string {
-	return []string{t.Panes, t.Marks, t.State, t.Alerts, t.Recovery, t.Rejected, t.Late, t.Control, t.Health}
+func (k *checker) sources(c *Config) {
+	if len(c.Sources) == 0 {
+		k.fail(c.Where.Of("sources"), "sources is empty, expected at least one topic")
+	}
+	for i := range c.Sources {
+		s := &c.Sources[i]
+		k.number(s.Where, "max_bytes", s.MaxBytes, 1, maxMaxBytes)
+		k.number(s.Where, "partitions", s.Partitions, 1, maxPartitions)
+		if !c.Where.Has("sources") || s.Where.Has("topic") && s.Where.Readable("topic") {
+			k.topic(s.Where, "topic", fmt.Sprintf("sources[%d].topic", i), s.Topic)
+		}
+	}
+}
+
+func (k *checker) ownTopics(t *Topics) {
+	for _, own := range []struct{ key, name string }{
+		{"panes", t.Panes}, {"marks", t.Marks}, {"state", t.State}, {"alerts", t.Alerts}, {"recovery", t.Recovery},
+		{"rejected", t.Rejected}, {"late", t.Late}, {"control", t.Control}, {"health", t.Health},
+	} {
+		k.topic(t.Where, own.key, "topics."+own.key, own.name)
+	}
+}
+
+// topic checks that name is one that Kafka takes, and that it is not used for two things.
+func (k *checker) topic(w strictyaml.Where, key, path, name string) {
+	use := topicUse{path, w.Has(key), w.Of(key)}
+	if !topicName.MatchString(name) || name == "." || name == ".." {
+		k.fail(use.pos, "%s is %q, expected up to 249 letters, digits, dots, _ and -", path, name)
+		return
+	}
+	first, twice := k.topics[name]
+	switch {
+	case twice && use.written:
+		k.fail(use.pos, "%s is %q, which is %s already", path, name, first.key)
+	case twice:
+		k.fail(first.pos, "%s is %q, which is %s by default", first.key, name, path)
+	default:
+		k.topics[name] = use
+	}
+}
+
+func (k *checker) labels(c *Config) {
+	if !c.Where.Readable("labels") {
+		return
+	}
+	if len(c.Labels) > wire.MaxLabels {
+		k.fail(c.Where.Of("labels"), "labels has %d names, expected %d at most, the domain among them", len(c.Labels), wire.MaxLabels)
+	}
+	for i, l := range c.Labels {
+		key := fmt.Sprintf("labels[%d]", i)
+		if !c.Where.Has(key) {
+			key = "domain" // it was put behind the others
+		}
+		switch pos := c.Where.Of(key); {
+		case slices.Contains(noLabels(), l):
+			k.fail(pos, "%s is %q, expected a key that carries text, such as service", key, l)
+		case !labelName.MatchString(l):
+			k.fail(pos, "%s is %q, expected up to 64 letters, digits and _, no digit first", key, l)
+		case slices.Contains(c.Labels[:i], l):
+			k.fail(pos, "%s is %q, which is there already", key, l)
+		}
+	}
+}
+
+func (k *checker) group(g *Group) {
+	k.span(g.Where, "session_timeout", g.SessionTimeout, second, 30*minute)
+	k.span(g.Where, "heartbeat", g.Heartbeat, 100*millisecond, 10*minute)
+	if g.Heartbeat*3 <= g.SessionTimeout {
+		return
+	}
+	key := "heartbeat"
+	if !g.Where.Has(key) {
+		key = "session_timeout"
+	}
+	k.fail(g.Where.Of(key), "heartbeat is %s, expected at most a third of session_timeout, which is %s", g.Heartbeat, g.SessionTimeout)
 }
 
 // Engine is what the two stages have to agree on.

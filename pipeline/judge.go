@@ -254,6 +254,7 @@ func (t *judgeTask) report() {
 		h.Edge = &m
 	}
 	t.w.report("judge", h)
+	t.w.account(t.judge.Totals())
 	t.w.metrics.lost(t.a.task, t.judge.Lost())
 }
 

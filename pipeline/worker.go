@@ -31,6 +31,7 @@ type Worker struct {
 
 	mu     sync.Mutex
 	health map[stageTask]wire.HealthTask // of this worker's tasks
+	totals detector.Totals
 }
 
 type stageTask struct {
@@ -189,6 +190,32 @@ func (w *Worker) tell(o detector.Output) {
 	w.onTell(o)
 }
 
+// Edge is the event time, in epoch ms, up to which all judge tasks of this worker have closed panes.
+func (w *Worker) Edge() int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	edge := noLow
+	for key, h := range w.health {
+		if key.stage == "judge" && (h.Edge == nil || int64(*h.Edge) < edge) {
+			edge = unknown
+			if h.Edge != nil {
+				edge = int64(*h.Edge)
+			}
+		}
+	}
+	if edge == noLow {
+		return unknown
+	}
+	return edge
+}
+
+// Totals are the accounts of all source partitions, as this worker's judge tasks have last heard them.
+func (w *Worker) Totals() detector.Totals {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.totals
+}
+
 // report keeps the latest word of a task for the heartbeat.
 func (w *Worker) report(stage string, h wire.HealthTask) {
 	w.mu.Lock()
@@ -201,4 +228,13 @@ func (w *Worker) retire(stage string, task int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.health, stageTask{stage, task})
+}
+
+// account keeps the accounts that a judge task has heard. Every judge hears those of all partitions; the one that is furthest counts.
+func (w *Worker) account(t detector.Totals) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if t.Sum() > w.totals.Sum() {
+		w.totals = t
+	}
 }

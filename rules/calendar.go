@@ -13,11 +13,11 @@ import (
 
 // Calendar says when people work: the deadline of a Sev4 is the end of the next business day.
 type Calendar struct {
-	Pos      strictyaml.Pos `json:"-"`
-	Timezone string         `yaml:"timezone"` // IANA name; default UTC
-	Hours    string         `yaml:"hours"`    // default 09:00-17:00
-	Days     []string       `yaml:"days"`     // default mon tue wed thu fri
-	Holidays []string       `yaml:"holidays"` // dates, 2026-12-25
+	Where    strictyaml.Where `json:"-"`
+	Timezone string           `yaml:"timezone"` // IANA name; default UTC
+	Hours    string           `yaml:"hours"`    // default 09:00-17:00
+	Days     []string         `yaml:"days"`     // default mon tue wed thu fri
+	Holidays []string         `yaml:"holidays"` // dates, 2026-12-25
 
 	zone     *time.Location
 	end      time.Duration
@@ -26,7 +26,8 @@ type Calendar struct {
 
 var dayNames = []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
 
-func (c *Calendar) compile() error {
+// compile fills in the defaults and reports what cannot be read.
+func (c *Calendar) compile(fail func(pos strictyaml.Pos, format string, args ...any)) {
 	if c.Timezone == "" {
 		c.Timezone = "UTC"
 	}
@@ -37,41 +38,42 @@ func (c *Calendar) compile() error {
 		c.Days = []string{"mon", "tue", "wed", "thu", "fri"}
 	}
 	zone, err := time.LoadLocation(c.Timezone)
-	if err != nil {
-		return fmt.Errorf("timezone is %q, expected an IANA name such as Europe/Berlin", c.Timezone)
+	if err != nil || c.Timezone == "Local" {
+		fail(c.Where.Of("timezone"), "timezone is %q, expected an IANA name such as Europe/Berlin", c.Timezone)
 	}
 	c.zone = zone
 	start, end, _ := strings.Cut(c.Hours, "-")
 	from, okFrom := clock(start)
 	to, okTo := clock(end)
 	if !okFrom || !okTo || from >= to {
-		return fmt.Errorf("hours is %q, expected a span such as 09:00-17:00", c.Hours)
+		fail(c.Where.Of("hours"), "hours is %q, expected a span such as 09:00-17:00", c.Hours)
 	}
 	c.end = to
-	for _, name := range c.Days {
+	for i, name := range c.Days {
 		day := slices.Index(dayNames, name)
 		if day < 0 {
-			return fmt.Errorf("days has %q, expected %s", name, strings.Join(dayNames, ", "))
+			fail(c.Where.Of(fmt.Sprintf("days[%d]", i)), "days has %q, expected some of %s", name, strings.Join(dayNames, ", "))
+			continue
 		}
 		c.weekdays[day] = true
 	}
-	for _, date := range c.Holidays {
+	if len(c.Days) == 0 {
+		fail(c.Where.Of("days"), "days is empty, expected at least one of %s", strings.Join(dayNames, ", "))
+	}
+	for i, date := range c.Holidays {
 		if _, err := time.Parse(time.DateOnly, date); err != nil {
-			return fmt.Errorf("holidays has %q, expected a date such as 2026-12-25", date)
+			fail(c.Where.Of(fmt.Sprintf("holidays[%d]", i)), "holidays has %q, expected a date such as 2026-12-25", date)
 		}
 	}
-	if len(c.Days) == 0 {
-		return fmt.Errorf("days is empty, expected at least one")
-	}
-	return nil
 }
 
+// clock reads 9:00 or 17:30, up to 24:00.
 func clock(text string) (time.Duration, bool) {
 	h, m, _ := strings.Cut(strings.TrimSpace(text), ":")
-	hours, err1 := strconv.Atoi(h)
-	minutes, err2 := strconv.Atoi(m)
-	ok := err1 == nil && err2 == nil && hours >= 0 && hours <= 24 && minutes >= 0 && minutes < 60
-	return time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute, ok
+	hours, err1 := strconv.ParseUint(h, 10, 8)
+	minutes, err2 := strconv.ParseUint(m, 10, 8)
+	t := time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute
+	return t, err1 == nil && err2 == nil && len(m) == 2 && minutes < 60 && t <= 24*time.Hour
 }
 
 // RespondBy is when the runbook wants an answer to an incident of that severity that is told at (epoch ms): after 15 minutes, one

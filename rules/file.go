@@ -5,12 +5,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"sevwatch/rules/strictyaml"
 )
 
 // File is one rule file: rules, and what the runbook says around them.
 type File struct {
+	Where     strictyaml.Where      `json:"-"`
 	Runbook   string                `yaml:"runbook"` // link to the runbook; a playbook's anchor is put behind it
 	Calendar  Calendar              `yaml:"calendar"`
 	Contacts  map[Severity][]string `yaml:"contacts"`
@@ -29,7 +31,7 @@ type Playbook struct {
 
 // Action is something that a recovery system can carry out.
 type Action struct {
-	Pos        strictyaml.Pos    `json:"-"`
+	Where      strictyaml.Where  `json:"-"`
 	Target     map[string]string `yaml:"target"`
 	Parameters map[string]Number `yaml:"parameters"`
 	Inspect    string            `yaml:"inspect"`
@@ -41,13 +43,14 @@ type Action struct {
 
 // Group is a named list of rules.
 type Group struct {
-	Name  string  `yaml:"name,required"`
-	Rules []*Rule `yaml:"rules,required"`
+	Where strictyaml.Where `json:"-"`
+	Name  string           `yaml:"name,required"`
+	Rules []*Rule          `yaml:"rules,required"`
 }
 
 // Rule is one signal, its ladder and its life.
 type Rule struct {
-	Pos         strictyaml.Pos    `json:"-"`
+	Where       strictyaml.Where  `json:"-"`
 	Alert       string            `yaml:"alert,required"`
 	Signal      Signal            `yaml:"signal,required"`
 	By          []string          `yaml:"by"`
@@ -66,32 +69,33 @@ type Rule struct {
 
 // Sample is how much has to be known before a window is judged.
 type Sample struct {
-	Min    int64   `yaml:"min"`
-	Wilson float64 `yaml:"wilson_lower"`
+	Where  strictyaml.Where `json:"-"`
+	Min    int64            `yaml:"min"`
+	Wilson float64          `yaml:"wilson_lower"`
 }
 
 // Tier is one step of the ladder.
 type Tier struct {
-	Pos      strictyaml.Pos `json:"-"`
-	Severity Severity       `yaml:"severity,required"`
-	Above    *float64       `yaml:"above"`
-	Below    *float64       `yaml:"below"`
-	For      Duration       `yaml:"for"`
+	Where    strictyaml.Where `json:"-"`
+	Severity Severity         `yaml:"severity,required"`
+	Above    *float64         `yaml:"above"`
+	Below    *float64         `yaml:"below"`
+	For      Duration         `yaml:"for"`
 }
 
 // Recover is what it takes to come down again.
 type Recover struct {
-	Pos            strictyaml.Pos `json:"-"`
-	ThresholdShare *float64       `yaml:"threshold_share"` // default 0.8
-	KeepFiringFor  *Duration      `yaml:"keep_firing_for"` // default 5m
+	Where          strictyaml.Where `json:"-"`
+	ThresholdShare *float64         `yaml:"threshold_share"` // default 0.8
+	KeepFiringFor  *Duration        `yaml:"keep_firing_for"` // default 5m
 }
 
 // Request asks for an action when the incident is at least that bad.
 type Request struct {
-	Pos       strictyaml.Pos `json:"-"`
-	Action    string         `yaml:"action,required"`
-	Severity  Severity       `yaml:"severity,required"`
-	Automatic bool           `yaml:"automatic"` // default: needs a person's approval
+	Where     strictyaml.Where `json:"-"`
+	Action    string           `yaml:"action,required"`
+	Severity  Severity         `yaml:"severity,required"`
+	Automatic bool             `yaml:"automatic"` // default: needs a person's approval
 }
 
 // NoData is what an empty window means for a rule.
@@ -114,18 +118,21 @@ func (n *NoData) UnmarshalText(text []byte) error {
 	}
 }
 
-// Number is a number kept as it was written.
+// Number is a number kept as it was written, in JSON's notation.
 type Number string
 
 // UnmarshalText reads a JSON number.
 func (n *Number) UnmarshalText(text []byte) error {
 	var f float64
-	if err := json.Unmarshal(text, &f); err != nil {
-		return strictyaml.ErrExpected("a number")
+	if err := json.Unmarshal(text, &f); err != nil || strings.Trim(string(text), "null \t\r\n") != string(text) {
+		return strictyaml.ErrExpected("a number as JSON writes it")
 	}
 	*n = Number(text)
 	return nil
 }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (n *Number) UnmarshalJSON(text []byte) error { return n.UnmarshalText(text) }
 
 // MarshalJSON is the number as it was written.
 func (n Number) MarshalJSON() ([]byte, error) { return []byte(n), nil }

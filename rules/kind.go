@@ -60,3 +60,6 @@ func (k Kind) Unit() string {
 func DefaultLabels() []string {
 	return strings.Fields("service endpoint step region version error_type category name action status_class change previous_version state")
 }
+
+// ChangeNames are the changes that an event of kind change tells of.
+func ChangeNames() []string { return strings.Fields("deploy rollback config breaker") }

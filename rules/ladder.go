@@ -16,8 +16,9 @@ type Measure struct {
 type Distribution interface {
 	// Quantile is the value at rank ceil(q*n), or 0 of nothing.
 	Quantile(q float64) float64
-	// CountAbove is how many values surely lie above v.
+	// CountAbove and CountBelow are how many values surely lie above or below v.
 	CountAbove(v float64) int64
+	CountBelow(v float64) int64
 }
 
 // Evidence is how much a window knows.
@@ -37,13 +38,14 @@ type Verdict struct {
 	Value    float64
 	Worst    int
 	Healthy  int
+	Blind    bool // the window is empty, which the rule counts as a breach of every tier: there is no value
 }
 
 // Judge sorts one measure into the rule's ladder. It is pure: time (`for`, keep_firing_for) is the caller's.
 func (r *Rule) Judge(m Measure) Verdict {
 	v := Verdict{Evidence: r.evidence(m), Worst: len(r.Severities)}
 	if v.Evidence == Nothing && r.NoData == NoDataFire && m.Observed {
-		return Verdict{Evidence: Enough}
+		return Verdict{Evidence: Enough, Blind: true}
 	}
 	if v.Evidence != Enough {
 		return v
@@ -72,7 +74,7 @@ func (r *Rule) evidence(m Measure) Evidence {
 		return Nothing
 	case r.Signal.Type == SignalDeviation && m.Usual <= 0:
 		return TooSmall
-	case r.Below() && !r.Signal.needsData() && !m.Full:
+	case r.TooFew() && !m.Full:
 		return TooSmall // a partial window looks low
 	case samples < r.Sample.Min:
 		return TooSmall
@@ -135,14 +137,24 @@ func (r *Rule) breaches(t Tier, m Measure, value float64) bool {
 
 // bound is the tier's threshold in the unit of the values themselves.
 func (r *Rule) bound(t Tier, m Measure) float64 {
-	if r.Signal.Type == SignalDeviation {
+	switch {
+	case r.Signal.Type != SignalDeviation:
+		return t.threshold()
+	case t.Below != nil:
+		return t.threshold() * m.Usual
+	default:
 		return max(float64(t.threshold()*m.Usual), r.Signal.Deviation.Floor)
 	}
-	return t.threshold()
 }
 
-// Mildest is the bound of the mildest tier in the unit of the values themselves: what is beyond it went wrong.
-func (r *Rule) Mildest(m Measure) float64 { return r.bound(r.Severities[len(r.Severities)-1], m) }
+// Wrong is how many values of a part of the window's distribution surely lie beyond the bound of the mildest tier.
+func (r *Rule) Wrong(part Distribution, m Measure) int64 {
+	mildest := r.Severities[len(r.Severities)-1]
+	if mildest.Below != nil {
+		return part.CountBelow(r.bound(mildest, m))
+	}
+	return part.CountAbove(r.bound(mildest, m))
+}
 
 // healthy says whether the value is past the tier's recovery bound.
 func (r *Rule) healthy(t Tier, m Measure, value float64) bool {
@@ -169,8 +181,22 @@ func (r *Rule) RecoveryBound(t Tier) float64 {
 	}
 }
 
+// TooFew says whether the rule is about events that do not come: a count or rate below a threshold.
+func (r *Rule) TooFew() bool { return r.Below() && !r.Signal.needsData() }
+
 // Below says whether the ladder goes down: less is worse.
 func (r *Rule) Below() bool { return len(r.Severities) > 0 && r.Severities[0].Below != nil }
+
+// judged says whether the tier has one threshold that could be read.
+func (t Tier) judged() bool { return (t.Above == nil) != (t.Below == nil) }
+
+// direction is the key of the threshold: above or below.
+func (t Tier) direction() string {
+	if t.Below != nil {
+		return "below"
+	}
+	return "above"
+}
 
 func (t Tier) past(value float64) bool {
 	if t.Below != nil {

@@ -28,10 +28,10 @@ func Parse(name string, data []byte, opt Options) (*File, error) {
 	f := &File{}
 	errs := strictyaml.Decode(name, data, f)
 	v := validator{file: f, opt: opt, fail: func(pos strictyaml.Pos, format string, args ...any) {
-		e := strictyaml.Error{File: name, Pos: pos, Msg: fmt.Sprintf(format, args...)}
-		if pos.Line > 0 {
-			errs = append(errs, e)
+		if pos.Line == 0 {
+			panic(fmt.Sprintf("BUG: a mistake without a place: "+format, args...))
 		}
+		errs = append(errs, strictyaml.Error{File: name, Pos: pos, Msg: fmt.Sprintf(format, args...)})
 	}}
 	v.run()
 	if err := errs.Err(); err != nil {
@@ -42,41 +42,61 @@ func Parse(name string, data []byte, opt Options) (*File, error) {
 	return f, nil
 }
 
-// validator looks for what the grammar cannot see: how the numbers and names relate. A position of line 0 belongs to something
-// that was missing and has been reported already.
+// validator looks for what the grammar cannot see: how the numbers and names relate. It does not look at what is missing or could
+// not be read: that has been reported already.
 type validator struct {
 	file  *File
 	opt   Options
 	fail  func(pos strictyaml.Pos, format string, args ...any)
-	names map[string]strictyaml.Pos
+	lines map[string]int // where the alerts are named
 }
 
 func (v *validator) run() {
-	v.names = map[string]strictyaml.Pos{}
-	if err := v.file.Calendar.compile(); err != nil {
-		v.fail(v.file.Calendar.Pos, "calendar: %s", err)
-	}
+	v.lines = map[string]int{}
+	v.file.Calendar.compile(v.fail)
 	for name, a := range v.file.Actions {
-		if a.Expires == 0 {
-			a.Expires = 15 * 60_000
-			v.file.Actions[name] = a
-		}
+		v.action(&a)
+		v.file.Actions[name] = a
 	}
 	for _, g := range v.file.Groups {
+		v.named(g.Where, "name", g.Name)
 		for _, r := range g.Rules {
 			r.Group = g.Name
-			v.rule(r)
+			if r.Where.Line > 0 {
+				v.rule(r)
+			}
 		}
+	}
+}
+
+// named checks that a name was not left empty.
+func (v *validator) named(w strictyaml.Where, key, name string) {
+	if w.Has(key) && w.Readable(key) && strings.TrimSpace(name) == "" {
+		v.fail(w.Of(key), "%s is empty, expected a name", key)
+	}
+}
+
+// positive checks that a duration with a default was not written as 0, which would mean the default.
+func (v *validator) positive(w strictyaml.Where, key string, d Duration) {
+	if w.Has(key) && w.Readable(key) && d == 0 {
+		v.fail(w.Of(key), "%s is %s, expected more than 0s", key, d)
+	}
+}
+
+func (v *validator) action(a *Action) {
+	v.positive(a.Where, "expires", a.Expires)
+	if a.Expires == 0 {
+		a.Expires = 15 * 60_000
+	}
+	if changes := ChangeNames(); a.AfterOnly != "" && !slices.Contains(changes, a.AfterOnly) {
+		v.fail(a.Where.Of("after_change"), "after_change is %q, expected one of %s", a.AfterOnly, strings.Join(changes, ", "))
 	}
 }
 
 func (v *validator) rule(r *Rule) {
-	if first, twice := v.names[r.Alert]; twice && r.Alert != "" {
-		v.fail(r.Pos, "alert %q is named twice, first in line %d", r.Alert, first.Line)
-	}
-	v.names[r.Alert] = r.Pos
+	v.alert(r)
 	v.defaults(r)
-	if r.Signal.Pos.Line > 0 {
+	if r.Signal.Where.Line > 0 {
 		r.Signal.compile(v.fail)
 	}
 	v.labels(r)
@@ -84,18 +104,33 @@ func (v *validator) rule(r *Rule) {
 	v.sample(r)
 	v.ladder(r)
 	if share := *r.Recover.ThresholdShare; share <= 0 || share > 1 {
-		v.fail(r.Recover.Pos, "threshold_share is %v, expected more than 0 and at most 1", share)
+		v.fail(r.Recover.Where.Of("threshold_share"), "threshold_share is %v, expected more than 0 and at most 1", share)
 	}
-	if name, ok := r.Annotations["playbook"]; ok {
+	if name, ok := r.Annotations["playbook"]; ok && v.file.Where.Has("playbooks") {
 		if _, known := v.file.Playbooks[name]; !known {
-			v.fail(r.Pos, "playbook %q of alert %s is not among playbooks", name, r.Alert)
+			v.fail(r.Where.Of("annotations.playbook"), "playbook %q of alert %s is not among playbooks", name, r.Alert)
 		}
 	}
-	for _, a := range r.Actions {
+	for i, a := range r.Actions {
 		if _, known := v.file.Actions[a.Action]; !known && a.Action != "" {
-			v.fail(a.Pos, "action %q is not among actions", a.Action)
+			v.fail(a.Where.Of("action"), "action %q is not among actions", a.Action)
+		}
+		if slices.ContainsFunc(r.Actions[:i], func(b Request) bool { return a.Action != "" && a.Action == b.Action }) {
+			v.fail(a.Where.Of("action"), "action %q is asked for twice, expected each once", a.Action)
 		}
 	}
+}
+
+func (v *validator) alert(r *Rule) {
+	v.named(r.Where, "alert", r.Alert)
+	if r.Alert == "" {
+		return
+	}
+	if first, twice := v.lines[r.Alert]; twice {
+		v.fail(r.Where.Of("alert"), "alert %q is named twice, first in line %d", r.Alert, first)
+		return
+	}
+	v.lines[r.Alert] = r.Where.Of("alert").Line
 }
 
 func (v *validator) defaults(r *Rule) {
@@ -110,111 +145,146 @@ func (v *validator) defaults(r *Rule) {
 	if r.NoData == "" {
 		r.NoData = NoDataKeep
 	}
+	v.positive(r.Where, "no_data_timeout", r.NoDataAfter)
 	if r.NoDataAfter == 0 {
 		r.NoDataAfter = 24 * 3600_000
 	}
 }
 
 func (v *validator) labels(r *Rule) {
+	expected := strings.Join(v.opt.Labels, ", ")
 	known := func(name string) bool { return slices.Contains(v.opt.Labels, name) }
 	for i, name := range r.By {
-		if !known(name) {
-			v.fail(r.Pos, "by has the unknown label %q, expected one of %s", name, strings.Join(v.opt.Labels, ", "))
-		}
+		pos := r.Where.Of(fmt.Sprintf("by[%d]", i))
 		if slices.Contains(r.By[:i], name) {
-			v.fail(r.Pos, "by has the label %q twice", name)
+			v.fail(pos, "by has the label %q twice", name)
+		} else if !known(name) {
+			v.fail(pos, "by has the unknown label %q, expected one of %s", name, expected)
 		}
 	}
-	for _, s := range slices.Concat(r.Signal.Num, r.Signal.Den) {
+	for _, s := range r.Signal.selectors() {
 		for _, m := range s.Matchers {
 			if !known(m.Name) {
-				v.fail(r.Signal.Pos, "selector %s has the unknown label %q, expected one of %s", s, m.Name, strings.Join(v.opt.Labels, ", "))
+				v.fail(s.pos, "selector %s has the unknown label %q, expected one of %s", s, m.Name, expected)
 			}
+		}
+	}
+	for _, f := range []*Flow{r.Signal.Completion, r.Signal.Abandonment} {
+		if f != nil && f.Steps != nil && !known("action") {
+			v.fail(f.Where.Of("steps"), "%s needs the label \"action\", which is not among the labels %s", r.Signal.Type, expected)
 		}
 	}
 }
 
 func (v *validator) window(r *Rule) {
-	switch {
-	case r.Window == 0:
-	case r.Window < v.opt.Pane:
-		v.fail(r.Pos, "window is %s, shorter than a pane of %s", r.Window, v.opt.Pane)
-	case r.Window%v.opt.Pane != 0:
-		v.fail(r.Pos, "window is %s, expected a multiple of the pane of %s", r.Window, v.opt.Pane)
+	pane := v.opt.Pane
+	if r.Where.Has("window") && r.Where.Readable("window") {
+		switch {
+		case r.Window < pane:
+			v.fail(r.Where.Of("window"), "window is %s, shorter than a pane: expected a multiple of %s", r.Window, pane)
+		case r.Window%pane != 0:
+			v.fail(r.Where.Of("window"), "window is %s, expected a multiple of the pane of %s", r.Window, pane)
+		}
 	}
-	if keep := *r.Recover.KeepFiringFor; keep%v.opt.Pane != 0 {
-		v.fail(r.Recover.Pos, "keep_firing_for is %s, expected a multiple of the pane of %s", keep, v.opt.Pane)
+	if keep := *r.Recover.KeepFiringFor; keep%pane != 0 {
+		if r.Recover.Where.Has("keep_firing_for") {
+			v.fail(r.Recover.Where.Of("keep_firing_for"), "keep_firing_for is %s, expected a multiple of the pane of %s", keep, pane)
+		} else {
+			v.fail(r.Where.Of("recover"), "keep_firing_for is %s by default, expected a multiple of the pane of %s", keep, pane)
+		}
 	}
 	for _, t := range r.Severities {
-		if t.For%v.opt.Pane != 0 {
-			v.fail(t.Pos, "for is %s, expected a multiple of the pane of %s", t.For, v.opt.Pane)
+		if t.For%pane != 0 {
+			v.fail(t.Where.Of("for"), "for is %s, expected a multiple of the pane of %s", t.For, pane)
 		}
 	}
 }
 
 func (v *validator) sample(r *Rule) {
-	s := r.Sample
+	s, typ := r.Sample, r.Signal.Type
 	if s.Min < 0 {
-		v.fail(r.Pos, "sample.min is %d, expected 0 or more", s.Min)
+		v.fail(s.Where.Of("min"), "sample.min is %d, expected 0 or more", s.Min)
 	}
-	if s.Min > 0 && (r.Signal.Type == SignalCount || r.Signal.Type == SignalRate) {
-		v.fail(r.Pos, "sample.min says nothing about a %s: its value is the number of events", r.Signal.Type)
+	if s.Min > 0 && (typ == SignalCount || typ == SignalRate) {
+		v.fail(s.Where.Of("min"), "sample.min is %d, expected none: a %s is itself the number of events", s.Min, typ)
 	}
-	if s.Wilson == 0 {
+	if !s.Where.Has("wilson_lower") || !s.Where.Readable("wilson_lower") {
 		return
 	}
+	pos := s.Where.Of("wilson_lower")
 	if _, ok := zFor(s.Wilson); !ok {
-		v.fail(r.Pos, "wilson_lower is %v, expected 0.8, 0.9, 0.95, 0.975, 0.99 or 0.999", s.Wilson)
+		v.fail(pos, "wilson_lower is %v, expected 0.8, 0.9, 0.95, 0.975, 0.99 or 0.999", s.Wilson)
 	}
-	if r.Signal.Type != "" && !r.Signal.needsData() {
-		v.fail(r.Pos, "wilson_lower goes with ratio, quantile, deviation, completion and abandonment, not with %s", r.Signal.Type)
+	if typ != "" && !r.Signal.needsData() {
+		v.fail(pos, "wilson_lower goes with ratio, quantile, deviation, completion and abandonment, not with %s", typ)
 	}
-	if r.Signal.Type != "" && r.Signal.Distribution() != nil && r.Below() {
-		v.fail(r.Pos, "wilson_lower of a quantile goes with above")
+	if typ != "" && r.Signal.Distribution() != nil && r.Below() {
+		v.fail(pos, "wilson_lower of a %s goes with above, not with below", typ)
 	}
 }
 
 // ladder checks that the tiers are worst first, that each can be reached, and that none is looser than a milder one.
 func (v *validator) ladder(r *Rule) {
-	if len(r.Severities) == 0 && r.Pos.Line > 0 && r.Severities != nil {
-		v.fail(r.Pos, "severities of alert %s is empty, expected at least one tier", r.Alert)
+	if r.Severities != nil && len(r.Severities) == 0 {
+		v.fail(r.Where.Of("severities"), "severities of alert %s is empty, expected at least one tier", r.Alert)
 	}
-	for i, t := range r.Severities {
-		if (t.Above == nil) == (t.Below == nil) {
-			v.fail(t.Pos, "a tier has either above or below")
-			return
-		}
-		v.reachable(r, t)
-		if i == 0 || t.Severity == 0 {
+	for i := range r.Severities {
+		t := &r.Severities[i]
+		if t.Where.Line == 0 {
 			continue
 		}
-		worse := r.Severities[i-1]
-		if t.Severity <= worse.Severity {
-			v.fail(t.Pos, "%s stands after %s, expected the worst first and each once", t.Severity, worse.Severity)
-		}
-		if (t.Below == nil) != (worse.Below == nil) {
-			v.fail(t.Pos, "%s and %s go in different directions, expected all above or all below", worse.Severity, t.Severity)
-			return
-		}
-		if t.past(worse.threshold()) {
-			continue
-		}
-		if worse.threshold() != t.threshold() {
-			v.fail(worse.Pos, "%s is looser (%v) than %s (%v)", worse.Severity, worse.threshold(), t.Severity, t.threshold())
-		} else if worse.For <= t.For {
-			v.fail(t.Pos, "%s can never be reached: %s has the same threshold %v and no longer for", t.Severity, worse.Severity, t.threshold())
+		v.tier(r, t)
+		if i > 0 {
+			v.order(&r.Severities[i-1], t)
 		}
 	}
 }
 
-func (v *validator) reachable(r *Rule, t Tier) {
-	x := t.threshold()
+// tier checks one tier by itself.
+func (v *validator) tier(r *Rule, t *Tier) {
+	switch len(t.Where.Among("above", "below")) {
+	case 0:
+		v.fail(t.Where.Pos, "a tier has neither above nor below, expected one of them")
+	case 2:
+		v.fail(t.Where.Pos, "a tier has both above and below, expected one of them")
+	}
+	if !t.judged() {
+		return
+	}
+	x, pos := t.threshold(), t.Where.Of(t.direction())
 	switch {
-	case r.Signal.share() && (x < 0 || x > 1 || t.Above != nil && x == 1 || t.Below != nil && x == 0):
-		v.fail(t.Pos, "%s can never be reached: a share lies within 0..1, the threshold is %v", t.Severity, x)
-	case t.Below != nil && x <= 0 && r.Signal.Unit != "value" && r.Signal.Unit != "score":
-		v.fail(t.Pos, "%s can never be reached: nothing is below %v %s", t.Severity, x, r.Signal.Unit)
 	case r.Signal.Type == SignalAbsence && t.Below != nil:
-		v.fail(t.Pos, "absence is judged by above: seconds without an event")
+		v.fail(pos, "absence is judged by above, not by below: it is the seconds without an event")
+	case r.Signal.share() && t.Above != nil && (x < 0 || x >= 1):
+		v.fail(pos, "above is %v, expected a share of at least 0 and less than 1 (5 %% is 0.05)", x)
+	case r.Signal.share() && t.Below != nil && (x <= 0 || x > 1):
+		v.fail(pos, "below is %v, expected a share of more than 0 and at most 1 (5 %% is 0.05)", x)
+	case r.Signal.bounded() && t.Above != nil && x < 0:
+		v.fail(pos, "above is %v, expected 0 or more: the value is never below 0 %s, so the tier would always be reached", x, r.Signal.Unit)
+	case r.Signal.bounded() && t.Below != nil && x <= 0:
+		v.fail(pos, "below is %v, expected more than 0: the value is never below 0 %s, so the tier can never be reached", x, r.Signal.Unit)
+	}
+}
+
+// order checks a tier against the one before it.
+func (v *validator) order(worse, t *Tier) {
+	known := worse.Severity != 0 && t.Severity != 0
+	if known && t.Severity <= worse.Severity {
+		v.fail(t.Where.Of("severity"), "%s stands after %s, expected the worst first and each once", t.Severity, worse.Severity)
+	}
+	if !known || !worse.judged() || !t.judged() {
+		return
+	}
+	x, y := worse.threshold(), t.threshold()
+	switch {
+	case t.direction() != worse.direction():
+		v.fail(t.Where.Of(t.direction()), "%s is judged by %s and %s by %s, expected the same for all tiers",
+			worse.Severity, worse.direction(), t.Severity, t.direction())
+	case x == y && worse.For <= t.For:
+		v.fail(t.Where.Of(t.direction()), "%s can never be reached: %s has the same threshold of %v, and its for of %s is no longer than %s",
+			t.Severity, worse.Severity, y, worse.For, t.For)
+	case x != y && !t.past(x):
+		v.fail(worse.Where.Of(worse.direction()), "%s is looser than %s: %s is %v, expected %s than %v",
+			worse.Severity, t.Severity, worse.direction(), x, map[string]string{"above": "more", "below": "less"}[t.direction()], y)
 	}
 }

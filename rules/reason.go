@@ -10,7 +10,10 @@ import (
 func (s *Signal) what() string {
 	switch s.Type {
 	case SignalRatio:
-		return s.Ratio.Errors.Kind.String() + " share"
+		if s.Ratio.Errors.Kind == KindError {
+			return "error share"
+		}
+		return "share of " + s.Ratio.Errors.String()
 	case SignalCompletion:
 		return "completion"
 	case SignalAbandonment:
@@ -74,7 +77,7 @@ func (r *Rule) Breach(m Measure, i int) string {
 		direction = "below"
 	}
 	v := r.Judge(m)
-	if v.Evidence != Enough || r.Signal.needsData() && r.samples(m) == 0 {
+	if v.Evidence != Enough || v.Blind {
 		return fmt.Sprintf("%s%s has no data, which this rule counts as %s", r.Signal.what(), r.over(), t.Severity)
 	}
 	held := ""

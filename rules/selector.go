@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/util/strutil"
 
 	"sevwatch/rules/strictyaml"
 )
@@ -15,11 +16,22 @@ import (
 type Selector struct {
 	Kind     Kind
 	Matchers []*labels.Matcher
-	text     string
 }
 
-// String is the selector as it was written.
-func (s Selector) String() string { return s.text }
+// String is the selector in one notation, whatever spaces and quotes it was written with: UnmarshalText reads the same from it.
+func (s Selector) String() string {
+	if len(s.Matchers) == 0 {
+		return s.Kind.String()
+	}
+	matchers := make([]string, len(s.Matchers))
+	for i, m := range s.Matchers {
+		matchers[i] = m.String()
+	}
+	return s.Kind.String() + "{" + strings.Join(matchers, ",") + "}"
+}
+
+// MarshalText is String.
+func (s Selector) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Matches says whether a series of that kind whose label name has the value value(name) is picked. A label that is absent has
 // the value "".
@@ -38,19 +50,17 @@ func (s Selector) Matches(kind Kind, value func(name string) string) bool {
 // with is the selector narrowed by one more equality.
 func (s Selector) with(name, value string) Selector {
 	s.Matchers = append(slices.Clone(s.Matchers), labels.MustNewMatcher(labels.MatchEqual, name, value))
-	s.text += fmt.Sprintf("{%s=%q}", name, value)
 	return s
 }
 
 // UnmarshalText reads `kind` or `kind{label="value", other=~"regexp"}`.
 func (s *Selector) UnmarshalText(text []byte) error {
-	in := strings.TrimSpace(string(text))
-	name, rest, braced := strings.Cut(in, "{")
-	kind := KindOf(strings.TrimSpace(name))
+	name, rest, braced := strings.Cut(string(text), "{")
+	kind := KindOf(strings.Trim(name, space))
 	if kind == NoKind {
 		return strictyaml.ErrExpected("a selector that begins with a kind: " + strings.Join(Kinds(), ", "))
 	}
-	parsed := Selector{Kind: kind, text: in}
+	parsed := Selector{Kind: kind}
 	if braced {
 		matchers, err := parseMatchers(rest)
 		if err != nil {
@@ -62,14 +72,17 @@ func (s *Selector) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// space is what may stand between the parts of a selector.
+const space = " \t\n\r"
+
 // parseMatchers reads what stands behind the opening brace.
 func parseMatchers(in string) ([]*labels.Matcher, error) {
 	var matchers []*labels.Matcher
 	for {
-		in = strings.TrimLeft(in, " \t\n")
+		in = strings.TrimLeft(in, space)
 		if rest, closed := strings.CutPrefix(in, "}"); closed {
-			if strings.TrimSpace(rest) != "" {
-				return nil, fmt.Errorf("%q stands behind the closing brace", rest)
+			if rest = strings.Trim(rest, space); rest != "" {
+				return nil, strictyaml.ErrExpected("nothing behind the closing brace, where " + strconv.Quote(rest) + " stands")
 			}
 			return matchers, nil
 		}
@@ -78,7 +91,7 @@ func parseMatchers(in string) ([]*labels.Matcher, error) {
 			return nil, err
 		}
 		matchers = append(matchers, m)
-		in = strings.TrimLeft(rest, " \t\n")
+		in = strings.TrimLeft(rest, space)
 		if next, comma := strings.CutPrefix(in, ","); comma {
 			in = next
 		} else if !strings.HasPrefix(in, "}") {
@@ -95,31 +108,57 @@ var matchTypes = []struct {
 // parseMatcher reads one `label="value"`.
 func parseMatcher(in string) (*labels.Matcher, string, error) {
 	end := strings.IndexFunc(in, func(r rune) bool { return !isLabelRune(r) })
-	if end <= 0 {
+	if in == "" {
+		return nil, "", strictyaml.ErrExpected("a label name or a closing brace at the end")
+	}
+	if end < 0 {
+		end = len(in)
+	}
+	if end == 0 || in[0] >= '0' && in[0] <= '9' {
 		return nil, "", strictyaml.ErrExpected("a label name at " + strconv.Quote(in))
 	}
-	name, rest := in[:end], strings.TrimLeft(in[end:], " \t\n")
+	name, rest := in[:end], strings.TrimLeft(in[end:], space)
 	for _, t := range matchTypes {
 		after, ok := strings.CutPrefix(rest, t.sign)
 		if !ok {
 			continue
 		}
-		after = strings.TrimLeft(after, " \t\n")
-		quoted, err := strconv.QuotedPrefix(after)
-		if err != nil {
-			return nil, "", strictyaml.ErrExpected("a quoted value for label " + name)
-		}
-		value, err := strconv.Unquote(quoted)
-		if err != nil {
+		value, after, ok := cutQuoted(strings.TrimLeft(after, space))
+		if !ok {
 			return nil, "", strictyaml.ErrExpected("a quoted value for label " + name)
 		}
 		m, err := labels.NewMatcher(t.kind, name, value)
 		if err != nil {
-			return nil, "", fmt.Errorf("regular expression %q of label %s: %w", value, name, err)
+			return nil, "", strictyaml.ErrExpected(fmt.Sprintf("a regular expression for label %s: %s", name, regexpMistake(err)))
 		}
-		return m, after[len(quoted):], nil
+		return m, after, nil
 	}
 	return nil, "", strictyaml.ErrExpected("=, !=, =~ or !~ after label " + name)
+}
+
+// cutQuoted reads a string in one of Prometheus' three quotes.
+func cutQuoted(in string) (value, after string, ok bool) {
+	if in == "" {
+		return "", "", false
+	}
+	quote := in[0]
+	for i := 1; i < len(in); i++ {
+		switch {
+		case in[i] == '\\' && quote != '`':
+			i++
+		case in[i] == quote:
+			value, err := strutil.Unquote(in[:i+1])
+			return value, in[i+1:], err == nil
+		}
+	}
+	return "", "", false
+}
+
+// regexpMistake is the error without what is put around every regular expression.
+func regexpMistake(err error) string {
+	text := strings.TrimPrefix(err.Error(), "error parsing regexp: ")
+	text, _, _ = strings.Cut(text, ": `^(?s:")
+	return text
 }
 
 func isLabelRune(r rune) bool {

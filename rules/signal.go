@@ -1,21 +1,23 @@
 package rules
 
 import (
+	"strings"
+
 	"sevwatch/rules/strictyaml"
 )
 
 // Signal is what a rule measures. In a file exactly one of the keys is written; Num and Den are what the engine has to count for
 // it: an event that matches any selector of Num counts in the numerator, one that matches any of Den in the denominator.
 type Signal struct {
-	Pos         strictyaml.Pos
-	Ratio       *Ratio    `yaml:"ratio"`       // errors of all, 0..1
-	Count       *Selector `yaml:"count"`       // events in the window
-	Rate        *Selector `yaml:"rate"`        // events a second
-	Quantile    *Quantile `yaml:"quantile"`    // of the values in the window, in their unit
-	Absence     *Selector `yaml:"absence"`     // seconds without an event, after the window had sample.min of them
-	Completion  *Flow     `yaml:"completion"`  // visitors who completed of those who ended (or entered), 0..1
-	Abandonment *Flow     `yaml:"abandonment"` // visitors who abandoned of those who ended (or entered), 0..1
-	Deviation   *Baseline `yaml:"deviation"`   // times the usual value of a quantile
+	Where       strictyaml.Where `json:"-"`
+	Ratio       *Ratio           `yaml:"ratio"`       // errors of all, 0..1
+	Count       *Selector        `yaml:"count"`       // events in the window
+	Rate        *Selector        `yaml:"rate"`        // events a second
+	Quantile    *Quantile        `yaml:"quantile"`    // of the values in the window, in their unit
+	Absence     *Selector        `yaml:"absence"`     // seconds without an event, after the window had sample.min of them
+	Completion  *Flow            `yaml:"completion"`  // visitors who completed of those who ended (or entered), 0..1
+	Abandonment *Flow            `yaml:"abandonment"` // visitors who abandoned of those who ended (or entered), 0..1
+	Deviation   *Baseline        `yaml:"deviation"`   // times the usual value of a quantile
 
 	Type     SignalType `yaml:"-"`
 	Num, Den []Selector `yaml:"-"`
@@ -39,25 +41,25 @@ const (
 
 // Ratio is the share of Errors among Total. Errors without requests are a share of 1: k / max(n, k).
 type Ratio struct {
-	Pos    strictyaml.Pos
-	Errors Selector `yaml:"errors,required"`
-	Total  Selector `yaml:"total,required"`
+	Where  strictyaml.Where `json:"-"`
+	Errors Selector         `yaml:"errors,required"`
+	Total  Selector         `yaml:"total,required"`
 }
 
 // Quantile is the value that the share Q of the events stays at or under, by nearest rank.
 type Quantile struct {
-	Pos strictyaml.Pos
-	Of  Selector `yaml:"of,required"`
-	Q   float64  `yaml:"q,required"`
+	Where strictyaml.Where `json:"-"`
+	Of    Selector         `yaml:"of,required"`
+	Q     float64          `yaml:"q,required"`
 }
 
 // Baseline is what a quantile usually is: the median of its value in each of the last Panes panes that had data, lay before the
 // window, and were not part of a deviation. The value at a time never depends on itself, and an incident is not learned.
 type Baseline struct {
-	Pos      strictyaml.Pos
-	Quantile Quantile `yaml:"quantile,required"`
-	Panes    int      `yaml:"panes"` // default 60
-	Floor    float64  `yaml:"floor"` // values up to here are nobody's concern, whatever is usual
+	Where    strictyaml.Where `json:"-"`
+	Quantile Quantile         `yaml:"quantile,required"`
+	Panes    int              `yaml:"panes"` // default 60
+	Floor    float64          `yaml:"floor"` // values up to here are nobody's concern, whatever is usual
 }
 
 // minBaseline is how many panes have to be known before anything is called usual.
@@ -68,11 +70,11 @@ func (b *Baseline) Learned(panes int) bool { return panes >= min(minBaseline, b.
 
 // Flow is either one step's way (steps, against) or a whole flow from the event that starts it to the one that finishes it.
 type Flow struct {
-	Pos     strictyaml.Pos
-	Steps   *Selector `yaml:"steps"`
-	Against Against   `yaml:"against"` // default: outcomes
-	Start   *Selector `yaml:"start"`
-	Finish  *Selector `yaml:"finish"`
+	Where   strictyaml.Where `json:"-"`
+	Steps   *Selector        `yaml:"steps"`
+	Against Against          `yaml:"against"` // default: outcomes
+	Start   *Selector        `yaml:"start"`
+	Finish  *Selector        `yaml:"finish"`
 }
 
 // Against is the denominator of a step's completion.
@@ -101,6 +103,9 @@ func (s *Signal) share() bool {
 	return s.Type == SignalRatio || s.Type == SignalCompletion || s.Type == SignalAbandonment
 }
 
+// bounded says whether the measured value is never below 0.
+func (s *Signal) bounded() bool { return s.Type != "" && s.Unit != "value" && s.Unit != "score" }
+
 // needsData says whether an empty window is no evidence at all. Counts, rates and absence also know something of an empty window.
 func (s *Signal) needsData() bool { return s.share() || s.Distribution() != nil }
 
@@ -116,87 +121,153 @@ func (s *Signal) Distribution() *Quantile {
 	}
 }
 
+// signalKeys are the keys of a signal, of which a rule has one.
+var signalKeys = []string{"ratio", "count", "rate", "quantile", "absence", "completion", "abandonment", "deviation"}
+
 // compile sets Type, Num, Den and Unit from the key that was written, and reports what is wrong with it.
 func (s *Signal) compile(fail func(pos strictyaml.Pos, format string, args ...any)) {
-	written := 0
-	one := func(typ SignalType, unit string, num, den []Selector) {
-		written++
+	switch written := s.Where.Among(signalKeys...); len(written) {
+	case 1:
+	case 0:
+		fail(s.Where.Pos, "signal is empty, expected one of %s", strings.Join(signalKeys, ", "))
+	default:
+		fail(s.Where.Pos, "signal has %s, expected exactly one of them", strings.Join(written, " and "))
+	}
+	set := func(typ SignalType, unit string, num, den []Selector) {
 		s.Type, s.Unit, s.Num, s.Den = typ, unit, num, den
 	}
 	if s.Ratio != nil {
-		one(SignalRatio, "share", []Selector{s.Ratio.Errors}, []Selector{s.Ratio.Total})
+		set(SignalRatio, "share", []Selector{s.Ratio.Errors}, []Selector{s.Ratio.Total})
 	}
 	if s.Count != nil {
-		one(SignalCount, "events", []Selector{*s.Count}, nil)
+		set(SignalCount, "events", []Selector{*s.Count}, nil)
 	}
 	if s.Rate != nil {
-		one(SignalRate, "events/s", []Selector{*s.Rate}, nil)
+		set(SignalRate, "events/s", []Selector{*s.Rate}, nil)
 	}
 	if s.Quantile != nil {
-		one(SignalQuantile, s.Quantile.Of.Kind.Unit(), []Selector{s.Quantile.Of}, nil)
+		set(SignalQuantile, s.Quantile.Of.Kind.Unit(), []Selector{s.Quantile.Of}, nil)
 		s.Quantile.validate(fail)
 	}
 	if s.Absence != nil {
-		one(SignalAbsence, "s", []Selector{*s.Absence}, nil)
+		set(SignalAbsence, "s", []Selector{*s.Absence}, nil)
 	}
 	if s.Completion != nil {
-		num, den := s.Completion.selectors("complete", fail)
-		one(SignalCompletion, "share", num, den)
+		num, den := s.Completion.selectors(SignalCompletion, fail)
+		set(SignalCompletion, "share", num, den)
 	}
 	if s.Abandonment != nil {
-		num, den := s.Abandonment.selectors("abandon", fail)
-		one(SignalAbandonment, "share", num, den)
+		num, den := s.Abandonment.selectors(SignalAbandonment, fail)
+		set(SignalAbandonment, "share", num, den)
 	}
 	if s.Deviation != nil {
-		one(SignalDeviation, "times", []Selector{s.Deviation.Quantile.Of}, nil)
+		set(SignalDeviation, "times", []Selector{s.Deviation.Quantile.Of}, nil)
 		s.Deviation.Quantile.validate(fail)
 		s.Deviation.validate(fail)
 	}
-	if written != 1 {
-		fail(s.Pos, "signal has %d of ratio, count, rate, quantile, absence, completion, abandonment, deviation, expected exactly one", written)
+}
+
+// written is a selector as it stands in the file.
+type written struct {
+	*Selector
+	pos strictyaml.Pos
+}
+
+// selectors are those that stand in the file and could be read.
+func (s *Signal) selectors() []written {
+	var out []written
+	add := func(w strictyaml.Where, key string, selector *Selector) {
+		if selector != nil && selector.Kind != NoKind {
+			out = append(out, written{selector, w.Of(key)})
+		}
 	}
+	flow := func(f *Flow) {
+		if f != nil {
+			add(f.Where, "steps", f.Steps)
+			add(f.Where, "start", f.Start)
+			add(f.Where, "finish", f.Finish)
+		}
+	}
+	add(s.Where, "count", s.Count)
+	add(s.Where, "rate", s.Rate)
+	add(s.Where, "absence", s.Absence)
+	if s.Ratio != nil {
+		add(s.Ratio.Where, "errors", &s.Ratio.Errors)
+		add(s.Ratio.Where, "total", &s.Ratio.Total)
+	}
+	if s.Quantile != nil {
+		add(s.Quantile.Where, "of", &s.Quantile.Of)
+	}
+	if s.Deviation != nil {
+		add(s.Deviation.Quantile.Where, "of", &s.Deviation.Quantile.Of)
+	}
+	flow(s.Completion)
+	flow(s.Abandonment)
+	return out
 }
 
 func (q *Quantile) validate(fail func(pos strictyaml.Pos, format string, args ...any)) {
-	if q.Q <= 0 || q.Q >= 1 {
-		fail(q.Pos, "q is %v, expected more than 0 and less than 1", q.Q)
+	if q.Where.Has("q") && q.Where.Readable("q") && (q.Q <= 0 || q.Q >= 1) {
+		fail(q.Where.Of("q"), "q is %v, expected more than 0 and less than 1", q.Q)
 	}
 	if q.Of.Kind != NoKind && !q.Of.Kind.Valued() {
-		fail(q.Pos, "of is %q, expected a kind that carries a value: latency, step, vital, resource or satisfaction", q.Of)
+		fail(q.Where.Of("of"), "of is %s, expected a kind that carries a value: latency, step, vital, resource or satisfaction", q.Of)
 	}
 }
 
 func (b *Baseline) validate(fail func(pos strictyaml.Pos, format string, args ...any)) {
-	if b.Panes == 0 {
+	if !b.Where.Has("panes") {
 		b.Panes = 60
 	}
-	if b.Panes < 1 || b.Panes > 1000 {
-		fail(b.Pos, "panes is %d, expected 1 to 1000", b.Panes)
+	if b.Where.Readable("panes") && (b.Panes < 1 || b.Panes > 1000) {
+		fail(b.Where.Of("panes"), "panes is %d, expected 1 to 1000", b.Panes)
 	}
 	if b.Floor < 0 {
-		fail(b.Pos, "floor is %v, expected 0 or more", b.Floor)
+		fail(b.Where.Of("floor"), "floor is %v, expected 0 or more", b.Floor)
 	}
 }
 
-// selectors are the numerator and denominator; action is complete or abandon.
-func (f *Flow) selectors(action string, fail func(pos strictyaml.Pos, format string, args ...any)) (num, den []Selector) {
-	whole := f.Start != nil || f.Finish != nil
-	switch {
-	case f.Steps != nil && whole, f.Steps == nil && (f.Start == nil || f.Finish == nil):
-		fail(f.Pos, "expected either steps, or start and finish")
+// selectors are the numerator and denominator; typ is completion or abandonment.
+func (f *Flow) selectors(typ SignalType, fail func(pos strictyaml.Pos, format string, args ...any)) (num, den []Selector) {
+	has := f.Where.Among("steps", "start", "finish")
+	switch strings.Join(has, " ") {
+	case "steps":
+	case "start finish":
+		return f.whole(typ, fail)
+	case "":
+		fail(f.Where.Pos, "%s is empty, expected either steps, or start and finish", typ)
 		return nil, nil
-	case whole && (action != "complete" || f.Against != ""):
-		fail(f.Pos, "start and finish go with completion, without against")
+	default:
+		fail(f.Where.Pos, "%s has %s, expected either steps, or start and finish", typ, strings.Join(has, " and "))
 		return nil, nil
-	case whole:
-		return []Selector{*f.Finish}, []Selector{*f.Start}
 	}
-	if f.Steps.Kind != KindStep && f.Steps.Kind != NoKind {
-		fail(f.Pos, "steps is %q, expected a selector of kind step", f.Steps)
+	if f.Steps == nil {
+		return nil, nil
 	}
-	num = []Selector{f.Steps.with("action", action)}
+	if f.Steps.Kind != KindStep {
+		fail(f.Where.Of("steps"), "steps is %s, expected a selector of kind step", f.Steps)
+	}
+	if typ == SignalAbandonment {
+		num = []Selector{f.Steps.with("action", "abandon")}
+	} else {
+		num = []Selector{f.Steps.with("action", "complete")}
+	}
 	if f.Against == Enters {
 		return num, []Selector{f.Steps.with("action", "enter")}
 	}
 	return num, []Selector{f.Steps.with("action", "complete"), f.Steps.with("action", "abandon")}
+}
+
+// whole is the way from the event that starts a flow to the one that finishes it.
+func (f *Flow) whole(typ SignalType, fail func(pos strictyaml.Pos, format string, args ...any)) (num, den []Selector) {
+	if typ != SignalCompletion {
+		fail(f.Where.Pos, "%s has start and finish, expected steps: only the completion of a whole flow can be measured", typ)
+	}
+	if f.Where.Has("against") {
+		fail(f.Where.Of("against"), "against goes with steps, not with start and finish: what was started is the whole")
+	}
+	if f.Start == nil || f.Finish == nil {
+		return nil, nil
+	}
+	return []Selector{*f.Finish}, []Selector{*f.Start}
 }

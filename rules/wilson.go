@@ -15,7 +15,14 @@ func wilson(k, n int64, z float64) (lower, upper float64) {
 	centre := p + z2/float64(2*nn)
 	spread := float64(z * math.Sqrt(float64(p*(1-p))/nn+z2/float64(4*float64(nn*nn))))
 	denominator := 1 + z2/nn
-	return max(0, (centre-spread)/denominator), min(1, (centre+spread)/denominator)
+	lower, upper = (centre-spread)/denominator, (centre+spread)/denominator
+	if k == 0 {
+		lower = 0 // rounding must not make something of nothing
+	}
+	if k == n {
+		upper = 1
+	}
+	return max(0, lower), min(1, upper)
 }
 
 // zOf are the one-sided quantiles of the normal distribution for the confidences that a rule may ask for.

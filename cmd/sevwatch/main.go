@@ -25,6 +25,7 @@ const (
 
 // cli is the command line: a field a verb.
 type cli struct {
+	Demo   demoCmd   `cmd:"" help:"Watch a service being broken: broker, service, visitors and faults are all in this program."`
 	Run    runCmd    `cmd:"" help:"Judge live: read events from Kafka, publish incidents."`
 	Replay replayCmd `cmd:"" help:"Judge recorded events: the same engine and the same messages as live."`
 	Topics topicsCmd `cmd:"" help:"Look at the topics of a pipeline, or make them."`

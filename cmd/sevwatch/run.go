@@ -27,7 +27,7 @@ func (c *runCmd) Run(w world) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(w, c.LogJSON)
+	log := newLogger(w, c.LogJSON, zap.InfoLevel)
 	defer func() { _ = log.Sync() }()
 	worker := pipeline.NewWorker(pipeline.WorkerOptions{Config: cfg, Rules: file, Client: client, Log: log})
 	err = worker.Run(w.ctx)
@@ -59,14 +59,14 @@ func connect(w world, path string) (*pipeline.Config, *kafka.Client, error) {
 }
 
 // newLogger logs to stderr: for people, or as JSON for machines.
-func newLogger(w world, asJSON bool) *zap.Logger {
+func newLogger(w world, asJSON bool, level zapcore.Level) *zap.Logger {
 	conf := zap.NewProductionEncoderConfig()
 	conf.EncodeTime = zapcore.RFC3339TimeEncoder
 	encoder := zapcore.NewConsoleEncoder(conf)
 	if asJSON {
 		encoder = zapcore.NewJSONEncoder(conf)
 	}
-	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(w.stderr), zap.InfoLevel))
+	return zap.New(zapcore.NewCore(encoder, zapcore.AddSync(w.stderr), level))
 }
 
 type topicsCmd struct {

@@ -14,8 +14,55 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Pos is where a struct was written. A struct that has a field of this type gets it filled in.
+// Pos is a place in a file; both count from 1. Line 0 is no place: nothing was written.
 type Pos struct{ Line, Col int }
+
+// Where is where a struct was written, and its values by key: "window", "by[0]", "labels.team". A struct that has a field of this
+// type gets it filled in.
+type Where struct {
+	Pos
+	keys map[string]Pos
+	bad  map[string]bool
+}
+
+// Of is where the value of key was written, or, if it was not, the struct.
+func (w Where) Of(key string) Pos {
+	if p, written := w.keys[key]; written {
+		return p
+	}
+	return w.Pos
+}
+
+// Has says whether the key was written, be it with a value that cannot be read.
+func (w Where) Has(key string) bool {
+	_, written := w.keys[key]
+	return written
+}
+
+// Among are those of the keys that were written, in their order.
+func (w Where) Among(keys ...string) []string {
+	return slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !w.Has(key) })
+}
+
+// Readable says whether there is nothing wrong with the value of key in itself: what was not written, or was read. What could not be
+// read has been reported; to look further into it would only tell of the same mistake again.
+func (w Where) Readable(key string) bool { return !w.bad[key] }
+
+func (w Where) note(key string, value *yaml.Node) {
+	w.keys[key] = Pos{value.Line, value.Column}
+	value = target(value)
+	switch value.Kind {
+	case yaml.SequenceNode:
+		for i, item := range value.Content {
+			w.keys[fmt.Sprintf("%s[%d]", key, i)] = Pos{item.Line, item.Column}
+		}
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(value.Content); i += 2 {
+			item := value.Content[i+1]
+			w.keys[key+"."+target(value.Content[i]).Value] = Pos{item.Line, item.Column}
+		}
+	}
+}
 
 // Error is one mistake in a file.
 type Error struct {
@@ -58,32 +105,18 @@ const maxNodes = 1_000_000
 
 // Decode reads data into dst, a pointer to a struct. Struct fields are named by the tag `yaml:"name"`; `yaml:"name,required"`
 // must be present. Types that implement encoding.TextUnmarshaler read their scalar themselves. Decode fills in what it can even
-// when it returns mistakes, so that the caller can look for more.
+// when it returns mistakes, so that the caller can look for more; a pointer to a scalar that cannot be read stays nil.
 func Decode(file string, data []byte, dst any) Errors {
 	d := decoder{file: file}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return Errors{syntaxError(file, err)}
+	doc, err := parse(data)
+	if err != nil {
+		return Errors{syntaxError(file, data, err)}
 	}
-	if len(doc.Content) == 0 {
+	if doc == nil {
 		return Errors{{File: file, Pos: Pos{1, 1}, Msg: "the file is empty"}}
 	}
-	d.value(doc.Content[0], reflect.ValueOf(dst).Elem(), "the file")
+	d.value(doc, reflect.ValueOf(dst).Elem(), "the file")
 	return d.errs
-}
-
-// syntaxError turns "yaml: line 3: ..." into a position.
-func syntaxError(file string, err error) Error {
-	msg := strings.TrimPrefix(err.Error(), "yaml: ")
-	e := Error{File: file, Pos: Pos{1, 1}, Msg: "not YAML: " + msg}
-	if rest, ok := strings.CutPrefix(msg, "line "); ok {
-		if n, text, ok := strings.Cut(rest, ": "); ok {
-			if line, convErr := strconv.Atoi(n); convErr == nil {
-				e.Pos.Line, e.Msg = line, "not YAML: "+text
-			}
-		}
-	}
-	return e
 }
 
 type decoder struct {
@@ -96,6 +129,14 @@ func (d *decoder) fail(n *yaml.Node, format string, args ...any) {
 	d.errs = append(d.errs, Error{File: d.file, Pos: Pos{n.Line, n.Column}, Msg: fmt.Sprintf(format, args...)})
 }
 
+// target is the node itself, or what an alias stands for.
+func target(n *yaml.Node) *yaml.Node {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	return n
+}
+
 var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 
 func (d *decoder) value(n *yaml.Node, v reflect.Value, name string) {
@@ -106,14 +147,16 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, name string) {
 		}
 		return
 	}
-	for n.Kind == yaml.AliasNode {
-		n = n.Alias
+	n = target(n)
+	if n.Style&yaml.TaggedStyle != 0 && (n.Tag == "!!binary" || !strings.HasPrefix(n.Tag, "!!")) {
+		d.fail(n, "%s has the tag %s, expected a plain value", name, n.Tag)
+		return
 	}
 	if v.Kind() == reflect.Pointer {
-		v.Set(reflect.New(v.Type().Elem()))
-		v = v.Elem()
+		d.pointer(n, v, name)
+		return
 	}
-	if v.CanAddr() && v.Addr().Type().Implements(textUnmarshaler) {
+	if v.Addr().Type().Implements(textUnmarshaler) {
 		d.text(n, v, name)
 		return
 	}
@@ -129,13 +172,23 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, name string) {
 	}
 }
 
+func (d *decoder) pointer(n *yaml.Node, v reflect.Value, name string) {
+	before := len(d.errs)
+	elem := reflect.New(v.Type().Elem())
+	d.value(n, elem.Elem(), name)
+	structure := elem.Elem().Kind() == reflect.Struct && !elem.Type().Implements(textUnmarshaler)
+	if structure || len(d.errs) == before {
+		v.Set(elem)
+	}
+}
+
 func (d *decoder) text(n *yaml.Node, v reflect.Value, name string) {
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
 		d.fail(n, "%s is %s, expected a single value", name, describe(n))
 		return
 	}
 	if err := v.Addr().Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(n.Value)); err != nil {
-		d.fail(n, "%s is %q, %s", name, n.Value, err)
+		d.fail(n, "%s is %s, %s", name, quote(n.Value), err)
 	}
 }
 
@@ -144,46 +197,69 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, name string) {
 		d.fail(n, "%s is %s, expected a mapping with %s", name, describe(n), strings.Join(fieldNames(v.Type()), ", "))
 		return
 	}
+	where := Where{Pos: Pos{n.Line, n.Column}, keys: map[string]Pos{}, bad: map[string]bool{}}
 	fields := map[string]int{}
 	required := map[string]bool{}
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
-		if f.Type == reflect.TypeFor[Pos]() {
-			v.Field(i).Set(reflect.ValueOf(Pos{n.Line, n.Column}))
-			continue
+		if f.Type == reflect.TypeFor[Where]() {
+			v.Field(i).Set(reflect.ValueOf(where))
 		}
-		key, option, _ := strings.Cut(f.Tag.Get("yaml"), ",")
-		if key == "" {
-			continue
+		if key, option := tag(f); key != "" {
+			fields[key], required[key] = i, option == "required"
 		}
-		fields[key], required[key] = i, option == "required"
 	}
-	seen := map[string]bool{}
+	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		key := n.Content[i]
-		if seen[key.Value] {
-			d.fail(key, "%q is written twice", key.Value)
+		key, ok := d.key(n.Content[i], name, seen)
+		if !ok {
 			continue
 		}
-		seen[key.Value] = true
-		index, known := fields[key.Value]
+		index, known := fields[key]
 		if !known {
-			d.fail(key, "unknown key %q in %s, expected one of %s", key.Value, name, strings.Join(fieldNames(v.Type()), ", "))
+			d.fail(n.Content[i], "unknown key %q in %s, expected one of %s", key, name, strings.Join(fieldNames(v.Type()), ", "))
 			continue
 		}
-		d.value(n.Content[i+1], v.Field(index), key.Value)
+		where.note(key, n.Content[i+1])
+		before := len(d.errs)
+		d.value(n.Content[i+1], v.Field(index), key)
+		where.bad[key] = len(d.errs) > before
 	}
 	for _, key := range fieldNames(v.Type()) {
-		if required[key] && !seen[key] {
+		if _, written := seen[key]; required[key] && !written {
 			d.fail(n, "%s lacks %q", name, key)
 		}
 	}
 }
 
+// key is the text of a mapping's key, unless it is none or was there before, in the line that seen remembers.
+func (d *decoder) key(n *yaml.Node, name string, seen map[string]int) (key string, ok bool) {
+	k := target(n)
+	if k.Kind != yaml.ScalarNode {
+		d.fail(n, "a key of %s is %s, expected a name", name, describe(k))
+		return "", false
+	}
+	if line, twice := seen[k.Value]; twice {
+		d.fail(n, "%q is written twice in %s, first in line %d", k.Value, name, line)
+		return "", false
+	}
+	seen[k.Value] = n.Line
+	return k.Value, true
+}
+
+// tag is the name of a struct's field in the file, "" if it has none, and what is said of it besides.
+func tag(f reflect.StructField) (key, option string) {
+	key, option, _ = strings.Cut(f.Tag.Get("yaml"), ",")
+	if key == "-" {
+		return "", ""
+	}
+	return key, option
+}
+
 func fieldNames(t reflect.Type) []string {
 	var names []string
 	for i := range t.NumField() {
-		if key, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ","); key != "" {
+		if key, _ := tag(t.Field(i)); key != "" {
 			names = append(names, key)
 		}
 	}
@@ -196,16 +272,25 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, name string) {
 		return
 	}
 	v.Set(reflect.MakeMap(v.Type()))
+	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		key := reflect.New(v.Type().Key()).Elem()
-		d.value(n.Content[i], key, "a key of "+name)
-		if v.MapIndex(key).IsValid() {
-			d.fail(n.Content[i], "%q is written twice", n.Content[i].Value)
+		text, ok := d.key(n.Content[i], name, seen)
+		if !ok {
 			continue
 		}
+		before := len(d.errs)
+		key := reflect.New(v.Type().Key()).Elem()
+		d.value(n.Content[i], key, "a key of "+name)
 		elem := reflect.New(v.Type().Elem()).Elem()
-		d.value(n.Content[i+1], elem, name+"."+n.Content[i].Value)
-		v.SetMapIndex(key, elem)
+		readable := len(d.errs) == before
+		d.value(n.Content[i+1], elem, name+"."+text)
+		switch {
+		case !readable:
+		case v.MapIndex(key).IsValid():
+			d.fail(n.Content[i], "%q is written twice in %s, the other time in other letters", text, name)
+		default:
+			v.SetMapIndex(key, elem)
+		}
 	}
 }
 
@@ -221,29 +306,35 @@ func (d *decoder) sequence(n *yaml.Node, v reflect.Value, name string) {
 }
 
 func (d *decoder) scalar(n *yaml.Node, v reflect.Value, name string) {
-	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" || !setScalar(n, v) {
 		d.fail(n, "%s is %s, expected %s", name, describe(n), expected(v))
-		return
-	}
-	if v.Kind() == reflect.String {
-		if n.Tag != "!!str" && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) == 0 && n.Tag == "!!binary" {
-			d.fail(n, "%s is binary, expected text", name)
-			return
-		}
-		v.SetString(n.Value)
-		return
-	}
-	if err := n.Decode(v.Addr().Interface()); err != nil || !finite(v) {
-		d.fail(n, "%s is %q, expected %s", name, n.Value, expected(v))
 	}
 }
 
-func finite(v reflect.Value) bool {
-	if v.Kind() != reflect.Float64 {
+// setScalar reads text as it stands, and numbers and truth values only in the notation of JSON and YAML 1.2: no quotes, no 1_000, no
+// 0x10, no octal 010, no yes, no infinity.
+func setScalar(n *yaml.Node, v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(n.Value)
 		return true
+	case reflect.Bool:
+		v.SetBool(n.Value == "true")
+		return n.Tag == "!!bool" && (n.Value == "true" || n.Value == "false")
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		i, err := strconv.ParseInt(n.Value, 10, v.Type().Bits())
+		v.SetInt(i)
+		return err == nil && n.Tag == "!!int"
+	case reflect.Float64:
+		f, err := strconv.ParseFloat(n.Value, 64)
+		finite := f-f == 0
+		if err == nil && finite {
+			v.SetFloat(f)
+		}
+		return err == nil && finite && (n.Tag == "!!int" || n.Tag == "!!float")
+	default:
+		panic(fmt.Sprintf("BUG: a field of type %s", v.Type()))
 	}
-	f := v.Float()
-	return f-f == 0
 }
 
 func expected(v reflect.Value) string {
@@ -260,19 +351,26 @@ func expected(v reflect.Value) string {
 }
 
 func describe(n *yaml.Node) string {
-	switch n.Kind {
-	case yaml.MappingNode:
+	switch {
+	case n.Kind == yaml.MappingNode:
 		return "a mapping"
-	case yaml.SequenceNode:
+	case n.Kind == yaml.SequenceNode:
 		return "a list"
-	case yaml.ScalarNode:
-		if n.Tag == "!!null" {
-			return "empty"
-		}
-		return strconv.Quote(n.Value)
+	case n.Tag == "!!null":
+		return "empty"
+	case n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0:
+		return quote(n.Value) + " in quotes"
 	default:
-		return "not a value"
+		return quote(n.Value)
 	}
+}
+
+// quote puts a text in quotes that it does not contain itself, so that it stays as it was written.
+func quote(text string) string {
+	if strings.Contains(text, `"`) && strconv.CanBackquote(text) {
+		return "`" + text + "`"
+	}
+	return strconv.Quote(text)
 }
 
 // ErrExpected is an error of a TextUnmarshaler that reads "<name> is <found>, expected <what>".

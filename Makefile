@@ -1,0 +1,55 @@
+# Every target says what it is for; `make` alone lists them.
+GO      ?= go
+LINT    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+FUZZTIME ?= 30s
+SEED    ?= 1
+N       ?= 2000
+DATA     = $(SEVWATCH_DATA)
+
+.PHONY: help demo test race lint fuzz sim golden kafka bench benchcmp replay image build
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
+
+demo:  ## the main job on this machine, in under three minutes
+	@$(GO) run ./cmd/sevwatch demo
+
+build:  ## the program, in bin/
+	$(GO) build -trimpath -o bin/sevwatch ./cmd/sevwatch
+
+test:  ## all tests, a real Kafka among them where Java is there
+	$(GO) test -timeout 14m ./...
+
+race:  ## all tests under the race detector
+	$(GO) test -race -timeout 30m ./...
+
+lint:  ## gofumpt, vet and golangci-lint
+	$(GO) vet ./...
+	$(LINT) run
+
+fuzz:  ## every fuzz target for FUZZTIME
+	@set -e; for package in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "$$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; done
+
+sim:  ## N random streams against the dumb model, from SEED on
+	$(GO) test ./detector -count=1 -run 'TestModel' -seed $(SEED) -n $(N)
+
+golden:  ## rewrite golden files; then read the diff
+	$(GO) test ./... -run 'Golden|Script|Bad|Good' -update
+
+kafka:  ## only the tests that need a real Kafka
+	$(GO) test -count=1 -v -timeout 30m -run 'Real' ./pipeline/...
+
+bench:  ## benchmarks of the hot path
+	$(GO) test -run '^$$' -bench . -benchmem ./detector ./pipeline/...
+
+benchcmp:  ## compare two results of `make bench`: OLD=file NEW=file
+	$(GO) run golang.org/x/perf/cmd/benchstat@latest $(OLD) $(NEW)
+
+replay:  ## the real TrainTicket day: replayed twice, shuffled, and over Kafka with four workers; the bytes are compared
+	$(GO) test -count=1 -v -run 'TestReplay' ./pipeline
+
+image:  ## the container image
+	docker build -f deploy/Dockerfile -t sevwatch .

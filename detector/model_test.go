@@ -1,0 +1,819 @@
+package detector
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"sevwatch/rules"
+)
+
+// model is the engine as docs/messages.md and design.md tell it, without any of its cleverness: it keeps every event, and at every
+// pane's edge it counts every window of every rule anew. It is read beside the contract, not beside the engine.
+type model struct {
+	t      *tale
+	clocks []int64 // watermark of each source
+	there  int
+	late   int64
+	events []*modelEvent // all that were not late
+	spans  []Span        // silence on record
+
+	byPane map[int64][]*modelEvent
+	groups map[string]*modelGroup
+	rows   []string
+}
+
+type modelEvent struct {
+	taleEvent
+	domain string
+	plays  []modelPart // one a rule
+}
+
+// modelPart is what an event is to a rule.
+type modelPart struct {
+	num, den bool
+	group    string // the values of the rule's `by` labels
+}
+
+// newModel has heard nothing yet.
+func newModel(t *tale) *model {
+	m := &model{t: t, there: t.there, byPane: map[int64][]*modelEvent{}, groups: map[string]*modelGroup{}}
+	for range t.sources {
+		m.clocks = append(m.clocks, math.MinInt64)
+	}
+	return m
+}
+
+// hear takes the next step of the log.
+func (m *model) hear(s *taleStep) {
+	switch s.what {
+	case stepGrow:
+		m.clocks[s.source] = m.minimum()
+		m.there++
+	case stepMark:
+		if s.to <= m.clocks[s.source] {
+			return
+		}
+		if s.silent && m.clocks[s.source] != math.MinInt64 {
+			m.spans = append(m.spans, Span{m.clocks[s.source], s.to})
+		}
+		m.clocks[s.source] = s.to
+	case stepEvent:
+		if clock := m.clocks[s.source]; clock != math.MinInt64 && s.event.time < m.edgeBefore(clock) {
+			m.late++
+			return
+		}
+		m.clocks[s.source] = max(m.clocks[s.source], s.event.time-m.t.cfg.Lateness)
+		e := &modelEvent{taleEvent: s.event, domain: s.event.labels[m.t.cfg.Domain]}
+		for _, r := range m.t.file.Rules() {
+			e.plays = append(e.plays, partOf(r, e))
+		}
+		m.events = append(m.events, e)
+		pane := m.edgeBefore(e.time)
+		m.byPane[pane] = append(m.byPane[pane], e)
+	}
+}
+
+// minimum is the watermark of the slowest partition.
+func (m *model) minimum() int64 { return slices.Min(m.clocks[:m.there]) }
+
+// edgeBefore is the last pane's edge at or before t.
+func (m *model) edgeBefore(t int64) int64 { return t / m.t.cfg.Pane * m.t.cfg.Pane }
+
+func partOf(r *rules.Rule, e *modelEvent) modelPart {
+	picks := func(s rules.Selector) bool {
+		return s.Matches(e.kind, func(name string) string { return e.labels[name] })
+	}
+	part := modelPart{num: slices.ContainsFunc(r.Signal.Num, picks), den: slices.ContainsFunc(r.Signal.Den, picks)}
+	by := slices.Sorted(slices.Values(r.By))
+	for _, name := range by {
+		if v := e.labels[name]; v != "" {
+			part.group += name + "=" + v + " "
+		}
+	}
+	// A quantile is made of values: an event without one says nothing.
+	if r.Signal.Distribution() != nil && !e.hasValue {
+		part.num = false
+	}
+	return part
+}
+
+// judge tells every revision up to the slowest watermark, a line each.
+func (m *model) judge() []string {
+	low := m.minimum()
+	if low == math.MinInt64 || len(m.events) == 0 {
+		return nil
+	}
+	edge := slices.Min(slices.Collect(maps.Keys(m.byPane)))
+	for edge += m.t.cfg.Pane; edge <= m.edgeBefore(low); edge += m.t.cfg.Pane {
+		m.close(edge)
+	}
+	return m.rows
+}
+
+// close judges every group of every rule at the edge.
+func (m *model) close(edge int64) {
+	for i, r := range m.t.file.Rules() {
+		for _, e := range m.byPane[edge-m.t.cfg.Pane] {
+			if p := e.plays[i]; p.num || p.den {
+				m.group(i, r, e.domain, p.group)
+			}
+		}
+	}
+	var rows []string
+	for _, key := range slices.Sorted(maps.Keys(m.groups)) {
+		rows = append(rows, m.groups[key].close(edge)...)
+	}
+	slices.Sort(rows)
+	m.rows = append(m.rows, rows...)
+}
+
+func (m *model) group(i int, r *rules.Rule, domain, labels string) {
+	key := fmt.Sprintf("%d|%s|%s", i, domain, labels)
+	if m.groups[key] == nil {
+		m.groups[key] = &modelGroup{m: m, index: i, r: r, domain: domain, labels: labels}
+	}
+}
+
+// observed says whether a pane was looked at: something came, or it is on record that nothing did.
+func (m *model) observed(pane int64) bool {
+	if len(m.byPane[pane]) > 0 {
+		return true
+	}
+	covered := pane
+	for range m.spans { // each pass may join one more
+		for _, s := range m.spans {
+			if s.From <= covered && s.To > covered {
+				covered = s.To
+			}
+		}
+		if covered >= pane+m.t.cfg.Pane {
+			return true
+		}
+	}
+	return false
+}
+
+// modelGroup is one rule for one value of its labels.
+type modelGroup struct {
+	m              *model
+	index          int
+	r              *rules.Rule
+	domain, labels string
+
+	known       bool
+	first, last int64 // start of the first pane with data, end of the last
+	silent      int64
+	alive       bool
+	judged      []modelVerdict // every judged pane since the last incident was over
+	incident    *modelIncident
+	spoiled     map[int64]bool // panes that were in a window that deviated
+}
+
+type modelVerdict struct {
+	edge           int64
+	worst, healthy int
+}
+
+type modelIncident struct {
+	tier      int // the worst one held
+	revision  int
+	noData    bool
+	severity  rules.Severity
+	peak      rules.Severity
+	started   int64
+	respondBy int64
+	change    string
+	requests  []modelRequest
+}
+
+type modelRequest struct {
+	action    string
+	automatic bool
+	expires   int64
+	over      bool
+	versions  string
+}
+
+// window calls f with every event that the rule picks for the group in [edge-length, edge).
+func (g *modelGroup) window(edge, length int64, f func(e *modelEvent, p modelPart)) {
+	for pane := edge - length; pane < edge; pane += g.m.t.cfg.Pane {
+		for _, e := range g.m.byPane[pane] {
+			p := e.plays[g.index]
+			if e.domain == g.domain && p.group == g.labels && (p.num || p.den) {
+				f(e, p)
+			}
+		}
+	}
+}
+
+// facts are the numbers of the group's window, counted anew.
+type facts struct {
+	any      int64 // events of any kind that the rule picks
+	num, den int64
+	values   []int64
+	stream   int64
+	full     bool
+	observed bool
+	usual    float64
+}
+
+func (g *modelGroup) facts(edge int64) facts {
+	pane, length := g.m.t.cfg.Pane, int64(g.r.Window)
+	f := facts{full: g.first <= edge-length, observed: g.m.observed(edge - pane)}
+	g.window(edge, length, func(e *modelEvent, p modelPart) {
+		f.any++
+		if p.num {
+			f.num++
+			f.values = append(f.values, e.value)
+		}
+		if p.den {
+			f.den++
+		}
+	})
+	for at := edge - length; at < edge; at += pane {
+		f.stream += int64(len(g.m.byPane[at]))
+		f.full = f.full && g.m.observed(at)
+	}
+	if g.r.Signal.Deviation != nil {
+		f.usual = g.usual(edge)
+	}
+	return f
+}
+
+// usual is the lower median of the quantiles of the last panes with data that lie before the window and never were in a window
+// that deviated; 0 while they are too few.
+func (g *modelGroup) usual(edge int64) float64 {
+	var learned []float64
+	for pane := g.first; pane < edge-int64(g.r.Window); pane += g.m.t.cfg.Pane {
+		var values []int64
+		g.window(pane+g.m.t.cfg.Pane, g.m.t.cfg.Pane, func(e *modelEvent, p modelPart) {
+			if p.num {
+				values = append(values, e.value)
+			}
+		})
+		if len(values) > 0 && !g.spoiled[pane] {
+			learned = append(learned, nearestRank(values, g.r.Signal.Deviation.Quantile.Q))
+		}
+	}
+	learned = learned[max(0, len(learned)-g.r.Signal.Deviation.Panes):]
+	if len(learned) < min(5, g.r.Signal.Deviation.Panes) {
+		return 0
+	}
+	slices.Sort(learned)
+	return learned[(len(learned)-1)/2]
+}
+
+// nearestRank is the middle of the bucket in which the value of rank ceil(q*n) lies.
+func nearestRank(values []int64, q float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	rank := max(1, int(math.Ceil(q*float64(len(sorted)))))
+	low, high := bucketOf(sorted[rank-1])
+	return (low + high) / 2
+}
+
+// aboveBy and belowBy count the values whose whole bucket lies beyond the bound: ]low, high] of positive values, [low, high[ of
+// negative ones, and 0 alone.
+func aboveBy(values []int64, bound float64) (n int64) {
+	for _, v := range values {
+		if low, _ := bucketOf(v); low > bound || low == bound && v > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func belowBy(values []int64, bound float64) (n int64) {
+	for _, v := range values {
+		if _, high := bucketOf(v); high < bound || high == bound && v < 0 {
+			n++
+		}
+	}
+	return n
+}
+
+var bucketMemo = map[int64][2]float64{}
+
+// bucketOf is the bucket of Prometheus' schema 5 that v millionths lie in, by its definition: 2^((i-1)/32) < v <= 2^(i/32), in whole
+// numbers (v^32 against 2^i), with the bounds from square roots.
+func bucketOf(v int64) (low, high float64) {
+	if v == 0 {
+		return 0, 0
+	}
+	if v < 0 {
+		low, high = bucketOf(-v)
+		return -high, -low
+	}
+	if b, ok := bucketMemo[v]; ok {
+		return b[0], b[1]
+	}
+	above := func(i int) bool { // v/1e6 > 2^(i/32)
+		x := new(big.Int).Exp(big.NewInt(v), big.NewInt(32), nil)
+		y := new(big.Int).Exp(big.NewInt(1e6), big.NewInt(32), nil)
+		if i >= 0 {
+			y.Lsh(y, uint(i))
+		} else {
+			x.Lsh(x, uint(-i))
+		}
+		return x.Cmp(y) > 0
+	}
+	i := int(math.Floor(32 * math.Log2(float64(v)/1e6)))
+	for i -= 2; above(i); i++ {
+	}
+	bucketMemo[v] = [2]float64{powerOfTwo(i - 1), powerOfTwo(i)}
+	return bucketOf(v)
+}
+
+// powerOfTwo is 2^(i/32), rounded once.
+func powerOfTwo(i int) float64 {
+	whole := int(math.Floor(float64(i) / 32))
+	x := new(big.Float).SetPrec(400).SetInt64(1)
+	root := new(big.Float).SetPrec(400).SetInt64(2)
+	for bit := 16; bit > 0; bit /= 2 { // 2^(1/2), 2^(1/4), ... 2^(1/32)
+		root.Sqrt(root)
+		if (i-whole*32)&bit != 0 {
+			x.Mul(x, root)
+		}
+	}
+	f, _ := x.SetMantExp(x, whole).Float64()
+	return f
+}
+
+// close is the group's turn at the edge.
+func (g *modelGroup) close(edge int64) []string {
+	pane := g.m.t.cfg.Pane
+	data := false
+	g.window(edge, pane, func(*modelEvent, modelPart) { data = true })
+	if !g.known && !data {
+		return nil
+	}
+	if !g.known {
+		*g = modelGroup{m: g.m, index: g.index, r: g.r, domain: g.domain, labels: g.labels, known: true, first: edge - pane, spoiled: map[int64]bool{}}
+	}
+	f := g.facts(edge)
+	switch {
+	case data:
+		g.last, g.silent = edge, 0
+		if g.incident == nil {
+			g.alive = f.num >= max(1, g.r.Sample.Min) && g.first <= edge-int64(g.r.Window)
+		}
+	case f.observed:
+		g.silent += pane
+	case g.incident == nil:
+		g.silent = 0
+	}
+	was := g.incident != nil
+	rows := g.live(edge, f)
+	if was || g.incident != nil || g.runStart() != 0 {
+		for at := edge - int64(g.r.Window); at < edge; at += pane {
+			g.spoiled[at] = true
+		}
+	}
+	gone := edge-g.last >= int64(g.r.NoDataAfter)
+	nothing := f.any == 0 && g.runStart() == 0 && !(g.alive && g.r.Signal.Absence != nil) && g.r.Signal.Deviation == nil
+	if g.incident == nil && (gone || nothing) {
+		g.known = false
+	}
+	return rows
+}
+
+// runStart is the start of the first of the judged panes up to now in all of which some tier breached, 0 if there is none.
+func (g *modelGroup) runStart() (start int64) {
+	for _, v := range slices.Backward(g.judged) {
+		if v.worst == len(g.r.Severities) {
+			break
+		}
+		start = v.edge - g.m.t.cfg.Pane
+	}
+	return start
+}
+
+// streak is for how long, in judged panes up to now, is has been so.
+func (g *modelGroup) streak(is func(v modelVerdict) bool) (ms int64) {
+	for _, v := range slices.Backward(g.judged) {
+		if !is(v) {
+			break
+		}
+		ms += g.m.t.cfg.Pane
+	}
+	return ms
+}
+
+type knowledge int
+
+const (
+	empty knowledge = iota
+	small
+	enough
+)
+
+// live is one row of the state table: what the pane's evidence means to the incident.
+func (g *modelGroup) live(edge int64, f facts) []string {
+	k := g.knowledge(f)
+	blind := k == empty && g.r.NoData == rules.NoDataFire && f.observed
+	tell := func(transition string) []string { return g.tell(edge, f, k, transition) }
+	expired := g.incident != nil && edge-g.last >= int64(g.r.NoDataAfter)
+	switch {
+	case k == empty && !blind:
+		if g.incident != nil && !g.incident.noData {
+			g.incident.noData = true
+			return tell("no_data")
+		}
+	case k == small:
+		if g.incident != nil && g.incident.noData {
+			g.incident.noData = false
+			return tell("updated")
+		}
+	default:
+		v := modelVerdict{edge: edge}
+		if !blind {
+			v.worst, v.healthy = g.ladder(f)
+		}
+		g.judged = append(g.judged, v)
+		if transition := g.move(edge); transition != "" {
+			return tell(transition)
+		}
+	}
+	switch {
+	case expired:
+		return tell("expired")
+	case g.incident != nil:
+		return g.endRequests(edge, "expired", func(r modelRequest) bool { return r.expires <= edge })
+	}
+	return nil
+}
+
+// move changes the tier that is held, and says what that is called.
+func (g *modelGroup) move(edge int64) string {
+	tiers := len(g.r.Severities)
+	reached := tiers
+	for i := tiers - 1; i >= 0; i-- {
+		long := g.streak(func(v modelVerdict) bool { return v.worst <= i })
+		if long > 0 && long >= int64(g.r.Severities[i].For) {
+			reached = i
+		}
+	}
+	if g.incident == nil {
+		if reached == tiers {
+			return ""
+		}
+		g.incident = &modelIncident{tier: reached, started: g.runStart(), severity: g.r.Severities[reached].Severity, peak: rules.Sev4}
+		g.incident.respondBy = deadline(g.incident.severity, edge)
+		g.incident.change = g.change()
+		return "opened"
+	}
+	o := g.incident
+	before := o.tier
+	if reached < o.tier {
+		o.tier = reached
+	} else {
+		for o.tier < tiers {
+			healthy := g.streak(func(v modelVerdict) bool { return v.healthy > o.tier })
+			if healthy == 0 || healthy < int64(*g.r.Recover.KeepFiringFor) {
+				break
+			}
+			o.tier++
+		}
+	}
+	awake := o.noData
+	o.noData = false
+	switch {
+	case o.tier == tiers:
+		return "resolved"
+	case o.tier < before:
+		o.respondBy = deadline(g.r.Severities[o.tier].Severity, edge)
+		return "escalated"
+	case o.tier > before:
+		return "deescalated"
+	case awake:
+		return "updated"
+	}
+	return ""
+}
+
+// deadline is the runbook's response time, with business days from Monday to Friday until five, in UTC.
+func deadline(s rules.Severity, at int64) int64 {
+	if s < rules.Sev4 {
+		return at + []int64{0, 15, 60, 240}[s]*60_000
+	}
+	day := time.UnixMilli(at).UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
+	for day.Weekday() == time.Saturday || day.Weekday() == time.Sunday {
+		day = day.Add(24 * time.Hour)
+	}
+	return day.Add(17 * time.Hour).UnixMilli()
+}
+
+// knowledge is what the window is worth.
+func (g *modelGroup) knowledge(f facts) knowledge {
+	switch g.r.Signal.Type {
+	case rules.SignalAbsence:
+		if !f.observed || !g.alive {
+			return small
+		}
+		return enough
+	case rules.SignalCount, rules.SignalRate:
+		if f.stream == 0 {
+			return empty
+		}
+		if g.r.Severities[0].Below != nil && !f.full {
+			return small
+		}
+		return enough
+	}
+	n := max(f.num, f.den)
+	switch {
+	case n == 0:
+		return empty
+	case n < g.r.Sample.Min, g.r.Signal.Deviation != nil && f.usual <= 0:
+		return small
+	}
+	return enough
+}
+
+// value is the number that is measured.
+func (g *modelGroup) value(f facts) float64 {
+	switch g.r.Signal.Type {
+	case rules.SignalCount:
+		return float64(f.num)
+	case rules.SignalRate:
+		return float64(f.num) / (float64(g.r.Window) / 1000)
+	case rules.SignalAbsence:
+		return float64(g.silent) / 1000
+	case rules.SignalQuantile:
+		return nearestRank(f.values, g.r.Signal.Quantile.Q)
+	case rules.SignalDeviation:
+		return nearestRank(f.values, g.r.Signal.Deviation.Quantile.Q) / f.usual
+	default:
+		return float64(f.num) / float64(max(f.num, f.den))
+	}
+}
+
+// bound is the threshold in the unit of the events' values.
+func (g *modelGroup) bound(t rules.Tier, f facts) float64 {
+	switch {
+	case g.r.Signal.Deviation == nil:
+		return limit(t)
+	case t.Above != nil:
+		return max(limit(t)*f.usual, g.r.Signal.Deviation.Floor)
+	default:
+		return limit(t) * f.usual
+	}
+}
+
+func limit(t rules.Tier) float64 {
+	if t.Above != nil {
+		return *t.Above
+	}
+	return *t.Below
+}
+
+// ladder is the worst tier breached, and the first that is not past its recovery bound.
+func (g *modelGroup) ladder(f facts) (worst, healthy int) {
+	worst = len(g.r.Severities)
+	for i, t := range g.r.Severities {
+		if g.breached(t, f) {
+			worst = min(worst, i)
+		}
+	}
+	for healthy < len(g.r.Severities) && g.recovered(g.r.Severities[healthy], f) {
+		healthy++
+	}
+	return worst, healthy
+}
+
+func (g *modelGroup) breached(t rules.Tier, f facts) bool {
+	value := g.value(f)
+	z := map[float64]float64{0.8: 0.8416212335729143, 0.95: 1.6448536269514722, 0.999: 3.090232306167813}[g.r.Sample.Wilson]
+	q := g.r.Signal.Distribution()
+	switch {
+	case q != nil && z > 0:
+		lower, _ := scoreInterval(aboveBy(f.values, g.bound(t, f)), f.num, z)
+		return lower > 1-q.Q
+	case q != nil && t.Above != nil:
+		return nearestRank(f.values, q.Q) > g.bound(t, f)
+	case z > 0:
+		lower, upper := scoreInterval(f.num, max(f.num, f.den), z)
+		return t.Above != nil && lower > *t.Above || t.Below != nil && upper < *t.Below
+	default:
+		return t.Above != nil && value > *t.Above || t.Below != nil && value < *t.Below
+	}
+}
+
+// scoreInterval are the two solutions p of (k/n - p)^2 = z^2 p(1-p)/n.
+func scoreInterval(k, n int64, z float64) (lower, upper float64) {
+	kk, nn := float64(k), float64(n)
+	root := z * math.Sqrt(z*z+4*kk*(1-kk/nn))
+	lower, upper = (2*kk+z*z-root)/(2*(nn+z*z)), (2*kk+z*z+root)/(2*(nn+z*z))
+	if k == 0 {
+		lower = 0
+	}
+	if k == n {
+		upper = 1
+	}
+	return lower, upper
+}
+
+// recovered says whether the value is past the bound on the way back.
+func (g *modelGroup) recovered(t rules.Tier, f facts) bool {
+	value, share := g.value(f), *g.r.Recover.ThresholdShare
+	shares := g.r.Signal.Type == rules.SignalCompletion
+	switch {
+	case t.Above != nil && g.r.Signal.Deviation != nil && value*f.usual <= g.r.Signal.Deviation.Floor:
+		return true
+	case t.Above != nil:
+		return value < *t.Above*share || *t.Above == 0 && value == 0
+	case shares:
+		return value > 1-(1-*t.Below)*share
+	default:
+		return value > *t.Below/share
+	}
+}
+
+// change is the last change of the service in the hour before the incident.
+func (g *modelGroup) change() string {
+	service := ""
+	for _, l := range strings.Fields(g.labels) {
+		if v, ok := strings.CutPrefix(l, "service="); ok {
+			service = v
+		}
+	}
+	var found []string
+	for pane, events := range g.m.byPane {
+		started := g.incident.started
+		if pane > started || started-pane > 3600_000 {
+			continue
+		}
+		for _, e := range events {
+			l := e.labels
+			about := service == "" || l["service"] == "" || l["service"] == service
+			if e.kind == rules.KindChange && e.domain == g.domain && about {
+				found = append(found, fmt.Sprintf("%d|%s|%s|%s|%s", pane, l["service"], l["change"], l["version"], l["previous_version"]))
+			}
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return slices.Max(found)
+}
+
+// tell writes a revision down, and the recovery messages with it.
+func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) []string {
+	o := g.incident
+	o.revision++
+	previous := o.severity
+	if o.tier < len(g.r.Severities) {
+		o.severity = g.r.Severities[o.tier].Severity
+	}
+	o.peak = min(o.peak, o.severity)
+	phase := "open"
+	switch {
+	case transition == "resolved", transition == "expired":
+		phase = transition
+	case o.noData:
+		phase = "no_data"
+	}
+	row := row{
+		at: edge, about: g.about(), revision: o.revision, transition: transition, severity: o.severity, previous: previous, peak: o.peak,
+		phase: phase, started: o.started, num: f.num, den: f.den, respondBy: o.respondBy, change: o.change,
+		observed: math.NaN(), expected: max(0, f.usual),
+	}
+	if k == enough {
+		row.observed = g.value(f)
+	}
+	for _, t := range g.r.Severities {
+		if t.Severity == o.severity {
+			row.threshold = limit(t)
+		}
+	}
+	row.affected, row.contributors = g.impact(edge, f)
+	if transition == "resolved" {
+		row.contributors = ""
+	}
+	rows := []string{row.String()}
+	switch transition {
+	case "opened", "escalated":
+		rows = append(rows, g.request(edge, f)...)
+	case "resolved", "expired":
+		rows = append(rows, g.endRequests(edge, "cancelled", func(modelRequest) bool { return true })...)
+		g.incident, g.judged = nil, nil
+	}
+	return rows
+}
+
+// about is what an incident's id is made of.
+func (g *modelGroup) about() string {
+	return fmt.Sprintf("%s %s{%s} since %s", g.r.Alert, g.domain, strings.TrimSpace(g.labels), clock(g.incident.started))
+}
+
+// impact is how many events went wrong, and the label values that hold at least half of them.
+func (g *modelGroup) impact(edge int64, f facts) (affected int64, contributors string) {
+	mildest := g.r.Severities[len(g.r.Severities)-1]
+	counts := map[string]int64{}
+	g.window(edge, int64(g.r.Window), func(e *modelEvent, p modelPart) {
+		if p.num && g.wrong(e, mildest, f) {
+			affected++
+			for name, value := range e.labels {
+				if value != "" && !slices.Contains(g.r.By, name) {
+					counts[name+"="+value]++
+				}
+			}
+		}
+	})
+	var names []string
+	for name, n := range counts {
+		if 2*n >= affected {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(x, y string) int { return cmp.Or(cmp.Compare(counts[y], counts[x]), cmp.Compare(x, y)) })
+	var out []string
+	for _, name := range names[:min(5, len(names))] {
+		out = append(out, fmt.Sprintf("%s:%d", name, counts[name]))
+	}
+	switch {
+	case g.r.Signal.Type == rules.SignalCompletion:
+		return max(f.num, f.den) - f.num, ""
+	case g.r.Signal.Type == rules.SignalAbsence, f.values == nil, mildest.Below != nil && g.r.Signal.Distribution() == nil:
+		return affected, ""
+	}
+	return affected, strings.Join(out, ",")
+}
+
+// wrong says whether an event of the numerator is one that the incident is about.
+func (g *modelGroup) wrong(e *modelEvent, mildest rules.Tier, f facts) bool {
+	if g.r.Signal.Distribution() == nil {
+		return true
+	}
+	if mildest.Below != nil {
+		return belowBy([]int64{e.value}, g.bound(mildest, f)) > 0
+	}
+	return aboveBy([]int64{e.value}, g.bound(mildest, f)) > 0
+}
+
+// request asks for what the rule names and was not asked for yet.
+func (g *modelGroup) request(edge int64, f facts) (rows []string) {
+	o := g.incident
+	for _, want := range g.r.Actions {
+		asked := slices.ContainsFunc(o.requests, func(r modelRequest) bool { return r.action == want.Action })
+		if o.severity > want.Severity || asked {
+			continue
+		}
+		r := modelRequest{action: want.Action, automatic: want.Automatic, expires: edge + int64(g.m.t.file.Actions[want.Action].Expires)}
+		if want.Action == "rollback" {
+			change := strings.Split(o.change, "|")
+			if len(change) != 5 || change[2] != "deploy" || !g.blames(edge, f, change[3]) {
+				continue
+			}
+			r.versions = change[3] + ">" + change[4]
+		}
+		o.requests = append(o.requests, r)
+		rows = append(rows, g.recovery(edge, r, "requested"))
+	}
+	return rows
+}
+
+// blames says whether four of five events gone wrong carry the version: of a completion, of those who did not complete.
+func (g *modelGroup) blames(edge int64, f facts, version string) bool {
+	var all, carry int
+	g.window(edge, int64(g.r.Window), func(e *modelEvent, p modelPart) {
+		n := 0
+		switch {
+		case g.r.Signal.Type == rules.SignalCompletion && p.den && !p.num:
+			n = 1
+		case g.r.Signal.Type == rules.SignalCompletion && p.num && !p.den:
+			n = -1
+		case g.r.Signal.Type != rules.SignalCompletion && p.num && g.wrong(e, g.r.Severities[len(g.r.Severities)-1], f):
+			n = 1
+		}
+		all += n
+		if e.labels["version"] == version {
+			carry += n
+		}
+	})
+	tooFew := g.r.Severities[0].Below != nil && (g.r.Signal.Count != nil || g.r.Signal.Rate != nil)
+	return all > 0 && version != "" && carry*5 >= all*4 && !tooFew
+}
+
+// endRequests ends those that which picks.
+func (g *modelGroup) endRequests(edge int64, how string, which func(modelRequest) bool) (rows []string) {
+	for i := range g.incident.requests {
+		r := &g.incident.requests[i]
+		if !r.over && which(*r) {
+			r.over = true
+			rows = append(rows, g.recovery(edge, *r, how))
+		}
+	}
+	return rows
+}
+
+func (g *modelGroup) recovery(edge int64, r modelRequest, transition string) string {
+	o := g.incident
+	return fmt.Sprintf("%s %s r%d recovery %s %s automatic=%v %s until %s versions %q",
+		clock(edge), g.about(), o.revision, r.action, transition, r.automatic, o.severity, clock(r.expires), r.versions)
+}

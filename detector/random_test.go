@@ -1,0 +1,163 @@
+package detector
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// tales are the random streams of a test: every mixture of late or punctual, with or without recorded silence.
+func talesOf(t *testing.T, n int, f func(t *testing.T, tale *tale)) {
+	t.Helper()
+	seeds(t, n, func(t *testing.T, seed uint64) { f(t, newTale(t, seed, seed%4 == 0, seed%5 != 0)) })
+}
+
+// TestModel lets the engine and the model tell the same random tales.
+func TestModel(t *testing.T) {
+	told := map[string]bool{}
+	talesOf(t, 300, func(t *testing.T, tale *tale) {
+		m := newModel(tale)
+		for i := range tale.steps {
+			m.hear(&tale.steps[i])
+		}
+		e := newEngine(tale, 1+int(tale.seed%4), tale.seed)
+		outputs := e.run()
+		differ(t, tale, "engine against model", rowsOf(tale.cfg, tale.file, outputs), m.judge())
+		obeyed(t, fmt.Sprintf("seed %d", tale.seed), outputs)
+		accounted(t, e, m)
+		for _, o := range outputs {
+			told[o.Type()] = true
+			if o.Incident != nil {
+				told[string(o.Incident.Signal.Name)] = true
+			}
+		}
+	})
+	const expected = "abandonment absence completion count deviation quantile rate ratio " +
+		"sevwatch.incident.deescalated.v1 sevwatch.incident.escalated.v1 sevwatch.incident.expired.v1 sevwatch.incident.no_data.v1 " +
+		"sevwatch.incident.opened.v1 sevwatch.incident.resolved.v1 sevwatch.incident.updated.v1 " +
+		"sevwatch.recovery.cancelled.v1 sevwatch.recovery.expired.v1 sevwatch.recovery.requested.v1"
+	if got := strings.Join(sortedKeys(told), " "); got != expected && *flagSeed == 0 && !testing.Short() {
+		t.Errorf("the random tales have told only of %s", got)
+	}
+}
+
+// accounted checks that every offset is accounted for, in every partition.
+func accounted(t *testing.T, e *engine, m *model) {
+	t.Helper()
+	if late, counted := e.judge.Totals().Late, e.judge.Totals().Counted; late != m.late || counted != int64(len(m.events)) {
+		t.Errorf("seed %d: %d counted and %d late, expected %d and %d", e.t.seed, counted, late, len(m.events), m.late)
+	}
+	if e.judge.Late() != 0 || e.judge.Lost() != 0 {
+		t.Errorf("seed %d: the judge says that %d events were late and %d offsets lost", e.t.seed, e.judge.Late(), e.judge.Lost())
+	}
+	for _, task := range e.tasks {
+		for _, p := range task.agg.Partitions() {
+			if p.State().Totals.Sum() != p.Offset() {
+				t.Errorf("seed %d: %v accounts for %d of %d offsets", e.t.seed, p.Source, p.State().Totals.Sum(), p.Offset())
+			}
+		}
+	}
+}
+
+// TestSameBytes runs the same log with other numbers of tasks, other flush times, other interleavings and other owners.
+func TestSameBytes(t *testing.T) {
+	talesOf(t, 60, func(t *testing.T, tale *tale) {
+		want := newEngine(tale, 1, 1).run()
+		f := func(name string, tasks int, seed uint64, change func(e *engine)) {
+			t.Helper()
+			e := newEngine(tale, tasks, seed)
+			change(e)
+			same(t, tale, name, e.run(), want)
+		}
+		f("again", 1, 1, func(*engine) {})
+		f("other flushes and interleaving", 1, 2, func(*engine) {})
+		f("4 tasks", 4, 3, func(*engine) {})
+		f("a flush after each record", 2, 4, func(e *engine) { e.flushEvery = 1 })
+		f("one flush at the end", 3, 5, func(e *engine) { e.flushEvery = 1 << 30 })
+		f("a new owner at each flush", 2, 6, func(e *engine) { e.handOver, e.flushEvery = true, 4 })
+		f("judge restored after each step", 2, 7, func(e *engine) { e.restore, e.flushEvery = true, 60 })
+	})
+}
+
+// TestShuffled lets the records of punctual tales come in another order within the lateness.
+func TestShuffled(t *testing.T) {
+	seeds(t, 60, func(t *testing.T, seed uint64) {
+		tale := newTale(t, seed, true, seed%2 == 0)
+		want := newEngine(tale, 1, 1).run()
+		shuffle(tale, rand.New(rand.NewPCG(seed, 9)))
+		e := newEngine(tale, 2, seed)
+		same(t, tale, "shuffled", e.run(), want)
+		if late := e.judge.Totals().Late; late > 0 {
+			t.Errorf("seed %d: %d late, expected a punctual tale", seed, late)
+		}
+	})
+}
+
+// shuffle gives each event another delay within the lateness; events stay between the marks that they were between.
+func shuffle(t *tale, g *rand.Rand) {
+	of := make([][]*taleStep, len(t.sources))
+	settle := func(source int) {
+		steps := of[source]
+		of[source] = nil
+		events := make([]taleEvent, len(steps))
+		for i, s := range steps {
+			events[i] = s.event
+		}
+		arrival := map[int]int64{}
+		order := make([]int, len(events))
+		for i := range events {
+			order[i], arrival[i] = i, events[i].time+g.Int64N(t.cfg.Lateness+1)
+		}
+		slices.SortFunc(order, func(x, y int) int { return cmp.Or(cmp.Compare(arrival[x], arrival[y]), cmp.Compare(x, y)) })
+		for i, n := range order {
+			steps[i].event = events[n]
+		}
+	}
+	for i := range t.steps {
+		switch s := &t.steps[i]; s.what {
+		case stepEvent:
+			of[s.source] = append(of[s.source], s)
+		case stepMark:
+			settle(s.source)
+		case stepGrow:
+			for source := range of {
+				settle(source)
+			}
+		}
+	}
+	for source := range of {
+		settle(source)
+	}
+}
+
+// TestRepartitioned lets the records of punctual tales come from other partitions. Without marks of silence that changes nothing.
+func TestRepartitioned(t *testing.T) {
+	seeds(t, 60, func(t *testing.T, seed uint64) {
+		tale := newTale(t, seed, true, false)
+		want := newEngine(tale, 1, 1).run()
+		repartition(tale, rand.New(rand.NewPCG(seed, 11)))
+		same(t, tale, "repartitioned", newEngine(tale, 3, seed).run(), want)
+	})
+}
+
+// repartition deals the events out to other partitions, which are all there from the start, and keeps only the marks at the end.
+func repartition(t *tale, g *rand.Rand) {
+	end := t.steps[len(t.steps)-1]
+	n := 1 + g.IntN(6)
+	t.sources = nil
+	for i := range n {
+		t.sources = append(t.sources, Source{"other", i})
+	}
+	t.there = n
+	t.steps = slices.DeleteFunc(t.steps, func(s taleStep) bool { return s.what != stepEvent })
+	for i := range t.steps {
+		t.steps[i].source = g.IntN(n)
+	}
+	for i := range n {
+		end.source = i
+		t.steps = append(t.steps, end)
+	}
+}
