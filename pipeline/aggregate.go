@@ -96,7 +96,7 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	}
 	var starts []fetch.Start
 	for topic, partitions := range t.a.partitions {
-		spans, err := ends(ctx, t.w.client, topic, partitions)
+		spans, err := ends(ctx, t.w.client, topic, partitions, kafka.ReadCommitted)
 		if err != nil {
 			return err
 		}

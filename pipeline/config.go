@@ -284,8 +284,15 @@ func (k *checker) sources(c *Config) {
 
 func (k *checker) ownTopics(t *Topics) {
 	for _, own := range []struct{ key, name string }{
-		{"panes", t.Panes}, {"marks", t.Marks}, {"state", t.State}, {"alerts", t.Alerts}, {"recovery", t.Recovery},
-		{"rejected", t.Rejected}, {"late", t.Late}, {"control", t.Control}, {"health", t.Health},
+		{"panes", t.Panes},
+		{"marks", t.Marks},
+		{"state", t.State},
+		{"alerts", t.Alerts},
+		{"recovery", t.Recovery},
+		{"rejected", t.Rejected},
+		{"late", t.Late},
+		{"control", t.Control},
+		{"health", t.Health},
 	} {
 		k.topic(t.Where, own.key, "topics."+own.key, own.name)
 	}
@@ -295,7 +302,7 @@ func (k *checker) ownTopics(t *Topics) {
 func (k *checker) topic(w strictyaml.Where, key, path, name string) {
 	use := topicUse{path, w.Has(key), w.Of(key)}
 	if !topicName.MatchString(name) || name == "." || name == ".." {
-		k.fail(use.pos, "%s is %q, expected up to 249 letters, digits, dots, _ and -", path, name)
+		k.fail(use.pos, "%s is %q, expected up to 249 letters, digits, dots, _ and -, not only . or ..", path, name)
 		return
 	}
 	first, twice := k.topics[name]

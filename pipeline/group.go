@@ -182,8 +182,8 @@ func committed(ctx context.Context, client *kafka.Client, a assignment) (map[str
 // span is where a partition begins and ends.
 type span struct{ first, end int64 }
 
-// ends asks where partitions begin and end; under read committed, the end is that of the last transaction that is not open.
-func ends(ctx context.Context, client *kafka.Client, topic string, partitions []int) (map[int]span, error) {
+// ends asks where partitions begin and end; under read committed, the end is before the first transaction that is open.
+func ends(ctx context.Context, client *kafka.Client, topic string, partitions []int, isolation kafka.IsolationLevel) (map[int]span, error) {
 	out := map[int]span{}
 	for _, which := range []func(int) kafka.OffsetRequest{kafka.FirstOffsetOf, kafka.LastOffsetOf} {
 		var ask []kafka.OffsetRequest
@@ -191,7 +191,7 @@ func ends(ctx context.Context, client *kafka.Client, topic string, partitions []
 			ask = append(ask, which(id))
 		}
 		res, err := client.ListOffsets(ctx, &kafka.ListOffsetsRequest{
-			Topics: map[string][]kafka.OffsetRequest{topic: ask}, IsolationLevel: kafka.ReadCommitted,
+			Topics: map[string][]kafka.OffsetRequest{topic: ask}, IsolationLevel: isolation,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("cannot ask for the ends of %s: %w", topic, err)

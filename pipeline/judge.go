@@ -66,7 +66,7 @@ func (t *judgeTask) restore(ctx context.Context) error {
 		return err
 	}
 	topic := t.w.cfg.Topics.Panes
-	spans, err := ends(ctx, t.w.client, topic, []int{t.a.task})
+	spans, err := ends(ctx, t.w.client, topic, []int{t.a.task}, kafka.ReadCommitted)
 	if err != nil {
 		return err
 	}
@@ -261,7 +261,7 @@ func (t *judgeTask) report() {
 // readState reads one partition of the state topic to its end: the last value of each key.
 func (w *Worker) readState(ctx context.Context, partition int) (records []detector.Record, size int, err error) {
 	topic := w.cfg.Topics.State
-	spans, err := ends(ctx, w.client, topic, []int{partition})
+	spans, err := ends(ctx, w.client, topic, []int{partition}, kafka.ReadCommitted)
 	if err != nil {
 		return nil, 0, err
 	}

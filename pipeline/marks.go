@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+
 	"sevwatch/detector"
 	"sevwatch/pipeline/fetch"
 	"sevwatch/pipeline/wire"
@@ -281,7 +283,7 @@ func (w *Worker) readHints(ctx context.Context) error {
 	for k := range w.cfg.Tasks.Aggregate {
 		all = append(all, k)
 	}
-	spans, err := ends(ctx, w.client, w.cfg.Topics.Marks, all)
+	spans, err := ends(ctx, w.client, w.cfg.Topics.Marks, all, kafka.ReadCommitted)
 	if err != nil {
 		return err
 	}

@@ -57,13 +57,16 @@ type TopicState struct {
 	Problem    string // a sentence; "" if it is as it has to be
 }
 
-// Connect makes a client and waits until a broker answers, for 30 s at most.
-func (c *Config) Connect(ctx context.Context) (*kafka.Client, error) {
+// Patience is how long a start waits for a broker that does not answer.
+const Patience = 30 * time.Second
+
+// Connect makes a client and waits until a broker answers, for as long as patience lasts.
+func (c *Config) Connect(ctx context.Context, patience time.Duration) (*kafka.Client, error) {
 	client := &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 10 * time.Second, Transport: &kafka.Transport{
 		ClientID: "sevwatch", DialTimeout: 5 * time.Second, MetadataTTL: 6 * time.Second,
 	}}
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(time.Second),
-		backoff.WithMaxElapsedTime(30*time.Second))
+		backoff.WithMaxElapsedTime(patience))
 	err := backoff.Retry(func() error {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
@@ -71,7 +74,7 @@ func (c *Config) Connect(ctx context.Context) (*kafka.Client, error) {
 		return err
 	}, backoff.WithContext(wait, ctx))
 	if err != nil {
-		return nil, fmt.Errorf("cannot reach any of the brokers %v: %w", c.Brokers, err)
+		return nil, fmt.Errorf("cannot reach any of the brokers %v within %s: %w", c.Brokers, patience, err)
 	}
 	return client, nil
 }

@@ -111,7 +111,7 @@ func demoBroker() (*pipeline.Config, *kfake.Cluster, error) {
 }
 
 func demoTopics(ctx context.Context, cfg *pipeline.Config) (*kafka.Client, error) {
-	client, err := cfg.Connect(ctx)
+	client, err := cfg.Connect(ctx, pipeline.Patience)
 	if err != nil {
 		return nil, err
 	}

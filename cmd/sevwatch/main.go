@@ -9,9 +9,11 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
+	"sevwatch/pipeline"
 	"sevwatch/rules"
 )
 
@@ -38,6 +40,8 @@ type world struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+	// patience is how long a start waits for a broker that does not answer.
+	patience time.Duration
 }
 
 // exit is an error that says with which code to end.
@@ -51,7 +55,7 @@ func (e exit) Unwrap() error { return e.err }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(world{ctx, os.Stdin, os.Stdout, os.Stderr}, os.Args[1:])
+	code := run(world{ctx, os.Stdin, os.Stdout, os.Stderr, pipeline.Patience}, os.Args[1:])
 	stop()
 	os.Exit(code)
 }

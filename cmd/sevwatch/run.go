@@ -51,7 +51,7 @@ func connect(w world, path string) (*pipeline.Config, *kafka.Client, error) {
 	if err != nil {
 		return nil, nil, exit{exitUsage, err}
 	}
-	client, err := cfg.Connect(w.ctx)
+	client, err := cfg.Connect(w.ctx, w.patience)
 	if err != nil {
 		return nil, nil, exit{exitWorld, err}
 	}
