@@ -23,6 +23,11 @@ type lineReader struct {
 
 const lineBuffer = 1 << 20
 
+// InputError says that an input cannot be opened: the wrong name, most likely.
+type InputError struct{ error }
+
+func (e *InputError) Unwrap() error { return e.error }
+
 // openLines opens a file; "-" is stdin.
 func openLines(name string, stdin io.Reader) (*lineReader, error) {
 	r := &lineReader{name: name}
@@ -32,7 +37,7 @@ func openLines(name string, stdin io.Reader) (*lineReader, error) {
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the input: %w", err)
+		return nil, &InputError{fmt.Errorf("cannot open the input: %w", err)}
 	}
 	r.closer = append(r.closer, f.Close)
 	if err := r.unpack(f); err != nil {

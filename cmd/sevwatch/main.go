@@ -87,7 +87,7 @@ func run(w world, args []string) (code int) {
 	default:
 		code = exitWorld
 	}
-	if e.err != errQuiet {
+	if !errors.Is(err, errQuiet) {
 		fmt.Fprintf(w.stderr, "sevwatch: %s\n", err)
 	}
 	return code

@@ -48,7 +48,11 @@ func (c *replayCmd) Run(w world) error {
 	}
 	start := time.Now()
 	sum, err := r.Run(w.ctx)
-	if err := errors.Join(err, out.Flush()); err != nil {
+	var input *pipeline.InputError
+	switch err := errors.Join(err, out.Flush()); {
+	case errors.As(err, &input):
+		return exit{exitUsage, err}
+	case err != nil:
 		return exit{exitWorld, err}
 	}
 	summarize(w.stderr, sum, why, time.Since(start))

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sevwatch/pipeline/kafkatest"
+)
+
+// call runs the program with arguments and gives its exit code, stdout and stderr.
+func call(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	code = run(world{ctx, strings.NewReader(stdin), &out, &errs, 300 * time.Millisecond}, args)
+	return code, out.String(), errs.String()
+}
+
+func write(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func expect(t *testing.T, what string, wantCode, code int, output string, want ...string) {
+	t.Helper()
+	if code != wantCode {
+		t.Errorf("%s: exit code %d, expected %d; it said %s", what, code, wantCode, output)
+	}
+	for _, w := range want {
+		if !strings.Contains(output, w) {
+			t.Errorf("%s: it said %q, expected %q in it", what, output, w)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	code, _, stderr := call(t, "")
+	expect(t, "no verb", exitUsage, code, stderr, "sevwatch: expected one of")
+	code, _, stderr = call(t, "", "replay", "--formt", "table", "x")
+	expect(t, "an unknown flag", exitUsage, code, stderr, "unknown flag --formt")
+	code, stdout, _ := call(t, "", "--help")
+	expect(t, "help", exitDone, code, stdout, "replay", "demo", "topics")
+}
+
+// outage is a minute of good requests and three of failed ones, twenty a second.
+func outage() string {
+	var b strings.Builder
+	for i := range 4 * 60 * 20 {
+		at := time.Date(2026, 11, 1, 12, 0, 0, i%20*50_000_000, time.UTC).Add(time.Duration(i/20) * time.Second)
+		status := 200
+		if i > 60*20 {
+			status = 500
+			fmt.Fprintf(&b, `{"time":%d,"kind":"error","service":"api","error_type":"Boom"}`+"\n", at.UnixMilli())
+		}
+		fmt.Fprintf(&b, `{"time":%d,"kind":"latency","service":"api","endpoint":"/","status":%d,"duration_ms":12.5}`+"\n", at.UnixMilli(), status)
+	}
+	return b.String()
+}
+
+func TestReplay(t *testing.T) {
+	code, stdout, stderr := call(t, outage(), "replay", "-")
+	expect(t, "an outage", exitDone, code, stdout, `"transition":"opened"`, `"severity":"Sev1"`)
+	expect(t, "an outage", exitDone, code, stderr, "0 late + 0 rejected")
+	code, table, _ := call(t, outage(), "replay", "--format", "table", "-")
+	expect(t, "as a table", exitDone, code, table, "CriticalErrorRateSpike", "Sev1")
+	code, _, stderr = call(t, outage(), "replay", "--fail-on", "sev2", "-")
+	expect(t, "--fail-on", exitFound, code, stderr)
+	code, _, stderr = call(t, "{\"time\":5}\nnonsense\n", "replay", "-")
+	expect(t, "bad lines", exitDone, code, stderr, "2 rejected", "rejected 1 for not_json, first -:2:", "rejected 1 for missing, first -:1:")
+	code, _, stderr = call(t, "", "replay", filepath.Join(t.TempDir(), "nothing.ndjson"))
+	expect(t, "no file", exitUsage, code, stderr, "cannot open the input", "nothing.ndjson: no such file")
+
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	if _, err := z.Write([]byte(outage())); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	code, again, _ := call(t, "", "replay", write(t, "outage.ndjson.gz", packed.Bytes()))
+	if expect(t, "gz", exitDone, code, again); again != stdout {
+		t.Error("the gz file gave other messages than the plain one")
+	}
+	code, _, stderr = call(t, "", "replay", write(t, "half.ndjson.gz", packed.Bytes()[:packed.Len()/2]))
+	expect(t, "a truncated gz", exitWorld, code, stderr, "cannot read", "half.ndjson.gz behind line", "unexpected EOF")
+}
+
+func TestCheck(t *testing.T) {
+	bad := write(t, "bad.yaml", []byte("groups:\n  - name: x\n    rules:\n      - alert: A\n        signal: {ratio: {errors: error, total: latency}}\n"+
+		"        window: 7s\n        severities: [{severity: sev1, above: 0.1}, {severity: sev2, above: 0.5}]\n"))
+	code, stdout, _ := call(t, "", "check", bad)
+	expect(t, "a bad file", exitFound, code, stdout, bad+":6:", bad+":7:", "looser")
+	code, _, stderr := call(t, "", "replay", "--rules", bad, "-")
+	expect(t, "replay by it", exitUsage, code, stderr, bad+":6:", bad+":7:")
+	good := write(t, "good.yaml", []byte("groups:\n  - name: x\n    rules:\n      - alert: A\n        signal: {count: error}\n"+
+		"        window: 1m\n        severities: [{severity: sev1, above: 10}]\n"))
+	code, _, stderr = call(t, "", "check", good)
+	expect(t, "a good file", exitDone, code, stderr, "1 rules, nothing wrong")
+}
+
+func configFile(t *testing.T, broker string) string {
+	return write(t, "sevwatch.yaml", fmt.Appendf(nil, "brokers: [%q]\ntopics: {replication: 1}\nhttp: {listen: none}\n", broker))
+}
+
+func TestUnreachableBroker(t *testing.T) {
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"run", "topics"} {
+		code, _, stderr := call(t, "", verb, "--config", configFile(t, nobody))
+		expect(t, verb, exitWorld, code, stderr, "cannot reach any of the brokers ["+nobody+"]")
+		if n := strings.Count(stderr, "\n"); n != 1 {
+			t.Errorf("%s: %d lines, expected one sentence: %s", verb, n, stderr)
+		}
+	}
+}
+
+func TestMissingTopics(t *testing.T) {
+	broker, _ := kafkatest.Fake(t)
+	config := configFile(t, broker)
+	code, _, stderr := call(t, "", "run", "--config", config)
+	expect(t, "run", exitUsage, code, stderr, "topic assessment.errors is missing", "topic sevwatch.panes is missing", "sevwatch topics --create")
+	if n := strings.Count(stderr, "is missing"); n != 14 {
+		t.Errorf("%d topics are missing by name, expected 14", n)
+	}
+	code, stdout, _ := call(t, "", "topics", "--config", config)
+	expect(t, "topics", exitFound, code, stdout, "topic sevwatch.marks is missing")
+	code, stdout, _ = call(t, "", "topics", "--config", config, "--create")
+	expect(t, "topics --create", exitDone, code, stdout, "topic sevwatch.marks made with 4 partitions")
+	code, stdout, _ = call(t, "", "topics", "--config", config)
+	expect(t, "topics again", exitDone, code, stdout, "topic sevwatch.marks is there with 4 partitions")
+	other := write(t, "other.yaml", fmt.Appendf(nil, "brokers: [%q]\ntasks: {aggregate: 5}\ntopics: {replication: 1}\n", broker))
+	code, _, stderr = call(t, "", "run", "--config", other)
+	expect(t, "another number of tasks", exitUsage, code, stderr, "topic sevwatch.marks has 4 partitions, expected 5")
+}
+
+func TestBadConfiguration(t *testing.T) {
+	path := write(t, "bad.yaml", []byte("brokers: []\npanes: 10s\n"))
+	code, _, stderr := call(t, "", "run", "--config", path)
+	expect(t, "a bad configuration", exitUsage, code, stderr, path+":1:", path+":2:1: ", `"panes"`)
+}
