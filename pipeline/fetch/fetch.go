@@ -220,6 +220,9 @@ func (f *Fetcher) askLeaders(ctx context.Context, lost []*position) error {
 					q.leader = net.JoinHostPort(found.Leader.Host, strconv.Itoa(found.Leader.Port))
 				}
 			}
+			if q.Topic == p.Topic && q.leader != "" {
+				f.notify() // a goroutine that reads from that leader may be waiting for something to read
+			}
 			if q.Topic == p.Topic && q.leader == "" {
 				errs = append(errs, fmt.Errorf("cannot find the leader of %s/%d", q.Topic, q.Partition))
 			}

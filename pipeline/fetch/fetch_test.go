@@ -1,0 +1,340 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/compress"
+	"github.com/segmentio/kafka-go/protocol"
+
+	"sevwatch/pipeline/kafkatest"
+)
+
+func TestMain(m *testing.M) { kafkatest.Main(m) }
+
+// log is a topic of two partitions on a broker.
+type log struct {
+	t      *testing.T
+	ctx    context.Context
+	addr   string
+	topic  string
+	client *kafka.Client
+}
+
+func newLog(t *testing.T, addr string) *log {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	l := &log{t: t, ctx: ctx, addr: addr, topic: kafkatest.Topic(t), client: &kafka.Client{Addr: kafka.TCP(addr)}}
+	res, err := l.client.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+		Topic: l.topic, NumPartitions: 2, ReplicationFactor: 1,
+		ConfigEntries: []kafka.ConfigEntry{{ConfigName: "retention.ms", ConfigValue: "-1"}},
+	}}})
+	l.check(err)
+	l.check(res.Errors[l.topic])
+	return l
+}
+
+func (l *log) check(err error) {
+	l.t.Helper()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func (l *log) write(partition int, c kafka.Compression, records ...kafka.Record) {
+	l.t.Helper()
+	for {
+		for _, r := range records {
+			if b, ok := r.Value.(io.Seeker); ok {
+				_, err := b.Seek(0, io.SeekStart)
+				l.check(err)
+			}
+		}
+		res, err := l.client.Produce(l.ctx, &kafka.ProduceRequest{
+			Topic: l.topic, Partition: partition, RequiredAcks: kafka.RequireAll, Compression: c, Records: kafka.NewRecordReader(records...),
+		})
+		if err == nil {
+			err = res.Error
+		}
+		if errors.Is(err, kafka.NotLeaderForPartition) || errors.Is(err, kafka.UnknownTopicOrPartition) {
+			continue // the topic is younger than the broker's view of it
+		}
+		l.check(err)
+		return
+	}
+}
+
+// open starts a fetcher; it is stopped when the test ends.
+func (l *log) open(starts ...Start) *Fetcher {
+	ctx, cancel := context.WithCancel(l.ctx)
+	f := New(Config{Dialer: kafka.DefaultDialer, Brokers: []string{l.addr}, Isolation: kafka.ReadCommitted, MaxWait: 50 * time.Millisecond,
+		OnError: func(err error) { l.t.Logf("retried: %v", err) }}, starts)
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	l.t.Cleanup(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			l.t.Errorf("Run ended with %v", err)
+		}
+	})
+	return f
+}
+
+// read reads n records of the partitions.
+func (l *log) read(f *Fetcher, n int, from map[int]int64) (out []string) {
+	l.t.Helper()
+	walkers := map[int]*Walker{0: {}, 1: {}}
+	for len(out) < n {
+		select {
+		case <-l.ctx.Done():
+			l.t.Fatalf("%d records came, expected %d", len(out), n)
+		case res := <-f.Responses():
+			for i := range res.Chunks {
+				c := &res.Chunks[i]
+				l.check(c.Err)
+				w := walkers[c.Partition]
+				for w.Reset(c, from[c.Partition]); w.Next(); {
+					out = append(out, describe(l.t, c.Partition, w.Record()))
+				}
+				l.check(w.Err())
+				from[c.Partition] = w.Position()
+			}
+			res.Release()
+		}
+	}
+	return out
+}
+
+func describe(t *testing.T, partition int, r *Record) string {
+	t.Helper()
+	headers, err := r.Headers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("%d/%d at %d: %q=%q", partition, r.Offset, r.Time, r.Key, r.Value)
+	if r.Key == nil {
+		text += " null key"
+	}
+	for _, h := range headers {
+		text += fmt.Sprintf(" %s:%q", h.Key, h.Value)
+	}
+	return text
+}
+
+// each runs a test on kfake and on a real Kafka.
+func each(t *testing.T, test func(*testing.T, *log)) {
+	t.Run("kfake", func(t *testing.T) {
+		addr, _ := kafkatest.Fake(t)
+		test(t, newLog(t, addr))
+	})
+	t.Run("Real", func(t *testing.T) { test(t, newLog(t, kafkatest.Shared(t).Addr())) })
+}
+
+func TestEveryCompression(t *testing.T) {
+	each(t, func(t *testing.T, l *log) {
+		var want []string
+		for i, c := range []kafka.Compression{0, compress.Gzip, compress.Snappy, compress.Lz4, compress.Zstd} {
+			at := time.UnixMilli(1793534400000 + int64(i))
+			value := strings.Repeat(fmt.Sprint("value ", i, " "), 1000)
+			l.write(0, c,
+				kafka.Record{Time: at, Key: kafka.NewBytes([]byte("k")), Value: kafka.NewBytes([]byte(value)),
+					Headers: []kafka.Header{{Key: "a", Value: []byte{0xff}}, {Key: "a", Value: []byte("2")}}},
+				kafka.Record{Time: at.Add(time.Second), Value: kafka.NewBytes([]byte{})})
+			want = append(want,
+				fmt.Sprintf("0/%d at %d: %q=%q a:%q a:%q", 2*i, at.UnixMilli(), "k", value, "\xff", "2"),
+				fmt.Sprintf("0/%d at %d: %q=%q null key", 2*i+1, at.UnixMilli()+1000, "", ""))
+		}
+		got := l.read(l.open(Start{Topic: l.topic}), len(want), map[int]int64{})
+		for i := range want {
+			if got[i] != want[i] {
+				t.Errorf("record %d is %.200s, expected %.200s", i, got[i], want[i])
+			}
+		}
+	})
+}
+
+// A batch may begin before the offset that was asked for.
+func TestBeginsWithinABatch(t *testing.T) {
+	each(t, func(t *testing.T, l *log) {
+		var records []kafka.Record
+		for i := range 10 {
+			records = append(records, kafka.Record{Time: time.UnixMilli(1000), Value: kafka.NewBytes(fmt.Append(nil, i))})
+		}
+		l.write(1, 0, records...)
+		got := l.read(l.open(Start{Topic: l.topic, Partition: 1, Offset: 7}), 3, map[int]int64{1: 7})
+		if len(got) != 3 || !strings.Contains(got[0], `1/7 at 1000: ""="7"`) {
+			t.Errorf("read %q", got)
+		}
+	})
+}
+
+func TestReadsOnAsRecordsCome(t *testing.T) {
+	each(t, func(t *testing.T, l *log) {
+		f := l.open(Start{Topic: l.topic}, Start{Topic: l.topic, Partition: 1})
+		from := map[int]int64{}
+		for i := range 20 {
+			l.write(i%2, 0, kafka.Record{Time: time.UnixMilli(1), Value: kafka.NewBytes(fmt.Append(nil, i))})
+			if got := l.read(f, 1, from); len(got) != 1 || !strings.Contains(got[0], fmt.Sprintf("%q", fmt.Sprint(i))) {
+				t.Fatalf("read %q, expected record %d alone", got, i)
+			}
+		}
+	})
+}
+
+func TestOffsetOutOfRangeIsTold(t *testing.T) {
+	each(t, func(t *testing.T, l *log) {
+		l.write(0, 0, kafka.Record{Time: time.UnixMilli(1), Value: kafka.NewBytes([]byte("x"))})
+		res := <-l.open(Start{Topic: l.topic, Offset: 100}).Responses()
+		if len(res.Chunks) != 1 || !errors.Is(res.Chunks[0].Err, kafka.OffsetOutOfRange) {
+			t.Errorf("the response is %+v, expected offset out of range", res.Chunks)
+		}
+		res.Release()
+	})
+}
+
+func TestPausedPartitionIsNotRead(t *testing.T) {
+	each(t, func(t *testing.T, l *log) {
+		f := l.open(Start{Topic: l.topic}, Start{Topic: l.topic, Partition: 1})
+		f.Pause(l.topic, 0, true)
+		res := <-f.Responses() // was on its way
+		res.Release()
+		l.write(0, 0, kafka.Record{Time: time.UnixMilli(1), Value: kafka.NewBytes([]byte("paused"))})
+		l.write(1, 0, kafka.Record{Time: time.UnixMilli(1), Value: kafka.NewBytes([]byte("read"))})
+		from := map[int]int64{}
+		if got := l.read(f, 1, from); !strings.Contains(got[0], "read") {
+			t.Errorf("read %q of a paused partition", got)
+		}
+		f.Pause(l.topic, 0, false)
+		if got := l.read(f, 1, from); !strings.Contains(got[0], "paused") {
+			t.Errorf("read %q, expected what waited", got)
+		}
+	})
+}
+
+// batchOf is a record batch as a broker stores it.
+func batchOf(t testing.TB, base int64, values ...string) []byte {
+	t.Helper()
+	var records []protocol.Record
+	for _, v := range values {
+		records = append(records, protocol.Record{Time: time.UnixMilli(5), Value: protocol.NewBytes([]byte(v))})
+	}
+	var buf bytes.Buffer
+	set := protocol.RecordSet{Version: 2, Records: protocol.NewRecordReader(records...)}
+	if _, err := set.WriteTo(&buf); err != nil {
+		t.Fatal(err)
+	}
+	b := buf.Bytes()[4:]
+	binary.BigEndian.PutUint64(b, uint64(base))
+	return b
+}
+
+// sign marks a batch as a producer's transactional one, or as its marker, and corrects the checksum.
+func sign(b []byte, producer int64, attributes uint16) []byte {
+	binary.BigEndian.PutUint16(b[21:], attributes)
+	binary.BigEndian.PutUint64(b[43:], uint64(producer))
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], castagnoli))
+	return b
+}
+
+const (
+	transactional = 1 << 4
+	control       = 1 << 5
+)
+
+// Records of an aborted transaction are passed over until its marker, in whatever responses they come.
+func TestWalkerPassesOverAbortedTransactions(t *testing.T) {
+	log := [][]byte{
+		batchOf(t, 0, "plain"),
+		sign(batchOf(t, 1, "aborted", "aborted"), 7, transactional),
+		sign(batchOf(t, 3, "other producer"), 8, transactional),
+		sign(batchOf(t, 4, "aborted too"), 7, transactional),
+		sign(batchOf(t, 5, "\x00\x00"), 7, transactional|control),
+		sign(batchOf(t, 6, "committed"), 7, transactional),
+		sign(batchOf(t, 7, "\x00\x01"), 7, transactional|control),
+	}
+	aborted := []Aborted{{Producer: 7, First: 1}}
+	for cut := range len(log) {
+		var w Walker
+		var got []string
+		position := int64(0)
+		for _, part := range [][][]byte{log[:cut], log[cut:]} {
+			c := Chunk{Batches: bytes.Join(part, nil)}
+			if cut < 5 || position == 0 {
+				c.Aborted = aborted // the broker names a transaction while the range overlaps it
+			}
+			for w.Reset(&c, position); w.Next(); {
+				if r := w.Record(); !r.Control {
+					got = append(got, fmt.Sprintf("%d %s", r.Offset, r.Value))
+				}
+			}
+			if w.Err() != nil {
+				t.Fatal(w.Err())
+			}
+			position = w.Position()
+		}
+		if want := "[0 plain 3 other producer 6 committed]"; fmt.Sprint(got) != want || position != 8 {
+			t.Errorf("cut at %d: read %v up to %d, expected %s up to 8", cut, got, position, want)
+		}
+	}
+}
+
+func TestWalkerTellsOfDamage(t *testing.T) {
+	good := batchOf(t, 10, "a", "b")
+	f := func(what, want string, change func(b []byte) []byte) {
+		t.Helper()
+		var w Walker
+		w.Reset(&Chunk{Batches: change(bytes.Clone(good))}, 10)
+		for w.Next() {
+		}
+		if w.Err() == nil || !strings.Contains(w.Err().Error(), want) {
+			t.Errorf("%s: the error is %v, expected %q", what, w.Err(), want)
+		}
+	}
+	f("a flipped bit", "checksum", func(b []byte) []byte { b[70] ^= 1; return b })
+	f("an old format", "format 1", func(b []byte) []byte { b[16] = 1; return b })
+	f("more records than there are", "ends early", func(b []byte) []byte {
+		binary.BigEndian.PutUint32(b[57:], 3)
+		return sign(b, -1, 0)
+	})
+	f("a compression that nobody knows", "compression 7", func(b []byte) []byte { return sign(b, -1, 7) })
+	var w Walker
+	w.Reset(&Chunk{Batches: good[:len(good)-1]}, 10)
+	if w.Next() || w.Err() != nil || w.Position() != 10 {
+		t.Errorf("a cut batch gave a record, an error (%v) or moved on to %d", w.Err(), w.Position())
+	}
+}
+
+func FuzzWalker(f *testing.F) {
+	f.Add(batchOf(f, 0, "a", "b"), int64(0))
+	f.Add(append(batchOf(f, 0, "a"), sign(batchOf(f, 1, "b"), 7, transactional)...), int64(1))
+	f.Fuzz(func(t *testing.T, data []byte, position int64) {
+		var w Walker
+		for i := 0; i+61 <= len(data); { // make the checksums right, so that what is behind them is read
+			size, whole := batchSize(data[i:])
+			if !whole {
+				break
+			}
+			binary.BigEndian.PutUint32(data[i+17:], crc32.Checksum(data[i+21:i+size], castagnoli))
+			i += size
+		}
+		n := 0
+		for w.Reset(&Chunk{Batches: data, Aborted: []Aborted{{7, 0}}}, position); w.Next(); n++ {
+			if _, err := w.Record().Headers(); err == nil && w.Record().Offset >= w.Position() {
+				t.Fatalf("record %d is not before position %d", w.Record().Offset, w.Position())
+			}
+			if n > 10*len(data)+1_000_000 {
+				t.Fatal("no end")
+			}
+		}
+	})
+}
