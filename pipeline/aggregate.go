@@ -338,7 +338,8 @@ func (t *aggregateTask) flush(ctx context.Context, mark *wire.Mark) error {
 	}
 	if len(messages) > 0 || len(offsets.Topics) > 0 {
 		start := time.Now()
-		if err := t.producer.Commit(ctx, messages, offsets); err != nil {
+		// A commit that has begun is finished, also when the worker is told to stop.
+		if err := t.producer.Commit(context.WithoutCancel(ctx), messages, offsets); err != nil {
 			return err
 		}
 		t.w.metrics.commit("aggregate", time.Since(start))

@@ -139,3 +139,33 @@ func TestConfigTakes(t *testing.T) {
 	f("{brokers: [localhost:9092], pane: 1s, lateness: 1s, tasks: {aggregate: 2}, topics: {replication: 1}}")
 	f("{brokers: [localhost:9092], topics: {alerts: sevwatch.recovery}}")
 }
+
+// Whatever the file: either a configuration, or mistakes that lie within it.
+func FuzzParseConfig(f *testing.F) {
+	paths, err := filepath.Glob("testdata/config/*.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range append(paths, "../deploy/sevwatch.yaml") {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(data))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := pipeline.ParseConfig("fuzz.yaml", []byte(text))
+		if err == nil && (len(c.Brokers) == 0 || len(c.Sources) == 0 || c.Pane < 100 || c.Lateness < 0 || c.Tasks.Judge < 1) {
+			t.Errorf("%q is taken as %+v", text, c)
+		}
+		var mistakes strictyaml.Errors
+		if errors.As(err, &mistakes) != (err != nil) {
+			t.Errorf("%q gives %v, expected mistakes", text, err)
+		}
+		for _, m := range mistakes {
+			if lines := strings.Count(text, "\n") + 1; m.Pos.Line < 1 || m.Pos.Line > lines || m.Pos.Col < 1 {
+				t.Errorf("%s lies outside of the %d lines", m, lines)
+			}
+		}
+	})
+}

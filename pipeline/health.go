@@ -78,7 +78,7 @@ func (w *Worker) beat(id string) wire.Health {
 	return h
 }
 
-// serveHTTP serves /metrics and /healthz until ctx is done. "" serves nothing.
+// serveHTTP serves /metrics and /healthz until ctx is done; where the configuration says none, nothing is served.
 func (w *Worker) serveHTTP(ctx context.Context) error {
 	if w.cfg.HTTP.Listen == "none" {
 		<-ctx.Done()

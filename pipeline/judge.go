@@ -217,7 +217,8 @@ func (t *judgeTask) advance(ctx context.Context) error {
 		messages = append(messages, m)
 	}
 	start := time.Now()
-	if err := t.producer.Commit(ctx, messages, t.offsets()); err != nil {
+	// A commit that has begun is finished, also when the worker is told to stop.
+	if err := t.producer.Commit(context.WithoutCancel(ctx), messages, t.offsets()); err != nil {
 		return err
 	}
 	t.edge = t.judge.Edge()

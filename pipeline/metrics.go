@@ -32,7 +32,7 @@ func (m *workerMetrics) late(topic string) {
 }
 
 func (m *workerMetrics) commit(stage string, took time.Duration) {
-	m.set.GetOrCreateHistogram(fmt.Sprintf("sevwatch_commit_seconds{stage=%q}", stage)).Update(took.Seconds())
+	m.set.GetOrCreatePrometheusHistogram(fmt.Sprintf("sevwatch_commit_seconds{stage=%q}", stage)).Update(took.Seconds())
 }
 
 func (m *workerMetrics) incident(transition, severity string) {

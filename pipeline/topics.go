@@ -43,6 +43,11 @@ func (c *Config) specs() []topicSpec {
 		{t.Control, 1, true, []kafka.ConfigEntry{appendTime, forever, unclean}},
 		{t.Health, 1, false, []kafka.ConfigEntry{week}},
 	}
+	if t.Replication >= 3 {
+		for i := range out { // acks=all then means that two have it
+			out[i].entries = append(out[i].entries, setting("min.insync.replicas", "2"))
+		}
+	}
 	for _, s := range c.Sources {
 		out = append(out, topicSpec{name: s.Topic, partitions: s.Partitions, entries: []kafka.ConfigEntry{forever}})
 	}
