@@ -21,20 +21,30 @@ import (
 type aggregateTask struct {
 	w        *Worker
 	a        assignment
-	producer *txn.Producer
+	seat     *seat
+	producer producer
 	agg      *detector.Aggregator
-	fetcher  *fetch.Fetcher
+	reader   reader
 	sources  map[detector.Source]*source
 	order    []*source // by topic and partition
 	marks    *markReader
 	clock    *clock
 	event    detector.Event
 
-	aside     []kafka.Message // rejected and late records of this flush
+	aside     []kafka.Message // rejected and late records since the last flush
 	asideSize int
-	edge      int64 // that was flushed
+	unsent    *batch // flushed, and not committed yet
+	edge      int64  // that was flushed
 	flushed   time.Time
 	committed map[detector.Source]int64
+}
+
+// batch is what one transaction of an aggregate task commits.
+type batch struct {
+	messages []kafka.Message
+	offsets  map[string][]kafka.TxnOffsetCommit
+	mark     *wire.Mark
+	events   []detector.PaneEvents
 }
 
 // source is one source partition while it is read.
@@ -44,6 +54,7 @@ type source struct {
 	decoder  *wire.Decoder
 	idle     []pendingMark // read back and not yet applied, by Before
 	waiting  bool          // a mark of ours is on its way: nothing behind it is taken
+	added    bool          // it has no event time yet, and others have: a mark gives it one before it is read
 	held     []fetch.Chunk // what came meanwhile
 	caughtUp bool
 	lag      int64
@@ -57,25 +68,36 @@ type pendingMark struct {
 }
 
 // runAggregate runs one aggregate task until ctx is done or something fails.
-func (w *Worker) runAggregate(ctx context.Context, a assignment) error {
-	t := &aggregateTask{
-		w: w, a: a, sources: map[detector.Source]*source{}, committed: map[detector.Source]int64{},
-		agg: detector.NewAggregator(w.cfg.Engine(), a.task, w.cfg.Tasks.Aggregate), edge: -1 << 63, flushed: time.Now(),
-	}
-	var err error
-	if t.producer, err = txn.TakeOver(ctx, txn.Config{Client: w.client, ID: w.transactionalID("aggregate", a.task)}); err != nil {
-		return err
-	}
-	if err := t.restore(ctx); err != nil {
+func (w *Worker) runAggregate(ctx context.Context, a assignment, seat *seat) error {
+	t, err := w.openAggregate(ctx, a, seat)
+	if err != nil {
 		return err
 	}
 	defer w.retire("aggregate", a.task)
+	return reading(ctx, t.reader, t.loop)
+}
+
+// reading runs a loop beside the reader that feeds it.
+func reading(ctx context.Context, r reader, loop func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	go func() { done <- t.fetcher.Run(ctx) }()
-	err = t.loop(ctx)
+	go func() { done <- r.Run(ctx) }()
+	err := loop(ctx)
 	cancel()
 	return errors.Join(err, ignoreCancelled(<-done))
+}
+
+// openAggregate takes over a task and takes up its partitions where its last owner committed them.
+func (w *Worker) openAggregate(ctx context.Context, a assignment, seat *seat) (*aggregateTask, error) {
+	t := &aggregateTask{
+		w: w, a: a, seat: seat, sources: map[detector.Source]*source{}, committed: map[detector.Source]int64{},
+		agg: detector.NewAggregator(w.cfg.Engine(), a.task, w.cfg.Tasks.Aggregate), edge: unknown, flushed: w.now(),
+	}
+	var err error
+	if t.producer, err = w.broker.takeOver(ctx, w.transactionalID("aggregate", a.task)); err != nil {
+		return nil, err
+	}
+	return t, t.restore(ctx)
 }
 
 func ignoreCancelled(err error) error {
@@ -87,7 +109,7 @@ func ignoreCancelled(err error) error {
 
 // restore takes up the partitions where their last owner committed them.
 func (t *aggregateTask) restore(ctx context.Context) error {
-	offsets, err := committed(ctx, t.w.client, t.a)
+	offsets, err := t.w.broker.committed(ctx, t.w.groupID("aggregate"), t.a.partitions)
 	if err != nil {
 		return err
 	}
@@ -96,14 +118,14 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	}
 	var starts []fetch.Start
 	for topic, partitions := range t.a.partitions {
-		spans, err := ends(ctx, t.w.client, topic, partitions, kafka.ReadCommitted)
+		spans, err := t.w.broker.ends(ctx, topic, partitions, kafka.ReadCommitted)
 		if err != nil {
 			return err
 		}
 		for _, id := range partitions {
-			at, found := offsets[topic][id]
+			at, found := offsets[partition{topic, id}]
 			start, state := spans[id].first, detector.NewPartitionState()
-			if found && at.CommittedOffset >= 0 {
+			if found {
 				start = at.CommittedOffset
 				if err := readPartitionState(at.Metadata, &state); err != nil {
 					return fmt.Errorf("cannot read what was kept with the offset of %s/%d: %w", topic, id, err)
@@ -111,12 +133,12 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 			}
 			starts = append(starts, fetch.Start{Topic: topic, Partition: id, Offset: start})
 			s := detector.Source{Topic: topic, Partition: id}
-			t.committed[s] = start
 			if topic == t.w.cfg.Topics.Marks {
-				t.marks = newMarkReader(s, start, spans[id].end)
+				t.marks = newMarkReader(s, start, spans[id].end, found)
+				t.committed[s] = start
 				continue
 			}
-			t.addSource(s, start, state)
+			t.addSource(s, start, state, found)
 		}
 	}
 	if t.marks == nil {
@@ -124,28 +146,29 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	}
 	slices.SortFunc(t.order, func(x, y *source) int { return compareSources(x.Source, y.Source) })
 	t.clock = newClock(t.w.hints, t.a.task, t.w.cfg)
-	t.fetcher = fetch.New(t.w.fetchConfig(), starts)
-	if !t.marks.ready() {
-		t.pause(true) // marks from before come first
+	t.reader = t.w.broker.read(starts)
+	for _, s := range t.order {
+		// A partition that was added while the task was at work begins where event time is, and a mark says so before it is read.
+		s.added = s.added && t.marks.known
+		s.waiting = s.added
+		t.pauseSource(s)
 	}
 	return nil
 }
 
-func (t *aggregateTask) addSource(s detector.Source, offset int64, state detector.PartitionState) {
+func (t *aggregateTask) addSource(s detector.Source, offset int64, state detector.PartitionState, known bool) {
 	cfg := t.w.source(s.Topic)
 	src := &source{
-		Partition: t.agg.Add(s, offset, state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: time.Now(),
+		Partition: t.agg.Add(s, offset, state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: t.w.now(), added: !known,
 	}
 	src.decoder.MaxBytes = cfg.MaxBytes
 	t.sources[s] = src
 	t.order = append(t.order, src)
 }
 
-// pause holds all sources back, or lets them go.
-func (t *aggregateTask) pause(paused bool) {
-	for _, s := range t.order {
-		t.fetcher.Pause(s.Topic, s.Source.Partition, paused)
-	}
+// pauseSource asks for the partition's records only while they may be taken: marks from before come first, and a mark that is on its way.
+func (t *aggregateTask) pauseSource(s *source) {
+	t.reader.Pause(s.Topic, s.Source.Partition, s.waiting || !t.marks.ready())
 }
 
 // tick is how often time is looked at when nothing comes.
@@ -155,30 +178,55 @@ func (t *aggregateTask) loop(ctx context.Context) error {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
+		responses := t.reader.Responses()
+		if t.full() {
+			responses = nil
+		}
+		_, _, changed := t.seat.get()
+		var res *fetch.Response
 		select {
 		case <-ctx.Done():
 			return nil
-		case res := <-t.fetcher.Responses():
-			err := t.response(res)
-			res.Release()
-			if err != nil {
-				return err
-			}
+		case r := <-responses:
+			res = &r
+		case <-changed:
 		case <-ticker.C:
 		}
-		t.report()
-		mark := t.clock.decide(t)
-		if mark == nil && !t.due() {
-			continue
+		err := t.step(ctx, res)
+		if res != nil {
+			res.Release()
 		}
-		if err := t.flush(ctx, mark); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 }
 
+// step takes what a broker sent, if anything, and commits what is due.
+func (t *aggregateTask) step(ctx context.Context, res *fetch.Response) error {
+	if res != nil {
+		if err := t.response(res); err != nil {
+			return err
+		}
+	}
+	t.report()
+	if t.unsent == nil {
+		mark := t.clock.decide(t)
+		if mark == nil && !t.due() {
+			return nil
+		}
+		t.flush(mark)
+	}
+	return t.commit(ctx)
+}
+
+// full says whether enough is gathered while nothing can be committed.
+func (t *aggregateTask) full() bool {
+	return t.unsent != nil && (t.agg.Pending() > flushCells || t.asideSize > flushAside)
+}
+
 // response takes what a broker sent.
-func (t *aggregateTask) response(res fetch.Response) error {
+func (t *aggregateTask) response(res *fetch.Response) error {
 	for i := range res.Chunks {
 		c := &res.Chunks[i]
 		if c.Err != nil {
@@ -218,7 +266,7 @@ func (t *aggregateTask) chunk(s *source, c *fetch.Chunk) error {
 	s.lag = c.HighWatermark - s.Offset()
 	s.caughtUp = len(c.Batches) == 0 && s.Offset() == c.HighWatermark && c.HighWatermark == c.LastStable
 	if len(c.Batches) > 0 {
-		s.active = time.Now()
+		s.active = t.w.now()
 	}
 	return nil
 }
@@ -289,7 +337,7 @@ const (
 
 // due says whether to flush now: a pane has closed, too much is gathered, or records wait to be told of.
 func (t *aggregateTask) due() bool {
-	since := time.Since(t.flushed)
+	since := t.w.now().Sub(t.flushed)
 	switch {
 	case t.agg.Pending() > flushCells || t.asideSize > flushAside:
 		return true
@@ -307,18 +355,19 @@ func (t *aggregateTask) calm() bool {
 	return !slices.ContainsFunc(t.order, func(s *source) bool { return s.lag > 0 })
 }
 
-// flush commits everything since the last flush, and the mark, if there is one.
-func (t *aggregateTask) flush(ctx context.Context, mark *wire.Mark) error {
-	offsets := t.offsets()
+// flush hands over everything since the last flush, and the mark, if there is one, to be committed.
+func (t *aggregateTask) flush(mark *wire.Mark) {
+	t.unsent = &batch{offsets: t.offsets(), mark: mark}
 	deltas, progress := t.agg.Flush()
-	var messages []kafka.Message
+	t.unsent.events = progress.Events
+	send := func(m kafka.Message) { t.unsent.messages = append(t.unsent.messages, m) }
 	for i := range deltas {
 		for _, value := range wire.EncodeDelta(&deltas[i]) {
 			m := t.w.message(t.w.cfg.Topics.Panes, wire.Record{
 				Key: []byte(deltas[i].Domain), Value: value, Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeDelta)}},
 			})
 			m.Partition = t.w.judgeOf(deltas[i].Domain)
-			messages = append(messages, m)
+			send(m)
 		}
 	}
 	if len(progress.Partitions) > 0 || len(deltas) > 0 {
@@ -327,54 +376,64 @@ func (t *aggregateTask) flush(ctx context.Context, mark *wire.Mark) error {
 				Value: wire.JSON(progress), Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeProgress)}},
 			})
 			m.Partition = p
-			messages = append(messages, m)
+			send(m)
 		}
 	}
-	messages = append(messages, t.aside...)
+	for _, m := range t.aside {
+		send(m)
+	}
 	if mark != nil {
 		m := t.w.message(t.w.cfg.Topics.Marks, wire.Record{Value: wire.JSON(mark)})
 		m.Partition = t.a.task
-		messages = append(messages, m)
-	}
-	if len(messages) > 0 || len(offsets.Topics) > 0 {
-		start := time.Now()
-		// A commit that has begun is finished, also when the worker is told to stop.
-		if err := t.producer.Commit(context.WithoutCancel(ctx), messages, offsets); err != nil {
-			return err
-		}
-		t.w.metrics.commit("aggregate", time.Since(start))
-	}
-	if mark != nil {
+		send(m)
 		t.sent(mark)
 	}
-	t.count(&progress)
-	t.aside, t.asideSize, t.edge, t.flushed = nil, 0, t.agg.Edge(), time.Now()
+	t.aside, t.asideSize, t.edge, t.flushed = nil, 0, t.agg.Edge(), t.w.now()
+}
+
+// commit commits what was flushed. While the group is moving on it waits its turn.
+func (t *aggregateTask) commit(ctx context.Context) error {
+	m, free, _ := t.seat.get()
+	if !free {
+		return nil
+	}
+	b := t.unsent
+	start := t.w.now()
+	// A commit that has begun is finished, also when the worker is told to stop.
+	err := t.producer.Commit(context.WithoutCancel(ctx), b.messages, &txn.Offsets{
+		Group: m.group, Generation: m.generation, Member: m.member, Topics: b.offsets,
+	})
+	switch {
+	case errors.Is(err, txn.ErrNotMember), errors.Is(err, txn.ErrRebalancing):
+		t.seat.over(m)
+		return nil
+	case err != nil:
+		return err
+	}
+	t.unsent = nil
+	t.w.metrics.commit("aggregate", t.w.now().Sub(start))
+	for _, e := range b.events {
+		t.w.metrics.counted.Add(int(e.Events))
+	}
 	return nil
 }
 
-// count tells the metrics what was committed.
-func (t *aggregateTask) count(p *detector.Progress) {
-	for _, e := range p.Events {
-		t.w.metrics.counted.Add(int(e.Events))
-	}
-}
-
-// offsets are those that moved since the last commit, with the partitions' states beside them.
-func (t *aggregateTask) offsets() *txn.Offsets {
-	o := &txn.Offsets{Group: t.a.group, Generation: t.a.generation, Member: t.a.member, Topics: map[string][]kafka.TxnOffsetCommit{}}
+// offsets are those that moved since the last flush, with the partitions' states beside them.
+func (t *aggregateTask) offsets() map[string][]kafka.TxnOffsetCommit {
+	out := map[string][]kafka.TxnOffsetCommit{}
 	add := func(s detector.Source, offset int64, metadata string) {
-		t.committed[s] = offset
-		o.Topics[s.Topic] = append(o.Topics[s.Topic], kafka.TxnOffsetCommit{Partition: s.Partition, Offset: offset, Metadata: metadata})
+		out[s.Topic] = append(out[s.Topic], kafka.TxnOffsetCommit{Partition: s.Partition, Offset: offset, Metadata: metadata})
 	}
 	for _, s := range t.order {
 		if s.Moved() {
 			add(s.Source, s.Offset(), string(wire.JSON(s.State())))
 		}
 	}
-	if t.marks.next != t.committed[t.marks.source] {
-		add(t.marks.source, t.marks.next, "")
+	if m := t.marks; m.next != t.committed[m.source] || !m.known {
+		t.committed[m.source], m.known = m.next, true
+		add(m.source, m.next, "")
 	}
-	return o
+	return out
 }
 
 func readPartitionState(metadata string, state *detector.PartitionState) error {

@@ -4,7 +4,9 @@ package pipeline
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -82,6 +84,7 @@ type Group struct {
 	Where          strictyaml.Where
 	SessionTimeout rules.Duration `yaml:"session_timeout"`
 	Heartbeat      rules.Duration `yaml:"heartbeat"`
+	Instance       string         `yaml:"instance"` // which of the workers this is, over restarts
 }
 
 // HTTP is where metrics and health are served.
@@ -360,4 +363,20 @@ func (c *Config) Engine() detector.Config {
 // RuleOptions is what rules are checked against.
 func (c *Config) RuleOptions() rules.Options {
 	return rules.Options{Labels: c.Labels, Pane: c.Pane}
+}
+
+// clientID is how this worker calls itself towards Kafka: the same after a restart, and different from every other worker's. Without
+// anything to tell it by, it is new at every start.
+func (c *Config) clientID() string {
+	name := c.Group.Instance
+	if name == "" && c.HTTP.Listen != "none" {
+		host, err := os.Hostname()
+		if err == nil {
+			name = host + "/" + c.HTTP.Listen
+		}
+	}
+	if name == "" {
+		name = strconv.FormatUint(rand.Uint64(), 36)
+	}
+	return "sevwatch-" + c.Pipeline + "-" + name
 }

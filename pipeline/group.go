@@ -1,10 +1,9 @@
 package pipeline
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -12,62 +11,48 @@ import (
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
 
-	"sevwatch/pipeline/txn"
 	"sevwatch/rules"
 )
-
-// wholeTasks assigns tasks, not partitions: task k is the partitions p of every topic with p mod tasks = k, and goes to one member as a
-// whole.
-type wholeTasks struct{ tasks int }
-
-// ProtocolName is how members of a group know that they agree (kafka.GroupBalancer).
-func (w wholeTasks) ProtocolName() string { return fmt.Sprintf("sevwatch-tasks-%d", w.tasks) }
-
-// UserData is empty: nothing is needed to assign (kafka.GroupBalancer).
-func (w wholeTasks) UserData() ([]byte, error) { return nil, nil }
-
-// AssignGroups gives task k to the member k mod n, members in the order of their ids (kafka.GroupBalancer).
-func (w wholeTasks) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
-	slices.SortFunc(members, func(x, y kafka.GroupMember) int { return cmp.Compare(x.ID, y.ID) })
-	out := kafka.GroupMemberAssignments{}
-	for _, m := range members {
-		out[m.ID] = map[string][]int{}
-	}
-	for _, p := range partitions {
-		member := members[p.ID%w.tasks%len(members)].ID
-		out[member][p.Topic] = append(out[member][p.Topic], p.ID)
-	}
-	return out
-}
-
-// membership is what a task needs to commit as a member of its group.
-type membership struct {
-	group      string
-	member     string
-	generation int
-}
 
 // assignment is one task and its partitions by topic.
 type assignment struct {
 	task       int
 	partitions map[string][]int
-	membership
 }
 
-// stage runs the tasks of one consumer group that fall to this worker.
+// stage runs the tasks of one consumer group that fall to this worker. A task that stays with this worker over a rebalance keeps running
+// and keeps its memory; it only cannot commit while the group is moving on.
 type stage struct {
 	name   string // aggregate or judge
 	group  string
 	topics []string
 	tasks  int
-	run    func(ctx context.Context, a assignment) error
+	broker broker
+	run    func(ctx context.Context, a assignment, seat *seat) error
 	log    *zap.Logger
+
+	mu      sync.Mutex
+	running map[int]*running
 }
 
-// serve joins the group and runs its tasks until ctx is done.
-func (s *stage) serve(ctx context.Context, c *Config) error {
+// running is a task at work.
+type running struct {
+	assignment
+	seat   *seat
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// serve joins the group and runs its tasks until ctx is done; then it lets them finish what they are committing and leaves.
+func (s *stage) serve(ctx context.Context, c *Config, client *kafka.Client) error {
+	s.running = map[int]*running{}
+	if err := s.comeBack(ctx, client, c.clientID()); err != nil {
+		s.log.Warn("looking for this instance's old membership", zap.String("group", s.group), zap.Error(err))
+	}
+	dialer := newDialer()
+	dialer.ClientID = c.clientID()
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID: s.group, Brokers: c.Brokers, Topics: s.topics, Dialer: newDialer(), GroupBalancers: []kafka.GroupBalancer{wholeTasks{s.tasks}},
+		ID: s.group, Brokers: c.Brokers, Topics: s.topics, Dialer: dialer, GroupBalancers: []kafka.GroupBalancer{&wholeTasks{s.tasks, s.owned}},
 		HeartbeatInterval: millis(c.Group.Heartbeat), SessionTimeout: millis(c.Group.SessionTimeout),
 		RebalanceTimeout: millis(c.Group.SessionTimeout), JoinGroupBackoff: 200 * time.Millisecond,
 		WatchPartitionChanges: true, PartitionWatchInterval: 5 * time.Second, StartOffset: kafka.FirstOffset,
@@ -76,6 +61,7 @@ func (s *stage) serve(ctx context.Context, c *Config) error {
 		return fmt.Errorf("cannot join the group %s: %w", s.group, err)
 	}
 	defer func() { _ = group.Close() }()
+	defer s.stop(func(*running) bool { return true })
 	for {
 		gen, err := group.Next(ctx)
 		switch {
@@ -85,127 +71,148 @@ func (s *stage) serve(ctx context.Context, c *Config) error {
 			s.log.Warn("joining the group", zap.String("group", s.group), zap.Error(err))
 			continue
 		}
-		s.generation(ctx, gen)
+		s.assign(ctx, gen)
 	}
 }
 
-// generation runs this worker's tasks until the group moves on. kafka-go waits for it before it joins again.
-func (s *stage) generation(ctx context.Context, gen *kafka.Generation) {
+// comeBack takes what a dead process of this instance left in the group out of it, so that the group need not wait for its session to end.
+func (s *stage) comeBack(ctx context.Context, client *kafka.Client, clientID string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	res, err := client.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{s.group}})
+	if err != nil {
+		return err
+	}
+	var old []kafka.LeaveGroupRequestMember
+	for _, g := range res.Groups {
+		for _, m := range g.Members {
+			if m.ClientID == clientID {
+				old = append(old, kafka.LeaveGroupRequestMember{ID: m.MemberID})
+			}
+		}
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	s.log.Info("taking this instance's old membership out of the group", zap.String("group", s.group), zap.Int("members", len(old)))
+	left, err := client.LeaveGroup(ctx, &kafka.LeaveGroupRequest{GroupID: s.group, Members: old})
+	if err == nil {
+		err = left.Error
+	}
+	return err
+}
+
+// assign starts, keeps and stops tasks as the generation says.
+func (s *stage) assign(ctx context.Context, gen *kafka.Generation) {
 	assignments := s.assignments(gen)
-	s.log.Info("tasks assigned", zap.String("group", s.group), zap.Int32("generation", gen.ID), zap.Int("tasks", len(assignments)))
-	done := make(chan struct{})
-	gen.Start(func(ended context.Context) {
-		defer close(done)
-		ctx, cancel := context.WithCancel(ctx)
-		stop := context.AfterFunc(ended, cancel)
-		defer stop()
-		defer cancel()
-		var wg sync.WaitGroup
-		for _, a := range assignments {
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
-				s.task(ctx, a)
-			}()
-		}
-		<-ctx.Done()
-		wg.Wait()
+	m := membership{group: s.group, member: gen.MemberID, generation: int(gen.ID)}
+	s.stop(func(r *running) bool {
+		a, mine := assignments[r.task]
+		return !mine || !maps.EqualFunc(a.partitions, r.partitions, slices.Equal)
 	})
-	<-done
+	kept := 0
+	s.mu.Lock()
+	for task, a := range assignments {
+		if r := s.running[task]; r != nil {
+			kept++
+			r.seat.give(m)
+			continue
+		}
+		s.running[task] = s.start(ctx, a, newSeat(m))
+	}
+	s.mu.Unlock()
+	s.log.Info("tasks assigned", zap.String("group", s.group), zap.Int32("generation", gen.ID), zap.Int("tasks", len(assignments)), zap.Int("kept", kept))
+	gen.Start(func(ended context.Context) {
+		<-ended.Done()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, r := range s.running {
+			r.seat.hold()
+		}
+	})
 }
 
-// task runs one task. After an error it begins again from what was committed; when it is somebody else's now, it waits for the end.
-func (s *stage) task(ctx context.Context, a assignment) {
-	for ctx.Err() == nil {
-		err := s.run(ctx, a)
-		if ctx.Err() != nil {
-			return
+// start runs a task until it is stopped. After an error it begins again from what was committed, if it is still this worker's.
+func (s *stage) start(ctx context.Context, a assignment, seat *seat) *running {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &running{assignment: a, seat: seat, cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		for ctx.Err() == nil {
+			err := s.try(ctx, a, seat)
+			if ctx.Err() != nil {
+				return
+			}
+			s.log.Warn("task begins again from what was committed", zap.String("stage", s.name), zap.Int("task", a.task), zap.Error(err))
+			select {
+			case <-ctx.Done():
+			case <-time.After(againAfter):
+			}
 		}
-		s.log.Warn("task begins again from what was committed", zap.String("stage", s.name), zap.Int("task", a.task), zap.Error(err))
-		wait := time.Second
-		if errors.Is(err, txn.ErrFenced) || errors.Is(err, txn.ErrNotMember) {
-			wait = time.Hour // the group's next word ends ctx
+	}()
+	return r
+}
+
+// againAfter is how long a task that failed is left alone.
+const againAfter = 500 * time.Millisecond
+
+// try runs a task once. Before it takes over anything it makes sure that the group still counts it: a worker that was asleep must not
+// fence the one that has its tasks now.
+func (s *stage) try(ctx context.Context, a assignment, seat *seat) error {
+	m, err := seat.wait(ctx)
+	if err != nil {
+		return err
+	}
+	member, err := s.broker.member(ctx, m)
+	if err != nil {
+		return err
+	}
+	if !member {
+		seat.over(m)
+		return fmt.Errorf("this worker is no longer in generation %d of %s", m.generation, m.group)
+	}
+	return s.run(ctx, a, seat)
+}
+
+// stop stops the tasks that which picks, and waits for them.
+func (s *stage) stop(which func(*running) bool) {
+	s.mu.Lock()
+	var stopped []*running
+	for task, r := range s.running {
+		if which(r) {
+			r.cancel()
+			stopped = append(stopped, r)
+			delete(s.running, task)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
+	}
+	s.mu.Unlock()
+	for _, r := range stopped {
+		<-r.done
 	}
 }
 
-func (s *stage) assignments(gen *kafka.Generation) []assignment {
-	byTask := map[int]assignment{}
+// owned are the tasks at work here.
+func (s *stage) owned() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.running))
+}
+
+func (s *stage) assignments(gen *kafka.Generation) map[int]assignment {
+	out := map[int]assignment{}
 	for topic, partitions := range gen.Assignments {
 		for _, p := range partitions {
 			task := p.ID % s.tasks
-			a, ok := byTask[task]
+			a, ok := out[task]
 			if !ok {
-				a = assignment{
-					task: task, partitions: map[string][]int{},
-					membership: membership{group: s.group, member: gen.MemberID, generation: int(gen.ID)},
-				}
+				a = assignment{task: task, partitions: map[string][]int{}}
 			}
 			a.partitions[topic] = append(a.partitions[topic], p.ID)
-			byTask[task] = a
+			slices.Sort(a.partitions[topic])
+			out[task] = a
 		}
 	}
-	var out []assignment
-	for _, a := range byTask {
-		out = append(out, a)
-	}
-	slices.SortFunc(out, func(x, y assignment) int { return x.task - y.task })
 	return out
-}
-
-// committed asks for the offsets of the assignment's partitions and what was kept beside them.
-func committed(ctx context.Context, client *kafka.Client, a assignment) (map[string]map[int]kafka.OffsetFetchPartition, error) {
-	res, err := client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: a.group, Topics: a.partitions})
-	if err == nil {
-		err = res.Error
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot fetch the offsets of group %s: %w", a.group, err)
-	}
-	out := map[string]map[int]kafka.OffsetFetchPartition{}
-	for topic, partitions := range res.Topics {
-		out[topic] = map[int]kafka.OffsetFetchPartition{}
-		for _, p := range partitions {
-			if p.Error != nil {
-				return nil, fmt.Errorf("cannot fetch the offset of group %s in %s/%d: %w", a.group, topic, p.Partition, p.Error)
-			}
-			out[topic][p.Partition] = p
-		}
-	}
-	return out, nil
-}
-
-// span is where a partition begins and ends.
-type span struct{ first, end int64 }
-
-// ends asks where partitions begin and end; under read committed, the end is before the first transaction that is open.
-func ends(ctx context.Context, client *kafka.Client, topic string, partitions []int, isolation kafka.IsolationLevel) (map[int]span, error) {
-	out := map[int]span{}
-	for _, which := range []func(int) kafka.OffsetRequest{kafka.FirstOffsetOf, kafka.LastOffsetOf} {
-		var ask []kafka.OffsetRequest
-		for _, id := range partitions {
-			ask = append(ask, which(id))
-		}
-		res, err := client.ListOffsets(ctx, &kafka.ListOffsetsRequest{
-			Topics: map[string][]kafka.OffsetRequest{topic: ask}, IsolationLevel: isolation,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("cannot ask for the ends of %s: %w", topic, err)
-		}
-		for _, p := range res.Topics[topic] {
-			if p.Error != nil {
-				return nil, fmt.Errorf("cannot ask for the ends of %s/%d: %w", topic, p.Partition, p.Error)
-			}
-			s := out[p.Partition]
-			s.first, s.end = max(s.first, p.FirstOffset), max(s.end, p.LastOffset)
-			out[p.Partition] = s
-		}
-	}
-	return out, nil
 }
 
 func millis(d rules.Duration) time.Duration { return time.Duration(d) * time.Millisecond }

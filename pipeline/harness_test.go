@@ -98,15 +98,15 @@ func (p *testPipeline) topicOf(kind rules.Kind) string {
 // load writes each line to the topic of its kind, round robin over the partitions.
 func (p *testPipeline) load(lines [][]byte) {
 	p.t.Helper()
-	batches := map[partitionID][]kafka.Record{}
-	var order []partitionID
+	batches := map[partition][]kafka.Record{}
+	var order []partition
 	d := wire.NewDecoder(rules.NoKind, p.cfg.Labels)
 	var e detector.Event
 	for i, line := range lines {
 		if r := d.Decode(line, -1, &e); r != nil {
 			p.t.Fatalf("line %d: %v", i, r)
 		}
-		at := partitionID{p.topicOf(e.Kind), i % 4}
+		at := partition{p.topicOf(e.Kind), i % 4}
 		if batches[at] == nil {
 			order = append(order, at)
 		}
@@ -119,12 +119,7 @@ func (p *testPipeline) load(lines [][]byte) {
 	}
 }
 
-type partitionID struct {
-	topic string
-	id    int
-}
-
-func (p *testPipeline) write(at partitionID, records ...kafka.Record) {
+func (p *testPipeline) write(at partition, records ...kafka.Record) {
 	p.t.Helper()
 	res, err := p.client.Produce(p.ctx, &kafka.ProduceRequest{
 		Topic: at.topic, Partition: at.id, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...),

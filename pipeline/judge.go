@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
@@ -23,59 +22,69 @@ import (
 type judgeTask struct {
 	w        *Worker
 	a        assignment
-	producer *txn.Producer
+	seat     *seat
+	producer producer
 	judge    *detector.Judge
-	fetcher  *fetch.Fetcher
+	reader   reader
 	walker   fetch.Walker
 
 	loading bool            // reading again what the state already knows
 	known   int64           // offset up to which progress is in the state
 	next    int64           // offset to read next
 	first   map[int64]int64 // pane -> offset of its first delta
-	needed  int64           // offset that was committed
-	edge    int64           // that was committed
+	edge    int64           // that was flushed
+	unsent  *verdicts       // flushed, and not committed yet
+}
+
+// verdicts is what one transaction of a judge task commits.
+type verdicts struct {
+	messages []kafka.Message
+	offset   int64
+	outputs  []detector.Output
 }
 
 // keyNext is the state record that says up to which offset progress is in the state.
 const keyNext = "next"
 
 // runJudge runs one judge task until ctx is done or something fails.
-func (w *Worker) runJudge(ctx context.Context, a assignment) error {
-	t := &judgeTask{w: w, a: a, judge: detector.NewJudge(w.cfg.Engine(), w.rules), first: map[int64]int64{}, needed: -1}
-	var err error
-	if t.producer, err = txn.TakeOver(ctx, txn.Config{Client: w.client, ID: w.transactionalID("judge", a.task)}); err != nil {
-		return err
-	}
-	if err := t.restore(ctx); err != nil {
+func (w *Worker) runJudge(ctx context.Context, a assignment, seat *seat) error {
+	t, err := w.openJudge(ctx, a, seat)
+	if err != nil {
 		return err
 	}
 	defer w.retire("judge", a.task)
 	t.report()
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1)
-	go func() { done <- t.fetcher.Run(ctx) }()
-	err = t.loop(ctx)
-	cancel()
-	return errors.Join(err, ignoreCancelled(<-done))
+	return reading(ctx, t.reader, t.loop)
+}
+
+// openJudge takes over a task and restores its judge.
+func (w *Worker) openJudge(ctx context.Context, a assignment, seat *seat) (*judgeTask, error) {
+	t := &judgeTask{w: w, a: a, seat: seat, judge: detector.NewJudge(w.cfg.Engine(), w.rules), first: map[int64]int64{}}
+	var err error
+	if t.producer, err = w.broker.takeOver(ctx, w.transactionalID("judge", a.task)); err != nil {
+		return nil, err
+	}
+	return t, t.restore(ctx)
 }
 
 // restore reads the state and begins to read deltas where the last owner still needed them.
 func (t *judgeTask) restore(ctx context.Context) error {
-	offsets, err := committed(ctx, t.w.client, t.a)
+	group := t.w.groupID("judge")
+	offsets, err := t.w.broker.committed(ctx, group, t.a.partitions)
 	if err != nil {
 		return err
 	}
 	topic := t.w.cfg.Topics.Panes
-	spans, err := ends(ctx, t.w.client, topic, []int{t.a.task}, kafka.ReadCommitted)
+	spans, err := t.w.broker.ends(ctx, topic, []int{t.a.task}, kafka.ReadCommitted)
 	if err != nil {
 		return err
 	}
 	t.next = spans[t.a.task].first
-	at, found := offsets[topic][t.a.task]
-	if found = found && at.CommittedOffset >= 0; found {
+	at, found := offsets[partition{topic, t.a.task}]
+	if found {
 		t.next = at.CommittedOffset
 	}
-	start := time.Now()
+	start := t.w.now()
 	records, size, err := t.w.readState(ctx, t.a.task)
 	if err != nil {
 		return err
@@ -83,7 +92,7 @@ func (t *judgeTask) restore(ctx context.Context) error {
 	t.known = t.next
 	i := slices.IndexFunc(records, func(r detector.Record) bool { return r.Key == keyNext })
 	if i < 0 && found {
-		return fmt.Errorf("cannot restore judge %d: the group %s has an offset in %s, but %s/%d is empty", t.a.task, t.a.group, topic,
+		return fmt.Errorf("cannot restore judge %d: the group %s has an offset in %s, but %s/%d is empty", t.a.task, group, topic,
 			t.w.cfg.Topics.State, t.a.task)
 	}
 	if i >= 0 {
@@ -97,8 +106,8 @@ func (t *judgeTask) restore(ctx context.Context) error {
 	}
 	t.loading, t.edge = true, t.judge.Edge()
 	t.w.log.Info("judge's state restored", zap.Int("task", t.a.task), zap.Int("records", len(records)), zap.Int("bytes", size),
-		zap.Duration("took", time.Since(start)), zap.Int64("panes_to_read", t.known-t.next))
-	t.fetcher = fetch.New(t.w.fetchConfig(), []fetch.Start{{Topic: topic, Partition: t.a.task, Offset: t.next}})
+		zap.Duration("took", t.w.now().Sub(start)), zap.Int64("panes_to_read", t.known-t.next))
+	t.reader = t.w.broker.read([]fetch.Start{{Topic: topic, Partition: t.a.task, Offset: t.next}})
 	return t.loaded()
 }
 
@@ -113,20 +122,43 @@ func (t *judgeTask) loaded() error {
 
 func (t *judgeTask) loop(ctx context.Context) error {
 	for {
+		responses := t.reader.Responses()
+		if t.unsent != nil {
+			responses = nil // nothing can be committed: hold the broker back
+		}
+		_, _, changed := t.seat.get()
+		var res *fetch.Response
 		select {
 		case <-ctx.Done():
 			return nil
-		case res := <-t.fetcher.Responses():
-			err := t.response(&res)
+		case r := <-responses:
+			res = &r
+		case <-changed:
+		}
+		err := t.step(ctx, res)
+		if res != nil {
 			res.Release()
-			if err != nil {
-				return err
-			}
-			if err := t.advance(ctx); err != nil {
-				return err
-			}
+		}
+		if err != nil {
+			return err
 		}
 	}
+}
+
+// step takes what a broker sent, if anything, and commits what there is to tell.
+func (t *judgeTask) step(ctx context.Context, res *fetch.Response) error {
+	if res != nil {
+		if err := t.response(res); err != nil {
+			return err
+		}
+	}
+	if t.unsent == nil && !t.loading {
+		t.advance()
+	}
+	if t.unsent == nil {
+		return nil
+	}
+	return t.commit(ctx)
 }
 
 func (t *judgeTask) response(res *fetch.Response) error {
@@ -194,56 +226,69 @@ func (t *judgeTask) record(r *fetch.Record) error {
 	}
 }
 
-// advance closes the panes that can be closed and commits what there is to tell, if any were.
-func (t *judgeTask) advance(ctx context.Context) error {
-	if t.loading {
-		return nil
-	}
+// advance closes the panes that can be closed. If any were, what there is to tell, the state that changed and the offset are to be
+// committed.
+func (t *judgeTask) advance() {
 	outputs := t.judge.Advance()
 	if t.judge.Edge() == t.edge {
-		return nil
+		return
 	}
-	var messages []kafka.Message
+	t.edge = t.judge.Edge()
+	v := &verdicts{outputs: outputs, offset: t.needed()}
 	for _, o := range outputs {
 		topic := t.w.cfg.Topics.Alerts
 		if o.Recovery != nil {
 			topic = t.w.cfg.Topics.Recovery
 		}
-		messages = append(messages, t.w.message(topic, wire.Message(t.w.cfg.Pipeline, o)))
+		v.messages = append(v.messages, t.w.message(topic, wire.Message(t.w.cfg.Pipeline, o)))
 	}
 	for _, r := range append(t.judge.Changes(), detector.Record{Key: keyNext, Value: strconv.AppendInt(nil, t.next, 10)}) {
 		m := t.w.message(t.w.cfg.Topics.State, wire.Record{Key: []byte(r.Key), Value: r.Value})
 		m.Partition = t.a.task
-		messages = append(messages, m)
+		v.messages = append(v.messages, m)
 	}
-	start := time.Now()
-	// A commit that has begun is finished, also when the worker is told to stop.
-	if err := t.producer.Commit(context.WithoutCancel(ctx), messages, t.offsets()); err != nil {
-		return err
-	}
-	t.edge = t.judge.Edge()
-	t.w.metrics.commit("judge", time.Since(start))
-	for _, o := range outputs {
-		t.w.tell(o)
-	}
-	t.report()
-	return nil
+	t.unsent = v
 }
 
-// offsets is the offset of the first delta that the windows still need.
-func (t *judgeTask) offsets() *txn.Offsets {
-	t.needed = t.next
-	for pane, offset := range t.first {
+// needed is the offset of the first delta that the windows still need.
+func (t *judgeTask) needed() int64 {
+	offset := t.next
+	for pane, first := range t.first {
 		if pane < t.judge.Needs() {
 			delete(t.first, pane)
 			continue
 		}
-		t.needed = min(t.needed, offset)
+		offset = min(offset, first)
 	}
-	return &txn.Offsets{
-		Group: t.a.group, Generation: t.a.generation, Member: t.a.member,
-		Topics: map[string][]kafka.TxnOffsetCommit{t.w.cfg.Topics.Panes: {{Partition: t.a.task, Offset: t.needed}}},
+	return offset
+}
+
+// commit commits what was flushed. While the group is moving on it waits its turn.
+func (t *judgeTask) commit(ctx context.Context) error {
+	m, free, _ := t.seat.get()
+	if !free {
+		return nil
 	}
+	start := t.w.now()
+	// A commit that has begun is finished, also when the worker is told to stop.
+	err := t.producer.Commit(context.WithoutCancel(ctx), t.unsent.messages, &txn.Offsets{
+		Group: m.group, Generation: m.generation, Member: m.member,
+		Topics: map[string][]kafka.TxnOffsetCommit{t.w.cfg.Topics.Panes: {{Partition: t.a.task, Offset: t.unsent.offset}}},
+	})
+	switch {
+	case errors.Is(err, txn.ErrNotMember), errors.Is(err, txn.ErrRebalancing):
+		t.seat.over(m)
+		return nil
+	case err != nil:
+		return err
+	}
+	t.w.metrics.commit("judge", t.w.now().Sub(start))
+	for _, o := range t.unsent.outputs {
+		t.w.tell(o)
+	}
+	t.unsent = nil
+	t.report()
+	return nil
 }
 
 // report tells the worker's health how far the task is.
@@ -260,16 +305,16 @@ func (t *judgeTask) report() {
 }
 
 // readState reads one partition of the state topic to its end: the last value of each key.
-func (w *Worker) readState(ctx context.Context, partition int) (records []detector.Record, size int, err error) {
+func (w *Worker) readState(ctx context.Context, task int) (records []detector.Record, size int, err error) {
 	topic := w.cfg.Topics.State
-	spans, err := ends(ctx, w.client, topic, []int{partition}, kafka.ReadCommitted)
+	spans, err := w.broker.ends(ctx, topic, []int{task}, kafka.ReadCommitted)
 	if err != nil {
 		return nil, 0, err
 	}
-	s := spans[partition]
+	s := spans[task]
 	latest := map[string][]byte{}
 	ctx, cancel := context.WithCancel(ctx)
-	f := fetch.New(w.fetchConfig(), []fetch.Start{{Topic: topic, Partition: partition, Offset: s.first}})
+	f := w.broker.read([]fetch.Start{{Topic: topic, Partition: task, Offset: s.first}})
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
 	defer func() {
@@ -284,7 +329,7 @@ func (w *Worker) readState(ctx context.Context, partition int) (records []detect
 		case res := <-f.Responses():
 			for i := range res.Chunks {
 				if res.Chunks[i].Err != nil {
-					return nil, 0, fmt.Errorf("cannot read %s/%d: %w", topic, partition, res.Chunks[i].Err)
+					return nil, 0, fmt.Errorf("cannot read %s/%d: %w", topic, task, res.Chunks[i].Err)
 				}
 				for walker.Reset(&res.Chunks[i], next); walker.Next(); {
 					if r := walker.Record(); !r.Control {

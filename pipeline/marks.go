@@ -19,11 +19,12 @@ type markReader struct {
 	source detector.Source
 	next   int64 // offset
 	end    int64 // of the log when the task began: marks before it come before any source record
+	known  bool  // the task has committed before
 	walker fetch.Walker
 }
 
-func newMarkReader(s detector.Source, start, end int64) *markReader {
-	return &markReader{source: s, next: start, end: end}
+func newMarkReader(s detector.Source, start, end int64, known bool) *markReader {
+	return &markReader{source: s, next: start, end: end, known: known}
 }
 
 // ready says whether all marks from before the task began are read.
@@ -52,7 +53,9 @@ func (t *aggregateTask) readMarks(c *fetch.Chunk) error {
 	}
 	t.marks.next = w.Position()
 	if !wasReady && t.marks.ready() {
-		t.pause(false)
+		for _, s := range t.order {
+			t.pauseSource(s)
+		}
 	}
 	return nil
 }
@@ -82,7 +85,7 @@ func (t *aggregateTask) sent(m *wire.Mark) {
 	for _, line := range m.Idle {
 		s := t.sources[line.Source]
 		s.waiting = true
-		t.fetcher.Pause(s.Topic, s.Source.Partition, true)
+		t.pauseSource(s)
 	}
 }
 
@@ -91,7 +94,7 @@ func (t *aggregateTask) resume(s *source) error {
 	if !s.waiting {
 		return nil
 	}
-	s.waiting = false
+	s.waiting, s.added = false, false
 	held := s.held
 	s.held = nil
 	for i := range held {
@@ -99,7 +102,7 @@ func (t *aggregateTask) resume(s *source) error {
 			return err
 		}
 	}
-	t.fetcher.Pause(s.Topic, s.Source.Partition, false)
+	t.pauseSource(s)
 	return nil
 }
 
@@ -140,11 +143,11 @@ func (c *clock) decide(t *aggregateTask) *wire.Mark {
 	if c.waiting || !t.marks.ready() {
 		return nil
 	}
-	now := time.Now()
+	now := t.w.now()
 	low, high := noLow, unknown
 	for _, s := range t.order {
 		high = max(high, s.Watermark())
-		if !c.isIdle(s, now) {
+		if !c.isIdle(s, now) && !s.added {
 			low = min(low, s.Watermark())
 		}
 	}
@@ -183,7 +186,7 @@ func pane(t, length int64) int64 {
 
 // isIdle says whether the partition is read to its end and has been silent for long enough.
 func (c *clock) isIdle(s *source, now time.Time) bool {
-	return s.caughtUp && !s.waiting && len(s.held) == 0 && now.Sub(s.active) >= c.idle
+	return s.added || s.caughtUp && !s.waiting && len(s.held) == 0 && now.Sub(s.active) >= c.idle
 }
 
 // advance puts into the mark how far the idle partitions are to go: to where the active ones are or, when all are idle, on from the
@@ -283,7 +286,7 @@ func (w *Worker) readHints(ctx context.Context) error {
 	for k := range w.cfg.Tasks.Aggregate {
 		all = append(all, k)
 	}
-	spans, err := ends(ctx, w.client, w.cfg.Topics.Marks, all, kafka.ReadCommitted)
+	spans, err := w.broker.ends(ctx, w.cfg.Topics.Marks, all, kafka.ReadCommitted)
 	if err != nil {
 		return err
 	}
@@ -292,7 +295,7 @@ func (w *Worker) readHints(ctx context.Context) error {
 		// The last record is a transaction's marker; the mark is right before it.
 		starts = append(starts, fetch.Start{Topic: w.cfg.Topics.Marks, Partition: k, Offset: max(spans[k].first, spans[k].end-10)})
 	}
-	f := fetch.New(w.fetchConfig(), starts)
+	f := w.broker.read(starts)
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
 	walkers := make([]fetch.Walker, len(all))

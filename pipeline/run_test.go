@@ -122,7 +122,7 @@ func badInput(t *testing.T, p *testPipeline, large int) {
 		{"missing", `{"time":"2026-11-01T12:00:01Z","service":"api"}`},
 		{"", good},
 	}
-	at := partitionID{p.topicOf(rules.KindLatency), 1}
+	at := partition{p.topicOf(rules.KindLatency), 1}
 	want := map[string]string{}
 	for i, c := range cases {
 		p.write(at, kafka.Record{

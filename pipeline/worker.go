@@ -22,6 +22,8 @@ type Worker struct {
 	cfg     *Config
 	rules   *rules.File
 	client  *kafka.Client
+	broker  broker
+	now     func() time.Time // only to decide when to write something, never what
 	log     *zap.Logger
 	metrics *workerMetrics
 	hints   *hints
@@ -54,10 +56,15 @@ func NewWorker(o WorkerOptions) *Worker {
 	if o.Tell == nil {
 		o.Tell = func(detector.Output) {}
 	}
-	return &Worker{
-		cfg: o.Config, rules: o.Rules, client: o.Client, log: o.Log, onTell: o.Tell, hints: newHints(), metrics: newMetrics(),
+	w := &Worker{
+		cfg: o.Config, rules: o.Rules, client: o.Client, log: o.Log, onTell: o.Tell, hints: newHints(), metrics: newMetrics(), now: time.Now,
 		health: map[stageTask]wire.HealthTask{},
 	}
+	w.broker = &kafkaBroker{cfg: o.Config, client: o.Client, fetch: fetch.Config{
+		Dialer: newDialer(), Brokers: o.Config.Brokers, Isolation: kafka.ReadCommitted,
+		OnError: func(err error) { o.Log.Warn("reading goes on after an error", zap.Error(err)) },
+	}}
+	return w
 }
 
 // Run works until ctx is done. It refuses to begin when a topic is missing or has another number of partitions than tasks.
@@ -80,19 +87,19 @@ func (w *Worker) Run(ctx context.Context) error {
 		return &TopicError{errors.Join(problems...)}
 	}
 	aggregate := &stage{
-		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, log: w.log,
+		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, broker: w.broker, log: w.log,
 		topics: []string{w.cfg.Topics.Marks},
 	}
 	for _, s := range w.cfg.Sources {
 		aggregate.topics = append(aggregate.topics, s.Topic)
 	}
 	judge := &stage{
-		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, log: w.log,
+		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, broker: w.broker, log: w.log,
 		topics: []string{w.cfg.Topics.Panes},
 	}
 	return together(ctx,
-		func(ctx context.Context) error { return aggregate.serve(ctx, w.cfg) },
-		func(ctx context.Context) error { return judge.serve(ctx, w.cfg) },
+		func(ctx context.Context) error { return aggregate.serve(ctx, w.cfg, w.client) },
+		func(ctx context.Context) error { return judge.serve(ctx, w.cfg, w.client) },
 		w.readHints,
 		w.serveHTTP,
 		w.heartbeat,
@@ -137,13 +144,6 @@ func (w *Worker) source(topic string) SourceConfig {
 	panic("BUG: " + topic + " is no source")
 }
 
-func (w *Worker) fetchConfig() fetch.Config {
-	return fetch.Config{
-		Dialer: newDialer(), Brokers: w.cfg.Brokers, Isolation: kafka.ReadCommitted,
-		OnError: func(err error) { w.log.Warn("reading goes on after an error", zap.Error(err)) },
-	}
-}
-
 // setPartitions tells an aggregator which source partitions there are in all. Partitions are only ever added, so their number is the
 // version of the set.
 func (w *Worker) setPartitions(ctx context.Context, agg *detector.Aggregator) error {
@@ -151,7 +151,7 @@ func (w *Worker) setPartitions(ctx context.Context, agg *detector.Aggregator) er
 	for _, s := range w.cfg.Sources {
 		topics = append(topics, s.Topic)
 	}
-	found, err := w.cfg.partitionsOf(ctx, topics)
+	found, err := w.broker.partitions(ctx, topics)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,8 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Errors of Commit. Every other error leaves open whether the transaction was committed: take over from yourself and see.
+// Errors of Commit. After ErrNotMember and ErrRebalancing the transaction was aborted and the Producer can be used again, with the
+// membership of a later generation. After every other error take over from yourself: it may have been committed or not.
 var (
 	// ErrFenced: somebody else has taken over the transactional id. Whatever was in the transaction is aborted.
 	ErrFenced = errors.New("another process has taken over the transactional id")
@@ -99,17 +100,25 @@ func TakeOver(ctx context.Context, cfg Config) (*Producer, error) {
 }
 
 // Commit writes all messages (Topic, Partition, Key, Value, Headers and Time of each; those of a partition stay in order) and the
-// offsets, and makes them visible together. On any error the Producer is of no more use.
+// offsets, and makes them visible together.
 func (p *Producer) Commit(ctx context.Context, messages []kafka.Message, offsets *Offsets) error {
 	if p.failed {
 		panic("BUG: Commit after a failed Commit of " + p.cfg.ID)
 	}
 	err := p.commit(ctx, messages, offsets)
-	if err != nil {
-		p.failed = true
-		return fmt.Errorf("cannot commit the transaction of %s: %w", p.cfg.ID, classify(err))
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("cannot commit the transaction of %s: %w", p.cfg.ID, classify(err))
+	p.failed = true
+	if errors.Is(err, ErrNotMember) || errors.Is(err, ErrRebalancing) {
+		abortErr := p.end(ctx, false)
+		if abortErr != nil {
+			return fmt.Errorf("cannot abort the transaction of %s: %w", p.cfg.ID, classify(abortErr))
+		}
+		p.failed = false
+	}
+	return err
 }
 
 func (p *Producer) commit(ctx context.Context, messages []kafka.Message, offsets *Offsets) error {
@@ -120,17 +129,18 @@ func (p *Producer) commit(ctx context.Context, messages []kafka.Message, offsets
 	if len(batches) == 0 && offsets == nil {
 		return nil
 	}
+	// Offsets first: if the group has moved on, nothing is written for nothing.
+	if offsets != nil {
+		if err := p.commitOffsets(ctx, offsets); err != nil {
+			return fmt.Errorf("writing offsets: %w", err)
+		}
+	}
 	if err := p.addPartitions(ctx, batches); err != nil {
 		return fmt.Errorf("adding partitions: %w", err)
 	}
 	for _, b := range batches {
 		if err := p.produce(ctx, b); err != nil {
 			return fmt.Errorf("writing to %s/%d: %w", b.topic, b.id, err)
-		}
-	}
-	if offsets != nil {
-		if err := p.commitOffsets(ctx, offsets); err != nil {
-			return fmt.Errorf("writing offsets: %w", err)
 		}
 	}
 	if err := p.end(ctx, true); err != nil {

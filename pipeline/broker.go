@@ -1,0 +1,124 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/segmentio/kafka-go"
+
+	"sevwatch/pipeline/fetch"
+	"sevwatch/pipeline/txn"
+)
+
+// broker is what a task needs of Kafka. The simulation has one of its own, in memory.
+type broker interface {
+	// takeOver makes this process the only one that can commit under the transactional id.
+	takeOver(ctx context.Context, id string) (producer, error)
+	// member says whether the group still counts this membership.
+	member(ctx context.Context, m membership) (bool, error)
+	// committed are the group's offsets of the partitions, with what was kept beside them; what has none is not in the answer.
+	committed(ctx context.Context, group string, partitions map[string][]int) (map[partition]kafka.OffsetFetchPartition, error)
+	// ends are where partitions begin and end; under read committed, the end is before the first transaction that is open.
+	ends(ctx context.Context, topic string, partitions []int, isolation kafka.IsolationLevel) (map[int]span, error)
+	// partitions is how many partitions each topic has; one that is missing is not in the answer.
+	partitions(ctx context.Context, topics []string) (map[string]int, error)
+	// read reads partitions from their starts on.
+	read(starts []fetch.Start) reader
+}
+
+// producer commits records and offsets in one transaction (txn.Producer).
+type producer interface {
+	Commit(ctx context.Context, messages []kafka.Message, offsets *txn.Offsets) error
+}
+
+// reader delivers what is read (fetch.Fetcher).
+type reader interface {
+	Run(ctx context.Context) error
+	Responses() <-chan fetch.Response
+	Pause(topic string, partition int, paused bool)
+}
+
+// partition names one partition of a topic.
+type partition struct {
+	topic string
+	id    int
+}
+
+// span is where a partition begins and ends.
+type span struct{ first, end int64 }
+
+// kafkaBroker is the real one.
+type kafkaBroker struct {
+	cfg    *Config
+	client *kafka.Client
+	fetch  fetch.Config
+}
+
+func (b *kafkaBroker) takeOver(ctx context.Context, id string) (producer, error) {
+	return txn.TakeOver(ctx, txn.Config{Client: b.client, ID: id})
+}
+
+func (b *kafkaBroker) member(ctx context.Context, m membership) (bool, error) {
+	res, err := b.client.Heartbeat(ctx, &kafka.HeartbeatRequest{GroupID: m.group, GenerationID: int32(m.generation), MemberID: m.member})
+	if err != nil {
+		return false, fmt.Errorf("cannot ask the group %s: %w", m.group, err)
+	}
+	return res.Error == nil, nil
+}
+
+func (b *kafkaBroker) committed(ctx context.Context, group string, partitions map[string][]int) (map[partition]kafka.OffsetFetchPartition, error) {
+	res, err := b.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: partitions})
+	if err == nil {
+		err = res.Error
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot fetch the offsets of group %s: %w", group, err)
+	}
+	out := map[partition]kafka.OffsetFetchPartition{}
+	for topic, found := range res.Topics {
+		for _, p := range found {
+			if p.Error != nil {
+				return nil, fmt.Errorf("cannot fetch the offset of group %s in %s/%d: %w", group, topic, p.Partition, p.Error)
+			}
+			if p.CommittedOffset >= 0 {
+				out[partition{topic, p.Partition}] = p
+			}
+		}
+	}
+	return out, nil
+}
+
+func (b *kafkaBroker) ends(ctx context.Context, topic string, partitions []int, isolation kafka.IsolationLevel) (map[int]span, error) {
+	return ends(ctx, b.client, topic, partitions, isolation)
+}
+
+func ends(ctx context.Context, client *kafka.Client, topic string, partitions []int, isolation kafka.IsolationLevel) (map[int]span, error) {
+	out := map[int]span{}
+	for _, which := range []func(int) kafka.OffsetRequest{kafka.FirstOffsetOf, kafka.LastOffsetOf} {
+		var ask []kafka.OffsetRequest
+		for _, id := range partitions {
+			ask = append(ask, which(id))
+		}
+		res, err := client.ListOffsets(ctx, &kafka.ListOffsetsRequest{
+			Topics: map[string][]kafka.OffsetRequest{topic: ask}, IsolationLevel: isolation,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("cannot ask for the ends of %s: %w", topic, err)
+		}
+		for _, p := range res.Topics[topic] {
+			if p.Error != nil {
+				return nil, fmt.Errorf("cannot ask for the ends of %s/%d: %w", topic, p.Partition, p.Error)
+			}
+			s := out[p.Partition]
+			s.first, s.end = max(s.first, p.FirstOffset), max(s.end, p.LastOffset)
+			out[p.Partition] = s
+		}
+	}
+	return out, nil
+}
+
+func (b *kafkaBroker) partitions(ctx context.Context, topics []string) (map[string]int, error) {
+	return b.cfg.partitionsOf(ctx, topics)
+}
+
+func (b *kafkaBroker) read(starts []fetch.Start) reader { return fetch.New(b.fetch, starts) }
