@@ -52,7 +52,8 @@ func (c *conn) close() error { return c.keep.Close() }
 // send asks for records of the partitions from their positions on.
 func (c *conn) send(cfg *Config, positions []*position) error {
 	c.id++
-	b := append(c.out[:0], 0, 0, 0, 0)
+	b := c.out[:0]
+	b = append(b, 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint16(b, apiFetch)
 	b = binary.BigEndian.AppendUint16(b, fetchVersion)
 	b = binary.BigEndian.AppendUint32(b, uint32(c.id))

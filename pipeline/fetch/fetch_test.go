@@ -77,8 +77,10 @@ func (l *log) write(partition int, c kafka.Compression, records ...kafka.Record)
 // open starts a fetcher; it is stopped when the test ends.
 func (l *log) open(starts ...Start) *Fetcher {
 	ctx, cancel := context.WithCancel(l.ctx)
-	f := New(Config{Dialer: kafka.DefaultDialer, Brokers: []string{l.addr}, Isolation: kafka.ReadCommitted, MaxWait: 50 * time.Millisecond,
-		OnError: func(err error) { l.t.Logf("retried: %v", err) }}, starts)
+	f := New(Config{
+		Dialer: kafka.DefaultDialer, Brokers: []string{l.addr}, Isolation: kafka.ReadCommitted, MaxWait: 50 * time.Millisecond,
+		OnError: func(err error) { l.t.Logf("retried: %v", err) },
+	}, starts)
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
 	l.t.Cleanup(func() {
@@ -147,8 +149,10 @@ func TestEveryCompression(t *testing.T) {
 			at := time.UnixMilli(1793534400000 + int64(i))
 			value := strings.Repeat(fmt.Sprint("value ", i, " "), 1000)
 			l.write(0, c,
-				kafka.Record{Time: at, Key: kafka.NewBytes([]byte("k")), Value: kafka.NewBytes([]byte(value)),
-					Headers: []kafka.Header{{Key: "a", Value: []byte{0xff}}, {Key: "a", Value: []byte("2")}}},
+				kafka.Record{
+					Time: at, Key: kafka.NewBytes([]byte("k")), Value: kafka.NewBytes([]byte(value)),
+					Headers: []kafka.Header{{Key: "a", Value: []byte{0xff}}, {Key: "a", Value: []byte("2")}},
+				},
 				kafka.Record{Time: at.Add(time.Second), Value: kafka.NewBytes([]byte{})})
 			want = append(want,
 				fmt.Sprintf("0/%d at %d: %q=%q a:%q a:%q", 2*i, at.UnixMilli(), "k", value, "\xff", "2"),

@@ -33,7 +33,7 @@ func (e *serveError) Unwrap() error { return e.err }
 
 // listen takes a free port of loopback.
 func listen(name string, handler http.Handler) (*server, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for %s: %w", name, err)
 	}
