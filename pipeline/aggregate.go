@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -56,7 +57,8 @@ type source struct {
 	waiting  bool          // a mark of ours is on its way: nothing behind it is taken
 	added    bool          // it has no event time yet, and others have: a mark gives it one before it is read
 	held     []fetch.Chunk // what came meanwhile
-	caughtUp bool
+	caughtUp bool          // read to its end
+	asked    time.Time     // when the response that showed that was asked for
 	lag      int64
 	active   time.Time // when a record came last, by this machine's clock: only to decide when to write a mark
 }
@@ -117,7 +119,8 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 		return err
 	}
 	var starts []fetch.Start
-	for topic, partitions := range t.a.partitions {
+	for _, topic := range slices.Sorted(maps.Keys(t.a.partitions)) {
+		partitions := t.a.partitions[topic]
 		spans, err := t.w.broker.ends(ctx, topic, partitions, kafka.ReadCommitted)
 		if err != nil {
 			return err
@@ -265,6 +268,7 @@ func (t *aggregateTask) chunk(s *source, c *fetch.Chunk) error {
 	s.Skip(s.walker.Position())
 	s.lag = c.HighWatermark - s.Offset()
 	s.caughtUp = len(c.Batches) == 0 && s.Offset() == c.HighWatermark && c.HighWatermark == c.LastStable
+	s.asked = c.Asked
 	if len(c.Batches) > 0 {
 		s.active = t.w.now()
 	}

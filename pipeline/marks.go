@@ -117,9 +117,16 @@ type clock struct {
 
 	low, high int64 // as told last
 	told      bool
+	lows      []lowAt   // how far the active partitions were when, oldest first
 	on        *base     // all partitions of all tasks are idle
 	waiting   bool      // a mark is on its way
 	asked     time.Time // when it was written
+}
+
+// lowAt is what was known of the active partitions at a time.
+type lowAt struct {
+	at  time.Time
+	low int64
 }
 
 // base is event time To at broker time Since; from there it goes on as the broker's does.
@@ -197,9 +204,14 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 	}
 	if allLow != noLow {
 		c.on = nil
+		c.learn(allLow, now)
 		for _, s := range t.order {
-			if c.isIdle(s, now) && allLow != unknown && pane(allLow, c.pane) > pane(s.Watermark(), c.pane) {
-				line(s, allLow, 0)
+			to := c.knownBefore(s.asked)
+			if s.added {
+				to = allLow
+			}
+			if c.isIdle(s, now) && to != unknown && pane(to, c.pane) > pane(s.Watermark(), c.pane) {
+				line(s, to, 0)
 			}
 		}
 		return
@@ -223,6 +235,31 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 			line(s, c.on.to, c.on.since)
 		}
 	}
+}
+
+// maxLows bounds what is remembered of the active partitions; a partition that was asked longer ago waits for its next answer.
+const maxLows = 64
+
+// learn remembers how far the active partitions are.
+func (c *clock) learn(low int64, now time.Time) {
+	if n := len(c.lows); n > 0 && c.lows[n-1].low == low {
+		return
+	}
+	c.lows = append(c.lows, lowAt{now, low})
+	c.lows = c.lows[max(0, len(c.lows)-maxLows):]
+}
+
+// knownBefore is how far the active partitions were known to be before a partition was asked and had nothing. What was written to it at
+// the same time as their newest records, and has not been read yet, must not become late.
+func (c *clock) knownBefore(asked time.Time) int64 {
+	low := unknown
+	for _, l := range c.lows {
+		if !l.at.Before(asked) {
+			break
+		}
+		low = l.low
+	}
+	return low
 }
 
 // readBack notes that a mark of this task has come back from the log.

@@ -18,6 +18,7 @@ type conn struct {
 	out   []byte
 	id    int32
 	asked []*position // of the request on its way, in its order
+	sent  time.Time   // when it was sent
 }
 
 // Kafka's protocol: Fetch, version 11.
@@ -82,7 +83,8 @@ func (c *conn) send(cfg *Config, positions []*position) error {
 	b = appendString(b, "")                 // rack
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	c.out = b
-	if err := c.net.SetDeadline(time.Now().Add(cfg.MaxWait + 15*time.Second)); err != nil {
+	c.sent = time.Now()
+	if err := c.net.SetDeadline(c.sent.Add(cfg.MaxWait + 15*time.Second)); err != nil {
 		return err
 	}
 	_, err := c.net.Write(b)

@@ -42,7 +42,8 @@ type Start struct {
 type Chunk struct {
 	Topic         string
 	Partition     int
-	Position      int64 // that was asked for
+	Position      int64     // that was asked for
+	Asked         time.Time // when
 	HighWatermark int64
 	LastStable    int64
 	LogStart      int64
@@ -56,6 +57,12 @@ type Response struct {
 	Throttle time.Duration
 	Chunks   []Chunk
 	release  func()
+}
+
+// WithRelease is the response with what Release is to do.
+func (r Response) WithRelease(release func()) Response {
+	r.release = release
+	return r
 }
 
 // Release gives the buffer back to be read into again.
@@ -298,7 +305,7 @@ func (f *Fetcher) session(ctx context.Context, leader string) error {
 		if err != nil {
 			return err
 		}
-		res.release = func() { free <- buf }
+		res = res.WithRelease(func() { free <- buf })
 		f.advance(c, &res)
 		// The next request is on its way before the response is looked at.
 		if sent, err = f.ask(ctx, c, leader); err != nil {
@@ -361,7 +368,7 @@ func (f *Fetcher) advance(c *conn, res *Response) {
 			continue
 		}
 		p := c.asked[i]
-		chunk.Position = p.next
+		chunk.Position, chunk.Asked = p.next, c.sent
 		if slices.ContainsFunc(moved, func(e kafka.Error) bool { return errors.Is(chunk.Err, e) }) {
 			f.cfg.OnError(fmt.Errorf("reading %s/%d: %w", p.Topic, p.Partition, chunk.Err))
 			p.leader = ""

@@ -1,0 +1,562 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go/protocol"
+	"go.uber.org/zap"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+var (
+	simSeed = flag.Uint64("simseed", 0, "first seed of the simulation; 0: 1")
+	simRuns = flag.Int("simruns", 40, "how many schedules the simulation tries")
+)
+
+// A schedule of crashes at any operation, lost answers, rebalances, sleeping workers that wake up, and brokers that fail gives the same
+// committed messages as a replay of the events, and every event is accounted for.
+func TestSimulation(t *testing.T) {
+	first := max(*simSeed, 1)
+	for seed := first; seed < first+uint64(*simRuns); seed++ {
+		s := newSimulation(seed)
+		if err := s.run(t.Context()); err != nil {
+			t.Fatalf("%v\nagain: go test ./pipeline -run '^TestSimulation$' -simseed=%d -simruns=1\n%s", err, seed, s.story())
+		}
+	}
+}
+
+// simRules are short, so that a schedule of some hundred steps sees whole lives; none needs silence to be on record.
+const simRules = `
+groups:
+  - name: sim
+    rules:
+      - alert: Errors
+        signal: {ratio: {errors: error, total: latency}}
+        by: [service]
+        window: 3s
+        sample: {min: 3}
+        severities: [{severity: sev1, above: 0.5, for: 1s}, {severity: sev3, above: 0.2}]
+        recover: {keep_firing_for: 1s}
+        no_data_timeout: 6s
+      - alert: Slow
+        signal: {quantile: {of: latency, q: 0.9}}
+        by: [service, region]
+        window: 2s
+        severities: [{severity: sev2, above: 80, for: 1s}]
+        recover: {keep_firing_for: 2s}
+      - alert: Many
+        signal: {count: 'error{error_type="boom"}'}
+        window: 1s
+        severities: [{severity: sev4, above: 3}]
+        recover: {keep_firing_for: 0s}
+`
+
+type simulation struct {
+	random  *rand.Rand
+	broker  *memory
+	cfg     *Config
+	rules   *rules.File
+	workers []*simWorker
+	lines   map[partition][][]byte // what is written to each source partition, in order
+	waiting map[partition]int      // how much of it is written
+	gens    map[string]int
+	log     []string
+	zombies []*simTask // tasks whose worker sleeps or does not know yet that they are somebody else's
+}
+
+// simWorker is one process.
+type simWorker struct {
+	*Worker
+	name  string
+	tasks map[string]*simTask
+}
+
+// simTask is a task at work; neither is set while it could not be opened.
+type simTask struct {
+	stage     string
+	a         assignment
+	seat      *seat
+	worker    *simWorker
+	aggregate *aggregateTask
+	judge     *judgeTask
+}
+
+const simStart = 1793534400000
+
+func newSimulation(seed uint64) *simulation {
+	random := rand.New(rand.NewPCG(seed, 7))
+	s := &simulation{
+		random: random, broker: newMemory(random, simStart), lines: map[partition][][]byte{}, waiting: map[partition]int{}, gens: map[string]int{},
+	}
+	text := fmt.Sprintf("{pipeline: sim, brokers: ['none:1'], pane: 1s, lateness: 1s, idle_after: 1s, tasks: {aggregate: %d, judge: %d}, domain: tenant}",
+		1+random.IntN(4), 1+random.IntN(2))
+	var err error
+	if s.cfg, err = ParseConfig("sim.yaml", []byte(text)); err != nil {
+		panic(err)
+	}
+	if s.rules, err = rules.Parse("sim.yaml", []byte(simRules), s.cfg.RuleOptions()); err != nil {
+		panic(err)
+	}
+	for _, spec := range s.cfg.specs() {
+		s.broker.makeTopic(spec.name, spec.partitions)
+	}
+	for i := range 2 + random.IntN(2) {
+		s.workers = append(s.workers, s.newWorker(fmt.Sprint("w", i)))
+	}
+	s.invent()
+	return s
+}
+
+func (s *simulation) newWorker(name string) *simWorker {
+	w := NewWorker(WorkerOptions{Config: s.cfg, Rules: s.rules, Log: zap.NewNop()})
+	w.broker = s.broker
+	w.now = func() time.Time { return time.UnixMilli(s.broker.now) }
+	w.outputs = map[string][]int{}
+	for topic, n := range s.broker.counts {
+		for p := range n {
+			w.outputs[topic] = append(w.outputs[topic], p)
+		}
+	}
+	return &simWorker{w, name, map[string]*simTask{}}
+}
+
+// invent makes the events: some services over some seconds, bursts of errors and slowness, each partition in the order of time but for
+// what stays within the lateness.
+func (s *simulation) invent() {
+	seconds := 10 + s.random.IntN(20)
+	for second := range seconds {
+		bad := s.random.IntN(3) == 0
+		for range 5 + s.random.IntN(30) {
+			kind, topic := "latency", "assessment.latency"
+			if bad && s.random.IntN(2) == 0 {
+				kind, topic = "error", "assessment.errors"
+			}
+			at := simStart + int64(second)*1000 + s.random.Int64N(1000)
+			e := map[string]any{
+				"time": at, "kind": kind, "service": fmt.Sprint("s", s.random.IntN(2)), "region": fmt.Sprint("r", s.random.IntN(2)),
+				"tenant": fmt.Sprint("t", s.random.IntN(2)),
+			}
+			if kind == "latency" {
+				e["duration_ms"] = s.random.IntN(100)
+			} else {
+				e["error_type"] = "boom"
+			}
+			line, err := json.Marshal(e)
+			if err != nil {
+				panic(err)
+			}
+			at2 := partition{topic, s.random.IntN(s.broker.counts[topic])}
+			s.lines[at2] = append(s.lines[at2], line)
+		}
+	}
+	for at := range s.lines {
+		slices.SortStableFunc(s.lines[at], func(x, y []byte) int { return int(timeOf(x)/1000 - timeOf(y)/1000) })
+	}
+}
+
+func timeOf(line []byte) int64 {
+	var e struct{ Time int64 }
+	if err := json.Unmarshal(line, &e); err != nil {
+		panic(err)
+	}
+	return e.Time
+}
+
+func (s *simulation) say(format string, args ...any) {
+	s.log = append(s.log, fmt.Sprintf(format, args...))
+}
+
+func (s *simulation) story() string {
+	out := ""
+	for _, line := range s.log[max(0, len(s.log)-60):] {
+		out += line + "\n"
+	}
+	return out
+}
+
+// run plays the schedule: first anything can go wrong, then nothing more does and the work is finished.
+func (s *simulation) run(ctx context.Context) error {
+	s.rebalance(ctx, "aggregate")
+	s.rebalance(ctx, "judge")
+	s.broker.faults = 0.02
+	for range 400 + s.random.IntN(400) {
+		if err := s.act(ctx); err != nil {
+			return err
+		}
+	}
+	s.broker.faults = 0
+	s.write(1<<30, 1<<62)
+	s.zombies = nil
+	s.rebalance(ctx, "aggregate")
+	s.rebalance(ctx, "judge")
+	want, edge := s.expected(ctx)
+	for n := 0; !s.done(edge); n++ {
+		if n > 5000 {
+			return fmt.Errorf("the work is not finished: edges %v, expected %d", s.edges(), edge)
+		}
+		s.broker.now += 50
+		for _, w := range s.workers {
+			for _, t := range w.sorted() {
+				if err := s.step(ctx, t); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return s.compare(want, edge)
+}
+
+// act does one random thing.
+func (s *simulation) act(ctx context.Context) error {
+	s.broker.now += s.random.Int64N(30)
+	s.write(1<<30, s.broker.now-500) // producers are half a second behind at most: a record that is slower is late by right
+	switch n := s.random.IntN(100); {
+	case n < 15:
+		s.write(1+s.random.IntN(10), s.broker.now)
+	case n < 88:
+		w := s.workers[s.random.IntN(len(s.workers))]
+		if tasks := w.sorted(); len(tasks) > 0 {
+			return s.step(ctx, tasks[s.random.IntN(len(tasks))])
+		}
+	case n < 92 && len(s.zombies) > 0:
+		z := s.zombies[s.random.IntN(len(s.zombies))]
+		s.say("%s wakes up and goes on with %s/%d", z.worker.name, z.stage, z.a.task)
+		return s.step(ctx, z)
+	case n < 95:
+		s.kill(ctx)
+	case n < 98:
+		s.rebalance(ctx, []string{"aggregate", "judge"}[s.random.IntN(2)])
+	default:
+		s.hold()
+	}
+	return nil
+}
+
+// write writes up to n of the events to the source topics, those with an event time of until or before.
+func (s *simulation) write(n int, until int64) {
+	for _, at := range s.partitions() {
+		for ; n > 0 && s.waiting[at] < len(s.lines[at]); n-- {
+			line := s.lines[at][s.waiting[at]]
+			if timeOf(line) > until {
+				break
+			}
+			s.waiting[at]++
+			s.broker.append(at, -1, 0, protocol.Record{Time: time.UnixMilli(s.broker.now), Value: protocol.NewBytes(line)})
+		}
+	}
+}
+
+func (s *simulation) partitions() []partition {
+	var out []partition
+	for at := range s.lines {
+		out = append(out, at)
+	}
+	slices.SortFunc(out, func(x, y partition) int {
+		if x.topic != y.topic {
+			return map[bool]int{true: -1, false: 1}[x.topic < y.topic]
+		}
+		return x.id - y.id
+	})
+	// Event time advances alike in all: the one that is furthest behind first.
+	slices.SortStableFunc(out, func(x, y partition) int { return s.waiting[x] - s.waiting[y] })
+	return out
+}
+
+func (w *simWorker) sorted() []*simTask {
+	var out []*simTask
+	for _, t := range w.tasks {
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(x, y *simTask) int {
+		if x.stage != y.stage {
+			return map[bool]int{true: -1, false: 1}[x.stage < y.stage]
+		}
+		return x.a.task - y.a.task
+	})
+	return out
+}
+
+// step lets a task do its next piece of work. An error ends it; it is opened again later, if the group still counts its worker.
+func (s *simulation) step(ctx context.Context, t *simTask) error {
+	s.hint(t.worker)
+	if t.aggregate == nil && t.judge == nil {
+		return s.open(ctx, t)
+	}
+	var err error
+	if t.aggregate != nil {
+		r := t.aggregate.reader.(*memoryReader)
+		res := r.poll(s.random.IntN(8))
+		if t.aggregate.full() {
+			err = t.aggregate.step(ctx, nil)
+		} else {
+			err = t.aggregate.step(ctx, &res)
+		}
+	} else {
+		r := t.judge.reader.(*memoryReader)
+		if t.judge.unsent != nil {
+			err = t.judge.step(ctx, nil)
+		} else {
+			res := r.poll(s.random.IntN(8))
+			err = t.judge.step(ctx, &res)
+		}
+	}
+	if err != nil {
+		s.say("%s: %s/%d ends: %v", t.worker.name, t.stage, t.a.task, err)
+		t.aggregate, t.judge = nil, nil
+	}
+	return nil
+}
+
+func (s *simulation) open(ctx context.Context, t *simTask) error {
+	m, free, _ := t.seat.get()
+	if !free {
+		return nil
+	}
+	if member, _ := s.broker.member(ctx, m); !member {
+		t.seat.over(m)
+		return nil
+	}
+	var err error
+	if t.stage == "aggregate" {
+		t.aggregate, err = t.worker.openAggregate(ctx, t.a, t.seat)
+	} else {
+		t.judge, err = t.worker.openJudge(ctx, t.a, t.seat)
+	}
+	s.say("%s opens %s/%d: %v", t.worker.name, t.stage, t.a.task, err)
+	if err != nil {
+		t.aggregate, t.judge = nil, nil
+	}
+	return nil
+}
+
+// hint lets a worker hear what tasks have told on the marks topic, or not yet.
+func (s *simulation) hint(w *simWorker) {
+	if s.random.IntN(2) == 0 {
+		return
+	}
+	for id := range s.cfg.Tasks.Aggregate {
+		records := s.broker.records(partition{s.cfg.Topics.Marks, id})
+		if len(records) == 0 {
+			continue
+		}
+		m, err := wire.DecodeMark(records[len(records)-1].value)
+		if err != nil {
+			panic(err)
+		}
+		w.hints.put(m)
+	}
+}
+
+// kill ends a worker without a word; another one takes its place, with nothing in memory. The group moves on later.
+func (s *simulation) kill(ctx context.Context) {
+	i := s.random.IntN(len(s.workers))
+	s.say("%s is killed", s.workers[i].name)
+	s.workers[i] = s.newWorker(s.workers[i].name + "'")
+	s.rebalance(ctx, "aggregate")
+	s.rebalance(ctx, "judge")
+}
+
+// hold lets a group begin to move on: nobody can commit until it has.
+func (s *simulation) hold() {
+	for _, w := range s.workers {
+		for _, t := range w.sorted() {
+			t.seat.hold()
+		}
+	}
+}
+
+// rebalance begins a new generation with other owners. Whoever loses a task stops it, or sleeps and does not know; whoever keeps it keeps
+// its memory.
+func (s *simulation) rebalance(ctx context.Context, stage string) {
+	s.gens[stage]++
+	group := "sevwatch.sim." + stage
+	g := s.broker.group(group)
+	g.generation, g.members = s.gens[stage], map[string]bool{}
+	tasks, topics := s.cfg.Tasks.Judge, []string{s.cfg.Topics.Panes}
+	if stage == "aggregate" {
+		tasks, topics = s.cfg.Tasks.Aggregate, []string{s.cfg.Topics.Marks}
+		for _, src := range s.cfg.Sources {
+			topics = append(topics, src.Topic)
+		}
+	}
+	for k := range tasks {
+		owner := s.workers[s.random.IntN(len(s.workers))]
+		g.members[owner.name] = true
+		key := fmt.Sprintf("%s/%d", stage, k)
+		for _, w := range s.workers {
+			if t := w.tasks[key]; t != nil && w != owner {
+				delete(w.tasks, key)
+				if s.random.IntN(3) == 0 {
+					s.zombies = append(s.zombies, t)
+				}
+			}
+		}
+		m := membership{group: group, member: owner.name, generation: g.generation}
+		if t := owner.tasks[key]; t != nil {
+			t.seat.give(m)
+			continue
+		}
+		a := assignment{task: k, partitions: map[string][]int{}}
+		for _, topic := range topics {
+			for p := range s.broker.counts[topic] {
+				if p%tasks == k {
+					a.partitions[topic] = append(a.partitions[topic], p)
+				}
+			}
+		}
+		owner.tasks[key] = &simTask{stage: stage, a: a, seat: newSeat(m), worker: owner}
+	}
+	s.say("%s: generation %d", stage, g.generation)
+}
+
+// edges are how far the judges are.
+func (s *simulation) edges() []int64 {
+	var out []int64
+	for _, w := range s.workers {
+		for _, t := range w.sorted() {
+			if t.judge != nil && t.judge.unsent == nil {
+				out = append(out, t.judge.judge.Edge())
+			}
+		}
+	}
+	return out
+}
+
+// done says whether the judges have closed panes up to edge and heard of every event, also of those in panes that are open.
+func (s *simulation) done(edge int64) bool {
+	edges := s.edges()
+	if len(edges) < s.cfg.Tasks.Judge || slices.Min(edges) < edge {
+		return false
+	}
+	for _, w := range s.workers {
+		for _, t := range w.sorted() {
+			if t.judge != nil && t.judge.judge.Totals().Sum() < s.events() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (s *simulation) events() int64 {
+	n := int64(0)
+	for _, lines := range s.lines {
+		n += int64(len(lines))
+	}
+	return n
+}
+
+// expected is what the events give when the engine reads them at once.
+func (s *simulation) expected(context.Context) (map[string]string, int64) {
+	agg := detector.NewAggregator(s.cfg.Engine(), 0, 1)
+	set := detector.PartitionSet{Version: 1, Topics: s.broker.counts}
+	sources := map[string]int{}
+	var newest int64
+	for _, at := range s.partitions() {
+		sources[at.topic] = max(sources[at.topic], at.id+1)
+	}
+	set.Topics = map[string]int{}
+	judge := detector.NewJudge(s.cfg.Engine(), s.rules)
+	for topic, n := range sources {
+		set.Topics[topic] = n
+		for id := range n {
+			p := agg.Add(detector.Source{Topic: topic, Partition: id}, 0, detector.NewPartitionState())
+			d := wire.NewDecoder(rules.NoKind, s.cfg.Labels)
+			var e detector.Event
+			for i, line := range s.lines[partition{topic, id}] {
+				if r := d.Decode(line, 0, &e); r != nil {
+					panic(r)
+				}
+				if agg.Count(p, int64(i), &e) > 0 {
+					panic("the invented events are late")
+				}
+				newest = max(newest, e.Time)
+			}
+		}
+	}
+	agg.SetPartitions(set)
+	edge := newest - int64(s.cfg.Lateness)
+	edge -= edge % int64(s.cfg.Pane)
+	for _, p := range agg.Partitions() {
+		agg.Advance(p, edge, false)
+	}
+	deltas, progress := agg.Flush()
+	for i := range deltas {
+		judge.Delta(&deltas[i])
+	}
+	if err := judge.Progress(&progress); err != nil {
+		panic(err)
+	}
+	out := map[string]string{}
+	for _, o := range judge.Advance() {
+		if int64(o.At()) <= edge {
+			out[o.EventID()] = string(wire.Value(o))
+		}
+	}
+	return out, edge
+}
+
+// compare looks at what a committed reader sees on the output topics, and at the accounts.
+func (s *simulation) compare(want map[string]string, edge int64) error {
+	got := map[string]string{}
+	for _, topic := range []string{s.cfg.Topics.Alerts, s.cfg.Topics.Recovery} {
+		for id := range s.broker.counts[topic] {
+			for _, r := range s.broker.records(partition{topic, id}) {
+				var at struct{ At detector.Millis }
+				if err := json.Unmarshal(r.value, &at); err != nil {
+					return err
+				}
+				if int64(at.At) > edge {
+					continue
+				}
+				key := r.headers["ce_id"]
+				if _, twice := got[key]; twice {
+					return fmt.Errorf("%s was published twice: %s", key, r.value)
+				}
+				got[key] = string(r.value)
+				if want[key] != got[key] {
+					return fmt.Errorf("%s is\n%s, expected\n%s", key, r.value, want[key])
+				}
+			}
+		}
+	}
+	for key, value := range want {
+		if got[key] == "" {
+			return fmt.Errorf("%s was never published: %s", key, value)
+		}
+	}
+	for _, topic := range []string{s.cfg.Topics.Late, s.cfg.Topics.Rejected} {
+		for id := range s.broker.counts[topic] {
+			if r := s.broker.records(partition{topic, id}); len(r) > 0 {
+				return fmt.Errorf("%d records on %s, expected none: %v", len(r), topic, r[0].headers)
+			}
+		}
+	}
+	return s.accounts()
+}
+
+func (s *simulation) accounts() error {
+	events := s.events()
+	for _, w := range s.workers {
+		for _, t := range w.sorted() {
+			if t.judge == nil {
+				continue
+			}
+			if got := t.judge.judge.Totals(); got.Counted != events || got.Sum() != events || t.judge.judge.Lost() != 0 || t.judge.judge.Late() != 0 {
+				return fmt.Errorf("judge %d has the accounts %+v, lost %d, late %d, expected %d counted", t.a.task, got, t.judge.judge.Lost(),
+					t.judge.judge.Late(), events)
+			}
+		}
+	}
+	return nil
+}
