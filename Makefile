@@ -33,14 +33,15 @@ fuzz:  ## every fuzz target for FUZZTIME
 	    echo "$$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
 	  done; done
 
-sim:  ## N random streams against the dumb model, from SEED on
+sim:  ## N random streams against the dumb model and N/10 schedules of crashes, from SEED on
+	$(GO) test ./pipeline -count=1 -timeout 60m -run '^TestSimulation$$' -simseed $(SEED) -simruns $$(($(N)/10))
 	$(GO) test ./detector -count=1 -run 'TestModel' -seed $(SEED) -n $(N)
 
 golden:  ## rewrite golden files; then read the diff
-	$(GO) test ./... -run 'Golden|Script|Bad|Good' -update
+	UPDATE_GOLDEN=1 $(GO) test ./rules/... ./detector ./pipeline ./pipeline/wire
 
-kafka:  ## only the tests that need a real Kafka
-	$(GO) test -count=1 -v -timeout 30m -run 'Real' ./pipeline/...
+kafka:  ## only the tests that need a real Kafka, workers and brokers being killed for CHAOS each
+	$(GO) test -count=1 -v -timeout 40m -run 'Real' ./pipeline/... $(if $(CHAOS),-args -chaos $(CHAOS))
 
 bench:  ## benchmarks of the hot path
 	$(GO) test -run '^$$' -bench . -benchmem ./detector ./pipeline/...

@@ -182,6 +182,7 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 		d.hear(entered, edge)
 	}
 	var out []Output
+	forgot := false
 	for _, g := range d.order {
 		if g.first == never {
 			continue
@@ -194,8 +195,9 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 		}
 		m := g.measure(edge, windows[g.rule.window], observed)
 		out = append(out, d.judge(g, m, edge)...)
+		forgot = forgot || g.first == never
 	}
-	d.prune(edge)
+	d.prune(edge, forgot)
 	return out
 }
 
@@ -255,20 +257,21 @@ func (d *domain) judge(g *group, m rules.Measure, edge int64) []Output {
 	var out []Output
 	if transition != "" {
 		out = d.tell(g, m, v, transition, tier, edge)
-	} else if g.life.Incident != nil {
-		out = d.expireRequests(g, edge)
+	}
+	if g.life.Incident != nil {
+		out = append(out, d.expireRequests(g, edge)...)
 	}
 	switch {
 	case transition == Expired, g.life.Incident == nil && g.gone(edge):
 		g.forget()
-	case g.cells == 0 && g.life.clean() && !g.alive && g.usual == nil:
+	case g.cells == 0 && g.life.clean() && !g.missed():
 		g.forget()
 	}
 	return out
 }
 
 // prune lets go of panes that no window needs, of series that no pane holds, and of groups that nobody knows any more.
-func (d *domain) prune(edge int64) {
+func (d *domain) prune(edge int64, forgot bool) {
 	n := 0
 	for n < d.closed && d.panes[n].start < edge-d.longest {
 		for _, c := range d.panes[n].cells {
@@ -287,9 +290,25 @@ func (d *domain) prune(edge int64) {
 		for w := range d.heads {
 			d.heads[w] -= n
 		}
+	}
+	if n > 0 || forgot {
 		d.dropGroups()
 	}
-	for len(d.changes) > 0 && int64(d.changes[0].At) < edge-changeMemory {
+	d.pruneChanges(edge)
+}
+
+// pruneChanges lets go of changes that no incident can follow any more: one that is still pending may have begun long ago.
+func (d *domain) pruneChanges(edge int64) {
+	if len(d.changes) == 0 || int64(d.changes[0].At) >= edge-changeMemory {
+		return
+	}
+	earliest := edge
+	for _, g := range d.order {
+		if g.life.Incident == nil && g.life.RunStart != 0 {
+			earliest = min(earliest, g.life.RunStart)
+		}
+	}
+	for len(d.changes) > 0 && int64(d.changes[0].At) < earliest-changeMemory {
 		d.changes = d.changes[1:]
 	}
 }

@@ -98,12 +98,17 @@ func (g *group) measure(edge int64, w *windowCount, observed bool) rules.Measure
 	return m
 }
 
+// missed says whether an empty window may still mean something to the rule: then the group stays known until it is gone.
+func (g *group) missed() bool {
+	return g.alive || g.usual != nil || g.rule.NoData == rules.NoDataFire || g.rule.TooFew()
+}
+
 // gone says whether the group's labels have been away for so long that nothing is expected of them any more.
 func (g *group) gone(edge int64) bool { return edge-g.last >= int64(g.rule.NoDataAfter) }
 
 // forget returns to the state of a group that was never seen.
 func (g *group) forget() {
-	g.first, g.last, g.silent, g.alive = never, never, 0, false
+	g.first, g.last, g.silent, g.alive, g.wasClean = never, never, 0, false, false
 	g.life.reset()
 	if g.usual != nil {
 		*g.usual = baseline{}

@@ -9,7 +9,7 @@ import (
 )
 
 // Schema is the resolution of all histograms: Prometheus' native schema 5, where each bucket is 2^(1/32) = 2.19 % wider than the
-// one before, so a quantile is at most 1.09 % off.
+// one before, so a quantile is at most 1.1 % off.
 const Schema = 5
 
 // Bucket is how many values fell into one bucket. Code orders buckets by value: 0 holds exactly 0, index+codeZero the positive
@@ -137,9 +137,12 @@ func (b Buckets) CountBelow(v float64) int64 {
 	return n
 }
 
+// zeroThreshold is a bucket's bound below the smallest value that can be measured, a millionth: only 0 itself counts as zero.
+const zeroThreshold = 0x1p-20
+
 // Export is the histogram as Prometheus' own type, for remote write and native histogram consumers.
 func (b Buckets) Export(sum float64) *histogram.Histogram {
-	h := &histogram.Histogram{Schema: Schema, Sum: sum, ZeroThreshold: 1e-6}
+	h := &histogram.Histogram{Schema: Schema, Sum: sum, ZeroThreshold: zeroThreshold}
 	var negative, positive []Bucket
 	for _, x := range b {
 		h.Count += uint64(x.N)

@@ -121,7 +121,7 @@ type Signal struct {
 	Threshold   Num              `json:"threshold"`
 	Expected    *Num             `json:"expected,omitempty"` // what the measured quantile usually is, in the unit of its values
 	Numerator   int64            `json:"numerator"`
-	Denominator int64            `json:"denominator,omitempty"`
+	Denominator *int64           `json:"denominator,omitempty"` // of signals that have one
 	Samples     int64            `json:"samples"`
 	Window      Window           `json:"window"`
 }

@@ -1,7 +1,6 @@
 package detector
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -81,7 +80,7 @@ func (j *Judge) Open() int {
 // Totals are the accounts of all source partitions together.
 func (j *Judge) Totals() Totals {
 	var sum Totals
-	for _, s := range j.sources() {
+	for _, s := range sortedSources(j.partitions) {
 		t := j.partitions[s].Totals
 		sum.Counted += t.Counted
 		sum.Late += t.Late
@@ -256,15 +255,4 @@ func (j *Judge) closePane() []Output {
 	}
 	slices.SortFunc(out, Output.Compare)
 	return out
-}
-
-func (j *Judge) sources() []Source {
-	keys := make([]Source, 0, len(j.partitions))
-	for s := range j.partitions {
-		keys = append(keys, s)
-	}
-	slices.SortFunc(keys, func(x, y Source) int {
-		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
-	})
-	return keys
 }

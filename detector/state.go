@@ -2,6 +2,7 @@ package detector
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -74,26 +75,33 @@ func key(parts ...string) string { return strings.Join(parts, keySeparator) }
 // Changes are the records of the state that differ from those that were returned before, in order of their keys. Together with the
 // deltas of the panes from Needs on they are all there is to a judge.
 func (j *Judge) Changes() []Record {
-	var out []Record
-	emit := func(key string, value []byte) {
-		if !bytes.Equal(value, j.saved[key]) {
-			j.saved[key] = value
-			out = append(out, Record{key, value})
+	changed := map[string][]byte{}
+	forget := func() {
+		for _, key := range j.gone {
+			changed[key] = nil
 		}
+		j.gone = j.gone[:0]
 	}
-	j.state(emit, false)
+	forget() // first: what went may have come back since
+	j.state(func(key string, value []byte) { changed[key] = value }, false)
+	forget()
 	j.seenUpTo = j.edge
-	for _, s := range j.sources() {
+	for _, s := range sortedSources(j.partitions) {
 		j.told[s] = *j.partitions[s]
 	}
-	for _, key := range j.gone {
-		if _, saved := j.saved[key]; saved {
+	var out []Record
+	for _, key := range sortedKeys(changed) {
+		value, before := changed[key], j.saved[key]
+		switch {
+		case bytes.Equal(value, before):
+			continue
+		case value == nil:
 			delete(j.saved, key)
-			out = append(out, Record{Key: key})
+		default:
+			j.saved[key] = value
 		}
+		out = append(out, Record{key, value})
 	}
-	j.gone = j.gone[:0]
-	slices.SortFunc(out, func(x, y Record) int { return strings.Compare(x.Key, y.Key) })
 	return out
 }
 
@@ -110,7 +118,7 @@ func (j *Judge) longest() *windowCount {
 	if len(j.windows) == 0 {
 		return &windowCount{panes: 1}
 	}
-	return slices.MaxFunc(j.windows, func(x, y *windowCount) int { return int(x.length - y.length) })
+	return slices.MaxFunc(j.windows, func(x, y *windowCount) int { return cmp.Compare(x.length, y.length) })
 }
 
 // state emits every record of the state; without all, those of groups that surely did not change may be left out.
@@ -122,7 +130,7 @@ func (j *Judge) state(emit func(key string, value []byte), all bool) {
 		}
 		emit(keyEdge, encode(s))
 	}
-	for _, s := range j.sources() {
+	for _, s := range sortedSources(j.partitions) {
 		p := j.partitions[s]
 		if told, ok := j.told[s]; all || !ok || p.To != told.To || p.Watermark != told.Watermark {
 			emit(key(keySource, s.Topic, strconv.Itoa(s.Partition)), encode(p))
@@ -151,7 +159,7 @@ func (d *domain) state(emit func(key string, value []byte), all bool) {
 		case g.first != never && all:
 			emit(d.stateKey(g), encode(g.state()))
 		case g.first != never && !g.settled():
-			g.known, g.wasClean = true, g.life.clean()
+			g.known, g.wasClean = true, g.life.clean() && !g.alive
 			emit(d.stateKey(g), encode(g.state()))
 		case g.first == never && g.known && !all:
 			g.known = false
@@ -164,13 +172,16 @@ func (d *domain) stateKey(g *group) string { return key(keyGroup, d.name, g.rule
 
 // settled says cheaply that nothing changed since the state was told: a healthy group, known before, whose only news are data.
 func (g *group) settled() bool {
-	return g.known && g.wasClean && g.life.clean() && g.usual == nil && !g.alive
+	return g.known && g.wasClean && g.life.clean() && g.usual == nil && !g.alive && g.cells > 0
 }
 
 func (g *group) state() groupState {
 	s := groupState{
 		V: stateVersion, Rule: g.rule.Alert, RuleHash: g.rule.identity, Labels: g.labels,
-		First: g.first, Silent: g.silent, Alive: g.alive, Usual: g.usual, life: g.life,
+		First: g.first, Alive: g.alive, Usual: g.usual, life: g.life,
+	}
+	if g.rule.Signal.Type == rules.SignalAbsence {
+		s.Silent = g.silent
 	}
 	if g.cells == 0 {
 		s.Last = g.last
@@ -192,7 +203,7 @@ func (j *Judge) Load(records []Record) error {
 		j.saved[r.Key] = r.Value
 	}
 	for _, w := range j.windows {
-		slices.SortFunc(w.inside, func(x, y seen) int { return int(x.Start - y.Start) })
+		slices.SortFunc(w.inside, func(x, y seen) int { return cmp.Compare(x.Start, y.Start) })
 		if j.edge != never {
 			w.slide(j.edge, seen{}, false)
 		}
@@ -283,7 +294,7 @@ func (g *group) restore(s groupState) {
 	if s.Usual != nil {
 		g.usual = s.Usual
 	}
-	g.known, g.wasClean = true, g.life.clean()
+	g.known, g.wasClean = true, g.life.clean() && !g.alive
 }
 
 // refill brings the panes before edge into the windows, without judging.
@@ -294,6 +305,9 @@ func (d *domain) refill(edge int64, windows []*windowCount) {
 		for i := range p.cells {
 			for k := range p.cells[i].series.bindings {
 				b := &p.cells[i].series.bindings[k]
+				if !b.group.concerns(&p.cells[i].Cell) {
+					continue
+				}
 				b.group.move(b, &p.cells[i].Cell, 1)
 				b.group.last = max(b.group.last, p.start+d.cfg.Pane)
 				if b.group.usual != nil {

@@ -138,8 +138,11 @@ func (d *domain) labels(g *group) map[string]string {
 func signalOf(r *ruleState, m rules.Measure, v rules.Verdict, severity rules.Severity, edge int64) Signal {
 	s := Signal{
 		Name: r.Signal.Type, Unit: r.Signal.Unit,
-		Numerator: m.Num, Denominator: m.Den, Samples: r.Samples(m),
+		Numerator: m.Num, Samples: r.Samples(m),
 		Window: Window{Start: Millis(edge - int64(r.Window)), End: Millis(edge)},
+	}
+	if len(r.Signal.Den) > 0 {
+		s.Denominator = &m.Den
 	}
 	if v.Evidence == rules.Enough && !v.Blind {
 		observed := Num(v.Value)
@@ -172,6 +175,9 @@ func (d *domain) reason(g *group, m rules.Measure, v rules.Verdict, transition T
 	default:
 		if v.Blind {
 			return r.Breach(m, tier)
+		}
+		if v.Evidence != rules.Enough && r.TooFew() {
+			return fmt.Sprintf("data are back, but not yet for the whole of the last %s", r.Window)
 		}
 		if v.Evidence != rules.Enough {
 			return fmt.Sprintf("data are back, but too few to judge: %d in the last %s", r.Samples(m), r.Window)

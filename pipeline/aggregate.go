@@ -377,7 +377,7 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 	if len(progress.Partitions) > 0 || len(deltas) > 0 {
 		for p := range t.w.cfg.Tasks.Judge {
 			m := t.w.message(t.w.cfg.Topics.Panes, wire.Record{
-				Value: wire.JSON(progress), Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeProgress)}},
+				Value: wire.EncodeProgress(progress), Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeProgress)}},
 			})
 			m.Partition = p
 			send(m)

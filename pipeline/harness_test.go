@@ -23,8 +23,6 @@ import (
 	"sevwatch/rules"
 )
 
-func TestMain(m *testing.M) { kafkatest.Main(m) }
-
 // patience bounds every wait of these tests; it is never how long one takes.
 const patience = 2 * time.Minute
 

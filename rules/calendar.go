@@ -94,7 +94,7 @@ func (f *File) RespondBy(s Severity, at int64) int64 {
 func (c *Calendar) nextBusinessDayEnd(at int64) int64 {
 	day := time.UnixMilli(at).In(c.zone)
 	for range 366 {
-		day = time.Date(day.Year(), day.Month(), day.Day()+1, 0, 0, 0, 0, c.zone)
+		day = time.Date(day.Year(), day.Month(), day.Day()+1, 12, 0, 0, 0, c.zone) // noon: some clocks skip midnight
 		if c.weekdays[day.Weekday()] && !slices.Contains(c.Holidays, day.Format(time.DateOnly)) {
 			break
 		}

@@ -1,11 +1,11 @@
 package rules
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"sevwatch/rules/strictyaml"
 )
@@ -124,7 +124,7 @@ type Number string
 // UnmarshalText reads a JSON number.
 func (n *Number) UnmarshalText(text []byte) error {
 	var f float64
-	if err := json.Unmarshal(text, &f); err != nil || strings.Trim(string(text), "null \t\r\n") != string(text) {
+	if err := json.Unmarshal(text, &f); err != nil || string(text) == "null" || len(bytes.TrimSpace(text)) < len(text) {
 		return strictyaml.ErrExpected("a number as JSON writes it")
 	}
 	*n = Number(text)

@@ -77,7 +77,7 @@ func FuzzSelector(f *testing.F) {
 			return
 		}
 		for _, m := range s.Matchers {
-			if !model.LabelName(m.Name).IsValidLegacy() {
+			if !model.LegacyValidation.IsValidLabelName(m.Name) {
 				t.Errorf("%q has the label name %q", in, m.Name)
 			}
 			if value, err := strutil.Unquote(strings.TrimLeft(strings.TrimPrefix(m.String(), m.Name), "=~!")); err != nil || value != m.Value {

@@ -161,23 +161,28 @@ func (r *Rule) healthy(t Tier, m Measure, value float64) bool {
 	if r.Signal.Type == SignalDeviation && t.Above != nil && float64(value*m.Usual) <= r.Signal.Deviation.Floor {
 		return true
 	}
-	if t.Below != nil {
-		return value > r.RecoveryBound(t)
+	switch bound := r.RecoveryBound(t); {
+	case bound == 0 && value == 0:
+		return true // there is nothing between 0 and its bound
+	case t.Below != nil:
+		return value > bound
+	default:
+		return value < bound
 	}
-	return value < r.RecoveryBound(t) || value == 0
 }
 
 // RecoveryBound is the value on the other side of which the tier recovers: for `above`, threshold_share of the threshold. For
-// `below` the same distance the other way: of a share, what is missing to 1 has to shrink by it.
+// `below` the same distance the other way: of a share, what is missing to 1 has to shrink by it. It lies on the good side of the
+// threshold, of a negative one too.
 func (r *Rule) RecoveryBound(t Tier) float64 {
-	share := *r.Recover.ThresholdShare
+	share, threshold := *r.Recover.ThresholdShare, t.threshold()
 	switch {
-	case t.Above != nil:
-		return *t.Above * share
-	case r.Signal.share():
-		return 1 - float64((1-*t.Below)*share)
+	case t.Below != nil && r.Signal.share():
+		return 1 - float64((1-threshold)*share)
+	case (t.Above != nil) == (threshold >= 0):
+		return threshold * share
 	default:
-		return *t.Below / share
+		return threshold / share
 	}
 }
 

@@ -41,7 +41,7 @@ func (s Story) Render() Texts {
 			next = strings.Join(s.NextSteps, "; ")
 		}
 		t.Update = fmt.Sprintf("🟡 Incident Update: Assessment Flow\nCurrent Status: %s\nActions Taken: none reported\nNext Steps: %s\nETA: response due by %s",
-			s.Status, next, time.UnixMilli(s.RespondBy).UTC().Format(time.RFC3339))
+			s.Status, next, time.UnixMilli(s.RespondBy).UTC().Format("2006-01-02T15:04:05.000Z"))
 	}
 	return t
 }

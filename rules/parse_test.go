@@ -2,9 +2,11 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -20,9 +22,9 @@ import (
 	"sevwatch/rules/strictyaml"
 )
 
-// TestMistakes reads every testdata/*.bad.yaml and compares all that is found wrong with the .txt beside it. UPDATE_GOLDEN=1 rewrites
+// TestBadFiles reads every testdata/*.bad.yaml and compares all that is found wrong with the .txt beside it. UPDATE_GOLDEN=1 rewrites
 // those; read the diff.
-func TestMistakes(t *testing.T) {
+func TestBadFiles(t *testing.T) {
 	for _, path := range testFiles(t, "testdata/*.bad.yaml") {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			data := readFile(t, path)
@@ -38,14 +40,46 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestGoodFiles reads every testdata/*.good.yaml.
+// TestGoodFiles reads every testdata/*.good.yaml and compares what the engine gets of it with the .txt beside it.
 func TestGoodFiles(t *testing.T) {
 	for _, path := range testFiles(t, "testdata/*.good.yaml") {
-		data := readFile(t, path)
-		if _, err := Parse(filepath.Base(path), data, optionsOf(t, data)); err != nil {
-			t.Errorf("%s", err)
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			data := readFile(t, path)
+			file, err := Parse(filepath.Base(path), data, optionsOf(t, data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkSound(t, file)
+			golden(t, strings.TrimSuffix(path, ".yaml")+".txt", describe(file))
+		})
+	}
+}
+
+// describe is what a file's rules measure, and every default.
+func describe(f *File) string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(f.Actions)) {
+		a := f.Actions[name]
+		fmt.Fprintf(&b, "action %s: parameters %v, expires %s, after %q\n", name, a.Parameters, a.Expires, a.AfterOnly)
+	}
+	for _, r := range f.Rules() {
+		fmt.Fprintf(&b, "%s/%s: %s in %s\n  counts %v of %v\n", r.Group, r.Alert, r.Signal.Type, r.Signal.Unit, r.Signal.Num, r.Signal.Den)
+		if d := r.Signal.Deviation; d != nil {
+			fmt.Fprintf(&b, "  panes %d, floor %v\n", d.Panes, d.Floor)
+		}
+		if q := r.Signal.Distribution(); q != nil {
+			fmt.Fprintf(&b, "  q %v\n", q.Q)
+		}
+		fmt.Fprintf(&b, "  by %v, window %s, min %d, wilson %v\n", r.By, r.Window, r.Sample.Min, r.Sample.Wilson)
+		for _, t := range r.Severities {
+			fmt.Fprintf(&b, "  %s %s %v for %s\n", t.Severity, t.direction(), t.threshold(), t.For)
+		}
+		fmt.Fprintf(&b, "  recover at %v after %s; no data: %s, %s\n", *r.Recover.ThresholdShare, *r.Recover.KeepFiringFor, r.NoData, r.NoDataAfter)
+		for _, a := range r.Actions {
+			fmt.Fprintf(&b, "  asks for %s at %s, automatic %t\n", a.Action, a.Severity, a.Automatic)
 		}
 	}
+	return b.String()
 }
 
 // TestDesign looks at what the example of the design says.

@@ -23,7 +23,7 @@ func (s *Signal) what() string {
 	case SignalDeviation:
 		return "p" + round(s.Deviation.Quantile.Q*100, 6) + " of " + s.Deviation.Quantile.Of.Kind.String()
 	case SignalAbsence:
-		return "silence of " + s.Absence.Kind.String() + " events"
+		return "silence of " + s.Absence.Kind.String() + " events for"
 	case SignalRate:
 		return "rate of " + s.Num[0].Kind.String() + " events"
 	default:
@@ -38,6 +38,8 @@ func (s *Signal) Print(v float64) string {
 		return round(v*100, 3) + " %"
 	case "value", "score":
 		return round(v, 4)
+	case "events":
+		return counted(v, "event")
 	case "times":
 		return round(v, 3) + " times the usual"
 	default:
@@ -51,13 +53,40 @@ func (r *Rule) evidenceOf(m Measure) string {
 	case r.Signal.share():
 		return fmt.Sprintf(": %d of %d", m.Num, max(m.Num, m.Den))
 	case r.Signal.Type == SignalDeviation:
-		unit := r.Signal.Deviation.Quantile.Of.Kind.Unit()
-		return fmt.Sprintf(": %s %s, usually %s, of %d samples", round(m.Dist.Quantile(r.Signal.Deviation.Quantile.Q), 4), unit,
-			round(m.Usual, 4), m.Num)
+		q := r.Signal.Distribution()
+		return fmt.Sprintf(": %s, usually %s, of %s", q.print(m.Dist.Quantile(q.Q)), round(m.Usual, 4), counted(float64(m.Num), "sample"))
 	case r.Signal.Type == SignalQuantile:
-		return fmt.Sprintf(": %d samples", m.Num)
+		return ": " + counted(float64(m.Num), "sample")
 	default:
 		return ""
+	}
+}
+
+// print is a value of the kind that the quantile is of, with its unit if it has one.
+func (q *Quantile) print(v float64) string {
+	if q.Of.Kind.Unit() == "ms" {
+		return round(v, 4) + " ms"
+	}
+	return round(v, 4)
+}
+
+// counted is a number of things: "1 sample", "20 samples".
+func counted(n float64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return round(n, 15) + " " + thing + "s"
+}
+
+// measured is the value as a sentence begins: "error share 23.4 % over 5m", "3 error events over 5m".
+func (r *Rule) measured(v float64) string {
+	switch r.Signal.Type {
+	case SignalCount:
+		return counted(v, r.Signal.Num[0].Kind.String()+" event") + r.over()
+	case SignalRate:
+		return fmt.Sprintf("%s %s events/s%s", round(v, 4), r.Signal.Num[0].Kind, r.over())
+	default:
+		return r.Signal.what() + " " + r.Signal.Print(v) + r.over()
 	}
 }
 
@@ -84,20 +113,26 @@ func (r *Rule) Breach(m Measure, i int) string {
 	if t.For > 0 {
 		held = " for " + t.For.String()
 	}
-	return fmt.Sprintf("%s %s%s is %s %s (%s)%s%s", r.Signal.what(), r.Signal.Print(v.Value), r.over(), direction,
-		r.Signal.Print(t.threshold()), t.Severity, held, r.evidenceOf(m))
+	return fmt.Sprintf("%s is %s %s (%s)%s%s", r.measured(v.Value), direction, r.Signal.Print(t.threshold()), t.Severity, held, r.evidenceOf(m))
 }
 
 // Recovery is the sentence that tells why tier i is left.
 func (r *Rule) Recovery(m Measure, i int) string {
 	t := r.Severities[i]
+	bound := r.RecoveryBound(t)
 	direction := "under"
-	if t.Below != nil {
+	switch {
+	case t.Below != nil:
 		direction = "over"
+	case bound == 0:
+		direction = "at"
 	}
-	return fmt.Sprintf("%s %s%s has stayed %s %s, the recovery bound of %s, for %s%s", r.Signal.what(),
-		r.Signal.Print(r.value(m)), r.over(), direction, r.Signal.Print(r.RecoveryBound(t)), t.Severity,
-		*r.Recover.KeepFiringFor, r.evidenceOf(m))
+	stays, long := "is", ""
+	if keep := *r.Recover.KeepFiringFor; keep > 0 {
+		stays, long = "has stayed", ", for "+keep.String()
+	}
+	return fmt.Sprintf("%s %s %s %s, the recovery bound of %s%s%s", r.measured(r.value(m)), stays, direction, r.Signal.Print(bound),
+		t.Severity, long, r.evidenceOf(m))
 }
 
 // Impact is the sentence that tells what people felt in the window.
@@ -113,12 +148,16 @@ func (r *Rule) Impact(m Measure) string {
 		return fmt.Sprintf("%d of %d visitors abandoned %s (%s).", m.Num, whole, window, r.Signal.Print(r.value(m)))
 	case SignalQuantile, SignalDeviation:
 		q := r.Signal.Distribution()
-		return fmt.Sprintf("%s %% of %d %s events were above %s %s %s.", round((1-q.Q)*100, 6), m.Num, q.Of.Kind,
-			round(m.Dist.Quantile(q.Q), 4), q.Of.Kind.Unit(), window)
+		share, direction := 1-q.Q, "above"
+		if r.Below() {
+			share, direction = q.Q, "at or below"
+		}
+		return fmt.Sprintf("%s %% of %s were %s %s %s.", round(share*100, 6), counted(float64(m.Num), q.Of.Kind.String()+" event"), direction,
+			q.print(m.Dist.Quantile(q.Q)), window)
 	case SignalAbsence:
 		return fmt.Sprintf("No %s event for %s.", r.Signal.Absence.Kind, Duration(m.Silent))
 	default:
-		return fmt.Sprintf("%d %s events %s.", m.Num, r.Signal.Num[0].Kind, window)
+		return fmt.Sprintf("%s %s.", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), window)
 	}
 }
 

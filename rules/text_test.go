@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 )
@@ -82,6 +83,25 @@ func TestSeverityText(t *testing.T) {
 	}
 }
 
+func TestClock(t *testing.T) {
+	f := func(in string, minutes int) {
+		t.Helper()
+		if d, ok := clock(in); !ok || d != time.Duration(minutes)*time.Minute {
+			t.Errorf("%q is %s, %t, expected %d minutes", in, d, ok, minutes)
+		}
+	}
+	f("00:00", 0)
+	f("9:05", 545)
+	f(" 09:00 ", 540)
+	f("23:59", 1439)
+	f("24:00", 1440)
+	for _, in := range []string{"", "9", "9:5", "9:60", "24:01", "25:00", "-1:00", "+9:00", "9:+5", "9:00:00", "9.00", "9:000"} {
+		if d, ok := clock(in); ok {
+			t.Errorf("%q is %s", in, d)
+		}
+	}
+}
+
 func TestKindText(t *testing.T) {
 	for i, name := range Kinds() {
 		if k := KindOf(name); k != Kind(i+1) || k.String() != name {
@@ -153,6 +173,7 @@ func TestSelectorText(t *testing.T) {
 	f(`latency{region=~"eu-.*",step!~"a|b"}`, `latency{region=~"eu-.*",step!~"a|b"}`)
 	f(`latency{region="a\"b\\c\u00e9\n"}`, `latency{region="a\"b\\cé\n"}`)
 	f(`latency{region='a"b\'c'}`, `latency{region="a\"b'c"}`)
+	f("latency{region=`a\\`}", `latency{region="a\\"}`)
 	f("latency{region=~`a\\d\"`}", `latency{region=~"a\\d\""}`)
 	f(`latency{region=""}`, `latency{region=""}`)
 	f(`latency{region="}",step="{"}`, `latency{region="}",step="{"}`)
@@ -193,7 +214,8 @@ func TestSelectorMatches(t *testing.T) {
 	f(`error{a="x",b="y"}`, KindError, "a=x", false)
 	f(`error{a="x"}`, KindLatency, "a=x", false)
 
-	narrowed := Selector{Kind: KindStep, Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "a", "x")}}
+	matchers := append(make([]*labels.Matcher, 0, 4), labels.MustNewMatcher(labels.MatchEqual, "a", "x"))
+	narrowed := Selector{Kind: KindStep, Matchers: matchers}
 	complete, abandon := narrowed.with("action", "complete"), narrowed.with("action", "abandon")
 	if got := complete.String() + abandon.String(); got != `step{a="x",action="complete"}step{a="x",action="abandon"}` {
 		t.Errorf("two selectors narrowed are %s", got)

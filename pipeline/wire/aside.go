@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
@@ -35,14 +36,11 @@ func Late(o Origin, eventTime, lateMs int64) Record {
 	return rec
 }
 
-// aside copies the record, so that it may outlive the buffer it was read into.
+// aside copies the record, so that it may outlive the buffer it was read into. What is null stays null, what is empty stays empty.
 func aside(o Origin, reason, detail string) Record {
-	rec := Record{Key: append([]byte(nil), o.Key...), Time: o.Time}
-	if o.Key == nil {
-		rec.Key = nil
-	}
+	rec := Record{Key: bytes.Clone(o.Key), Time: o.Time}
 	for _, h := range o.Headers {
-		rec.Headers = append(rec.Headers, Header{h.Key, append([]byte(nil), h.Value...)})
+		rec.Headers = append(rec.Headers, Header{h.Key, bytes.Clone(h.Value)})
 	}
 	add := func(key, value string) { rec.Headers = append(rec.Headers, Header{key, []byte(value)}) }
 	add("sevwatch_reason", reason)
@@ -57,9 +55,6 @@ func aside(o Origin, reason, detail string) Record {
 		add("sevwatch_sha256", hex.EncodeToString(sum[:]))
 		value = value[:cutValue]
 	}
-	rec.Value = append([]byte{}, value...)
-	if o.Value == nil {
-		rec.Value = nil
-	}
+	rec.Value = bytes.Clone(value)
 	return rec
 }

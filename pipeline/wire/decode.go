@@ -1,7 +1,10 @@
 package wire
 
 import (
+	"bytes"
+	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"sevwatch/detector"
 	"sevwatch/rules"
@@ -13,8 +16,11 @@ const (
 	MaxLabel  = 256      // bytes of a label's value
 )
 
-// maxUnknown bounds how many names of unknown keys are counted apart; the others count as "other".
-const maxUnknown = 100
+// Names of unknown keys are counted apart up to maxUnknown of them; the others, and names longer than MaxLabel, count as otherUnknown.
+const (
+	maxUnknown   = 100
+	otherUnknown = "other"
+)
 
 // Decoder turns records of one source into events. It allocates nothing for a good record once its buffers have grown. It is not
 // safe for concurrent use: have one a goroutine.
@@ -26,15 +32,16 @@ type Decoder struct {
 	fields  map[string]field
 	labels  int
 	status  int // index of the label status_class, -1 without
-	unknown map[string]int64
+	unknown map[string]*int64
 
 	// Of the present record:
-	scan   scanner
-	event  *detector.Event
-	have   uint64 // bit set of the keys it had
-	given  uint64 // and of those that were not null
-	values [valueCount]int64
-	words  [wordCount][]byte
+	scan    scanner
+	refusal *Reject // why it is no event although it may be JSON
+	event   *detector.Event
+	have    uint64 // bit set of the keys it had
+	given   uint64 // and of those that were not null
+	values  [valueCount]int64
+	words   [wordCount][]byte
 }
 
 // field is a known key: what its value is.
@@ -85,7 +92,10 @@ const MaxLabels = 40
 // NewDecoder makes a decoder for records whose kind, where they do not say it, is kind. labels are the labels that make a series, in
 // the order of Event.Labels, MaxLabels at most.
 func NewDecoder(kind rules.Kind, labels []string) *Decoder {
-	d := &Decoder{kind: kind, labels: len(labels), status: slices.Index(labels, "status_class"), unknown: map[string]int64{}}
+	if len(labels) > MaxLabels {
+		panic(fmt.Sprintf("BUG: %d labels, at most %d fit", len(labels), MaxLabels))
+	}
+	d := &Decoder{kind: kind, labels: len(labels), status: slices.Index(labels, "status_class"), unknown: map[string]*int64{}}
 	d.fields = map[string]field{
 		"time": {id: fieldTime}, "kind": {id: fieldKind}, "session": {id: fieldSession}, "message": {}, "status": {id: fieldStatus},
 		"duration_ms": {id: fieldNumber, value: valueDuration}, "dwell_ms": {id: fieldNumber, value: valueDwell},
@@ -93,7 +103,7 @@ func NewDecoder(kind rules.Kind, labels []string) *Decoder {
 		"step": {word: wordStep}, "action": {word: wordAction}, "name": {word: wordName}, "change": {word: wordChange},
 	}
 	// Keys of the contract are checked even where no label is made of them.
-	for _, name := range slices.Concat(rules.DefaultLabels(), labels) {
+	for _, name := range slices.Concat(rules.DefaultLabels(), []string{"tenant"}, labels) {
 		if _, known := d.fields[name]; !known && name != "status_class" {
 			d.fields[name] = field{}
 		}
@@ -108,10 +118,17 @@ func NewDecoder(kind rules.Kind, labels []string) *Decoder {
 }
 
 // Unknown counts the keys that nobody knows, by name.
-func (d *Decoder) Unknown() map[string]int64 { return d.unknown }
+func (d *Decoder) Unknown() map[string]int64 {
+	counts := make(map[string]int64, len(d.unknown))
+	for name, n := range d.unknown {
+		counts[name] = *n
+	}
+	return counts
+}
 
 // Decode fills e from a record's value and timestamp (epoch ms; negative: it has none). The event's byte slices point into value or
-// into the decoder and hold until the next call. On a reject e is of no use.
+// into the decoder and hold until the next call. On a reject e is of no use. What is not JSON is rejected as such, whatever else is
+// wrong with it; else the first thing wrong is told.
 func (d *Decoder) Decode(value []byte, timestamp int64, e *detector.Event) *Reject {
 	limit := d.MaxBytes
 	if limit == 0 {
@@ -134,15 +151,24 @@ func (d *Decoder) Decode(value []byte, timestamp int64, e *detector.Event) *Reje
 	if s.err == nil && (s.peek() != 0 || s.pos < len(s.in)) {
 		s.syntax()
 	}
-	if s.err == nil {
-		d.complete()
+	if s.err != nil {
+		return s.err
 	}
-	return s.err
+	d.complete()
+	return d.refusal
+}
+
+// refuse notes what is wrong with a record that may be JSON, and lets the reading go on.
+func (d *Decoder) refuse(reason Reason, format string, args ...any) {
+	if d.refusal == nil {
+		d.refusal = reject(reason, format, args...)
+	}
 }
 
 func (d *Decoder) reset(value []byte, timestamp int64, e *detector.Event) {
 	d.scan.in, d.scan.pos, d.scan.err, d.scan.buf = value, 0, nil, d.scan.buf[:0]
-	d.have, d.given, d.event, d.values, d.words = 0, 0, e, [valueCount]int64{}, [wordCount][]byte{}
+	d.refusal, d.have, d.given, d.event = nil, 0, 0, e
+	d.values, d.words = [valueCount]int64{}, [wordCount][]byte{}
 	if cap(e.Labels) < d.labels {
 		e.Labels = make([][]byte, d.labels)
 	}
@@ -166,7 +192,8 @@ func (d *Decoder) member() {
 		return
 	}
 	if d.have&f.bit != 0 {
-		s.fail(DuplicateKey, "the key %q is there twice", key)
+		d.refuse(DuplicateKey, "the key %q is there twice", key)
+		s.skip(1)
 		return
 	}
 	d.have |= f.bit
@@ -179,15 +206,22 @@ func (d *Decoder) member() {
 }
 
 func (d *Decoder) countUnknown(key []byte) {
-	if _, seen := d.unknown[string(key)]; !seen && len(d.unknown) >= maxUnknown {
-		d.unknown["other"]++
-		return
+	n := d.unknown[string(key)]
+	if n == nil {
+		name := otherUnknown
+		if len(d.unknown) < maxUnknown && len(key) <= MaxLabel {
+			name = string(key)
+		}
+		if n = d.unknown[name]; n == nil {
+			n = new(int64)
+			d.unknown[name] = n
+		}
 	}
-	d.unknown[string(key)]++
+	*n++
 }
 
 func (d *Decoder) read(f field, key []byte) {
-	s, e := &d.scan, d.event
+	e := d.event
 	switch f.id {
 	case fieldText:
 		text := d.text(key)
@@ -196,16 +230,15 @@ func (d *Decoder) read(f field, key []byte) {
 			return
 		}
 		if len(text) > MaxLabel {
-			s.fail(OutOfRange, "%s has %d bytes, expected %d at most", key, len(text), MaxLabel)
+			d.refuse(OutOfRange, "%s has %d bytes, expected %d at most", key, len(text), MaxLabel)
 		}
 		e.Labels[f.label] = text
 	case fieldTime:
 		d.time()
 	case fieldKind:
-		if text := d.text(key); s.err == nil {
-			if e.Kind = rules.KindOf(string(text)); e.Kind == rules.NoKind {
-				s.fail(UnknownValue, "kind is %q, expected error, latency, step, vital, resource, satisfaction or change", clip(text))
-			}
+		text := d.text(key)
+		if e.Kind = rules.KindOf(string(text)); e.Kind == rules.NoKind {
+			d.refuse(UnknownValue, "kind is %q, expected one of %v", clip(text), kinds)
 		}
 	case fieldSession:
 		e.Session = d.text(key)
@@ -216,8 +249,20 @@ func (d *Decoder) read(f field, key []byte) {
 	}
 }
 
-// clip is a text short enough to be quoted in a detail.
-func clip(text []byte) []byte { return text[:min(len(text), 64)] }
+var kinds = rules.Kinds()
+
+// clip is a text short enough to be quoted in a detail, cut between two characters.
+func clip(text []byte) []byte {
+	const most = 64
+	if len(text) <= most {
+		return text
+	}
+	end := most
+	for end > most-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end]
+}
 
 // text reads a string value.
 func (d *Decoder) text(key []byte) []byte {
@@ -229,16 +274,18 @@ func (d *Decoder) text(key []byte) []byte {
 	return s.str()
 }
 
-// wrongType rejects the next value: after making sure that it is JSON at all.
+// wrongType passes over the next value, which is not what was expected.
 func (d *Decoder) wrongType(key []byte, expected string) {
 	s := &d.scan
 	start := s.pos
-	if s.skip(1); s.err == nil {
-		s.fail(WrongType, "%s is %s, expected %s", key, clip(s.in[start:s.pos]), expected)
+	if s.skip(1); s.err != nil {
+		return
 	}
+	found := bytes.Join(bytes.Fields(clip(s.in[start:s.pos])), []byte(" "))
+	d.refuse(WrongType, "%s is %s, expected %s", key, found, expected)
 }
 
-// numeric reads a number's text.
+// numeric reads a number's text; nil if there is none.
 func (d *Decoder) numeric(key []byte, expected string) []byte {
 	s := &d.scan
 	if c := s.peek(); c != '-' && (c < '0' || c > '9') {
@@ -255,17 +302,16 @@ var (
 )
 
 func (d *Decoder) statusClass() {
-	s := &d.scan
 	text := d.numeric(keyStatus, "a whole number")
-	if s.err != nil {
+	if text == nil {
 		return
 	}
 	v, ok := millionths(text)
 	switch {
 	case ok && v%1e6 != 0:
-		s.fail(WrongType, "status is %s, expected a whole number", clip(text))
+		d.refuse(WrongType, "status is %s, expected a whole number", clip(text))
 	case !ok || v < 100e6 || v > 599e6:
-		s.fail(OutOfRange, "status is %s, expected 100 to 599", clip(text))
+		d.refuse(OutOfRange, "status is %s, expected 100 to 599", clip(text))
 	case d.status >= 0:
 		d.event.Labels[d.status] = statusClasses[v/100e6]
 	}
@@ -273,17 +319,16 @@ func (d *Decoder) statusClass() {
 
 // number reads a measured value.
 func (d *Decoder) number(id valueID, key []byte) {
-	s := &d.scan
 	text := d.numeric(key, "a number")
-	if s.err != nil {
+	if text == nil {
 		return
 	}
 	v, ok := millionths(text)
 	switch {
 	case (id == valueDuration || id == valueDwell) && text[0] == '-' && (v != 0 || !ok):
-		s.fail(OutOfRange, "%s is %s, expected 0 or more", key, clip(text))
+		d.refuse(OutOfRange, "%s is %s, expected 0 or more", key, clip(text))
 	case !ok:
-		s.fail(OutOfRange, "%s is %s, expected less than 9.2e12 either way", key, clip(text))
+		d.refuse(OutOfRange, "%s is %s, expected less than 9.2e12 either way", key, clip(text))
 	default:
 		d.values[id] = v
 	}
@@ -295,22 +340,19 @@ func (d *Decoder) time() {
 	switch c := s.peek(); {
 	case c == '"':
 		text := s.str()
-		if s.err != nil {
-			return
-		}
 		t, ok := parseTime(text)
 		if !ok {
-			s.fail(BadTime, "time is %q, expected RFC 3339 such as 2026-11-01T12:00:03.120Z", clip(text))
+			d.refuse(BadTime, "time is %q, expected RFC 3339 such as 2026-11-01T12:00:03.120Z, from 1970 to 9999", clip(text))
 		}
 		e.Time = t
 	case c == '-' || c >= '0' && c <= '9':
 		text := s.number()
-		if s.err != nil {
+		if text == nil {
 			return
 		}
 		v, ok := epochMillis(text)
 		if !ok {
-			s.fail(BadTime, "time is %s, expected whole epoch milliseconds up to the year 9999", clip(text))
+			d.refuse(BadTime, "time is %s, expected whole epoch milliseconds from 0 up to the year 9999", clip(text))
 		}
 		e.Time = v
 	default:
@@ -320,13 +362,13 @@ func (d *Decoder) time() {
 
 // complete checks what only the whole record shows.
 func (d *Decoder) complete() {
-	s, e := &d.scan, d.event
+	e := d.event
 	if e.Kind == rules.NoKind {
-		s.fail(Missing, "kind is missing, and the topic has none of its own")
+		d.refuse(Missing, "kind is missing, and the topic has none of its own")
 		return
 	}
 	if e.Time < 0 {
-		s.fail(NoTime, "time is missing, and the record has no timestamp")
+		d.refuse(NoTime, "time is missing, and the record has no timestamp")
 		return
 	}
 	need := needs[e.Kind]
@@ -334,14 +376,14 @@ func (d *Decoder) complete() {
 		e.HasValue = d.given&d.fields[need.name].bit != 0
 		e.Value = d.values[need.value]
 		if !e.HasValue && need.required {
-			s.fail(Missing, "%s is missing, which events of kind %s have", need.name, e.Kind)
+			d.refuse(Missing, "%s is missing, which events of kind %s have", need.name, e.Kind)
 		}
 	}
 	for _, w := range need.words {
 		if len(d.words[w.id]) == 0 {
-			s.fail(Missing, "%s is missing, which events of kind %s have", w.name, e.Kind)
+			d.refuse(Missing, "%s is missing, which events of kind %s have", w.name, e.Kind)
 		} else if w.among != nil && !slices.Contains(w.among, string(d.words[w.id])) {
-			s.fail(UnknownValue, "%s is %q, expected one of %v", w.name, clip(d.words[w.id]), w.among)
+			d.refuse(UnknownValue, "%s is %q, expected one of %v", w.name, clip(d.words[w.id]), w.among)
 		}
 	}
 }
@@ -368,5 +410,5 @@ var needs = [...]need{
 	rules.KindVital:        {value: valueValue, name: "value", required: true, words: []word{{id: wordName, name: "name"}}},
 	rules.KindResource:     {value: valueValue, name: "value", required: true, words: []word{{id: wordName, name: "name"}}},
 	rules.KindSatisfaction: {value: valueScore, name: "score", required: true},
-	rules.KindChange:       {words: []word{{wordChange, "change", []string{"deploy", "rollback", "config", "breaker"}}}},
+	rules.KindChange:       {words: []word{{wordChange, "change", rules.ChangeNames()}}},
 }

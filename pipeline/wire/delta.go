@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"sevwatch/detector"
 	"sevwatch/rules"
@@ -119,6 +117,11 @@ func DecodeDelta(domain string, value []byte) (*detector.Delta, error) {
 	return d, nil
 }
 
+// maxCode is beyond the code of every bucket that there is.
+const maxCode = 1 << 16
+
+func abs(x int32) int32 { return max(x, -x) }
+
 // deltaReader reads on until something is wrong; then every method gives zeroes.
 type deltaReader struct {
 	in  []byte
@@ -199,8 +202,10 @@ func (r *deltaReader) entry(s *detector.SeriesDelta, table []string) {
 	for i := range s.Labels {
 		s.Labels[i] = detector.Label{Name: r.text(table), Value: r.text(table)}
 	}
-	if !slices.IsSortedFunc(s.Labels, func(x, y detector.Label) int { return strings.Compare(x.Name, y.Name) }) {
-		r.fail("the labels %v are not in order", s.Labels)
+	for i := 1; i < len(s.Labels); i++ {
+		if s.Labels[i-1].Name >= s.Labels[i].Name {
+			r.fail("the labels %v are not in order", s.Labels)
+		}
 	}
 	s.Count = r.positive()
 	flags := r.byte()
@@ -216,8 +221,8 @@ func (r *deltaReader) entry(s *detector.SeriesDelta, table []string) {
 		last := int32(0)
 		for i := range s.Buckets {
 			step := r.signed()
-			if i > 0 && step <= 0 || step < -1<<16 || step > 1<<16 {
-				r.fail("the buckets are not in order")
+			if i > 0 && step <= 0 || step < -2*maxCode || step > 2*maxCode || abs(last+int32(step)) > maxCode {
+				r.fail("the buckets are not in order, or one is of code %d + %d", last, step)
 				return
 			}
 			last += int32(step)

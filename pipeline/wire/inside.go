@@ -28,12 +28,12 @@ type Mark struct {
 
 // Control is a record of the control topic: a person's word.
 type Control struct {
-	V          int    `json:"v"`
-	Time       string `json:"time"` // RFC 3339, event time
-	Act        string `json:"act"`
-	IncidentID string `json:"incident_id,omitempty"`
-	By         string `json:"by"`
-	Comment    string `json:"comment,omitempty"`
+	V          int             `json:"v"`
+	Time       detector.Millis `json:"time"` // event time
+	Act        string          `json:"act"`
+	IncidentID string          `json:"incident_id,omitempty"`
+	By         string          `json:"by"`
+	Comment    string          `json:"comment,omitempty"`
 }
 
 // Health is a worker's heartbeat.
@@ -62,6 +62,23 @@ type HealthTask struct {
 func DecodeMark(value []byte) (*Mark, error) {
 	var m Mark
 	return &m, decodeInside(value, &m, &m.V)
+}
+
+// EncodeProgress writes a progress record. Lists that are empty are written as such: nothing is ever null.
+func EncodeProgress(p detector.Progress) []byte {
+	if p.Partitions == nil {
+		p.Partitions = []detector.PartitionProgress{}
+	}
+	if p.Events == nil {
+		p.Events = []detector.PaneEvents{}
+	}
+	if p.Silent == nil {
+		p.Silent = []detector.Span{}
+	}
+	if p.Set.Topics == nil {
+		p.Set.Topics = map[string]int{}
+	}
+	return JSON(p)
 }
 
 // DecodeProgress reads a progress record.

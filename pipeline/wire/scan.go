@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"math"
 	"math/bits"
 	"unicode/utf16"
@@ -25,6 +26,8 @@ func (s *scanner) fail(reason Reason, format string, args ...any) {
 	}
 }
 
+var byteOrderMark = []byte("\ufeff")
+
 func (s *scanner) syntax() {
 	if s.err != nil {
 		return
@@ -33,7 +36,14 @@ func (s *scanner) syntax() {
 		s.fail(NotJSON, "the JSON ends after %d bytes", len(s.in))
 		return
 	}
-	s.fail(NotJSON, "unexpected %q at byte %d", s.in[s.pos], s.pos)
+	switch c := s.in[s.pos]; {
+	case s.pos == 0 && bytes.HasPrefix(s.in, byteOrderMark):
+		s.fail(NotJSON, "the record begins with a byte order mark")
+	case c < ' ' || c >= 0x7f:
+		s.fail(NotJSON, "unexpected byte 0x%02x at byte %d", c, s.pos)
+	default:
+		s.fail(NotJSON, "unexpected %q at byte %d", c, s.pos)
+	}
 }
 
 func (s *scanner) space() {
@@ -282,21 +292,20 @@ func millionths(text []byte) (int64, bool) {
 	if negative {
 		text = text[1:]
 	}
+	const full = math.MaxUint64/10 - 9
 	var mantissa uint64
 	scale := 6 // value = mantissa * 10^(scale-6)
-	point := false
+	point, dropped := false, byte(0)
 	for i, c := range text {
 		switch {
 		case c == '.':
 			point = true
 		case c == 'e' || c == 'E':
-			exp, ok := exponent(text[i+1:])
-			if !ok && mantissa != 0 {
-				return 0, exp < 0
+			return scaled(mantissa, scale+exponent(text[i+1:]), dropped >= '5', negative)
+		case mantissa >= full:
+			if dropped == 0 {
+				dropped = c
 			}
-			scale += exp
-			return scaled(mantissa, scale, negative)
-		case mantissa >= math.MaxUint64/10-9:
 			if !point {
 				scale++
 			}
@@ -307,35 +316,38 @@ func millionths(text []byte) (int64, bool) {
 			}
 		}
 	}
-	return scaled(mantissa, scale, negative)
+	return scaled(mantissa, scale, dropped >= '5', negative)
 }
 
-// exponent reads the digits behind e. Where it is beyond anything useful, ok is false and only the sign is right.
-func exponent(text []byte) (exp int, ok bool) {
+// exponent reads the digits behind e. What is beyond anything that a record has digits for stays there.
+func exponent(text []byte) int {
 	negative := text[0] == '-'
 	if negative || text[0] == '+' {
 		text = text[1:]
 	}
+	exp := 0
 	for _, c := range text {
-		if exp = exp*10 + int(c-'0'); exp > 1000 {
-			ok = true
-			break
+		if exp < 1e12 {
+			exp = exp*10 + int(c-'0')
 		}
 	}
 	if negative {
-		exp = -exp
+		return -exp
 	}
-	return exp, !ok
+	return exp
 }
 
-// scaled is mantissa * 10^scale.
-func scaled(mantissa uint64, scale int, negative bool) (int64, bool) {
+// scaled is mantissa * 10^scale. more says that behind the mantissa's last digit stood half of its unit or more.
+func scaled(mantissa uint64, scale int, more, negative bool) (int64, bool) {
 	for ; scale > 0 && mantissa != 0; scale-- {
 		high, low := bits.Mul64(mantissa, 10)
 		if high != 0 {
 			return 0, false
 		}
 		mantissa = low
+	}
+	if scale == 0 && more {
+		mantissa++
 	}
 	if scale < -19 {
 		return 0, true

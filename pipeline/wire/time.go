@@ -3,14 +3,17 @@ package wire
 // maxTime is the last millisecond of the year 9999.
 const maxTime = 253402300799999
 
-// epochMillis reads whole milliseconds since 1970, which may be written as 1.7e12.
+// epochMillis reads whole milliseconds since 1970, which may be written as 1.7e12: then 9.2e12 at most, the year 2262, and to the
+// millionth.
 func epochMillis(text []byte) (int64, bool) {
-	var v int64
 	for _, c := range text {
 		if c < '0' || c > '9' {
-			m, ok := millionths(text) // 9.2e12 at most: the year 2262
+			m, ok := millionths(text)
 			return m / 1e6, ok && m >= 0 && m%1e6 == 0
 		}
+	}
+	var v int64
+	for _, c := range text {
 		if v = v*10 + int64(c-'0'); v > maxTime {
 			return 0, false
 		}

@@ -147,7 +147,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, name string) {
 		}
 		return
 	}
-	n = target(n)
+	if n.Kind == yaml.AliasNode {
+		d.alias(n, v, name)
+		return
+	}
 	if n.Style&yaml.TaggedStyle != 0 && (n.Tag == "!!binary" || !strings.HasPrefix(n.Tag, "!!")) {
 		d.fail(n, "%s has the tag %s, expected a plain value", name, n.Tag)
 		return
@@ -169,6 +172,17 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, name string) {
 		d.sequence(n, v, name)
 	default:
 		d.scalar(n, v, name)
+	}
+}
+
+// alias reads what the alias stands for. If that is of the wrong sort, the mistake is here and not there.
+func (d *decoder) alias(n *yaml.Node, v reflect.Value, name string) {
+	before, there := len(d.errs), target(n)
+	d.value(there, v, name)
+	for i := before; i < len(d.errs); i++ {
+		if e := &d.errs[i]; e.Pos == (Pos{there.Line, there.Column}) {
+			e.Pos = Pos{n.Line, n.Column}
+		}
 	}
 }
 
@@ -329,7 +343,7 @@ func setScalar(n *yaml.Node, v reflect.Value) bool {
 		f, err := strconv.ParseFloat(n.Value, 64)
 		finite := f-f == 0
 		if err == nil && finite {
-			v.SetFloat(f)
+			v.SetFloat(f + 0) // -0 is 0
 		}
 		return err == nil && finite && (n.Tag == "!!int" || n.Tag == "!!float")
 	default:

@@ -2,6 +2,7 @@ package strictyaml
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +80,10 @@ sizes:
 		Shelf:  shelf{Board: "oak"}, Extra: &shelf{Board: "two\nlines\n"}, Shelfs: []*shelf{{Board: "a"}, {Board: "b"}},
 		Sizes: map[letter][]int{"a": {1, 2}, "b": {}},
 	}
+	var zero shop
+	if errs := Decode("f", []byte("name: a\nrent: -0.0"), &zero); errs != nil || math.Signbit(zero.Rent) {
+		t.Errorf("-0 is %v, %v", zero.Rent, errs)
+	}
 	ignore := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Where" }, cmp.Ignore())
 	if diff := cmp.Diff(want, s, ignore); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -137,7 +142,8 @@ func TestMistakes(t *testing.T) {
 	f("name: a\r\nopen: true\r\n")
 	f("", "f:1:1: the file is empty")
 	f("# \n", "f:1:1: the file is empty")
-	f("null", `f:1:1: the file is empty, expected a mapping with name, open, staff, rent, tax, size, other, tags, prices, shelf, extra, shelfs, sizes`)
+	f("---", "f:1:1: the file is empty")
+	f("null", "f:1:1: the file is empty")
 	f("{}", `f:1:1: the file lacks "name"`)
 	f("extra: {}\nshelfs: [{}]", `f:1:1: the file lacks "name"`, `f:1:8: extra lacks "board"`, `f:2:10: shelfs[0] lacks "board"`)
 	f("name: a\nhidden: 1\n-: 2\nSilent: 3",
@@ -153,8 +159,10 @@ func TestMistakes(t *testing.T) {
 	f("name: a\nstaff: 9223372036854775808\nrent: -.inf\nopen: True\nsize: 'd\"'\nother: \"e\\n\\\"\"",
 		`f:2:8: staff is "9223372036854775808", expected a whole number`, `f:3:7: rent is "-.inf", expected a number`,
 		`f:4:7: open is "True", expected true or false`, "f:5:7: size is `d\"`, expected a, b or c", `f:6:8: other is "e\n\"", expected a, b or c`)
-	f("name: a\nshelf: &s\n  board: [x]\nextra: *s\nstaff: *s", `f:3:3: staff is a mapping, expected a whole number`,
-		`f:3:10: board is a list, expected text`, `f:3:10: board is a list, expected text`)
+	f("name: a\nstaff: \"5\"\nrent: '5'\nopen: \"true\"", `f:2:8: staff is "5" in quotes, expected a whole number`,
+		`f:3:7: rent is "5" in quotes, expected a number`, `f:4:7: open is "true" in quotes, expected true or false`)
+	f("name: a\nshelf: &s\n  board: [x]\nextra: *s\nstaff: *s", `f:3:10: board is a list, expected text`, `f:3:10: board is a list, expected text`,
+		`f:5:8: staff is a mapping, expected a whole number`)
 }
 
 // TestSyntax looks at where the place of a mistake is seen that the parser itself does not tell.
@@ -163,7 +171,7 @@ func TestSyntax(t *testing.T) {
 		t.Helper()
 		errs := Decode("f", []byte(in), &shop{})
 		if errs.Error() != want {
-			t.Errorf("%q: got\n%s\nexpected\n%s", in, errs, want)
+			t.Errorf("%.100q: got\n%s\nexpected\n%s", in, errs, want)
 		}
 	}
 	f("name: a\nb: 1\n c: 2\n", "f:3:3: not YAML: mapping values are not allowed in this context")
@@ -178,8 +186,8 @@ func TestSyntax(t *testing.T) {
 	f("name: \"é\xc3\"", "f:1:9: not YAML: the byte 0xc3 is not UTF-8")
 	f("name: a\n---\nname: b", "f:2:1: a second document begins here, expected only one in a file")
 	f("name: a\n---\n[", "f:3:1: not YAML: did not find expected node content")
-	f(strings.Repeat("- a\n", 300)+"name: b\n", "f:301:5: not YAML: did not find expected '-' indicator")
-	f(strings.Repeat("[", 20_000), "f:1:10001: not YAML: exceeded max depth of 10000")
+	f(strings.Repeat("- a\n", 300)+"name: b\n", "f:301:1: not YAML: did not find expected '-' indicator")
+	f(strings.Repeat("[", 20_000), "f:1:1: not YAML: exceeded max depth of 10000")
 }
 
 // TestAliases: a small file cannot become a large one.
@@ -194,11 +202,8 @@ func TestAliases(t *testing.T) {
 	}
 	in = "cells: [&many [" + strings.Repeat("1,", 5000) + "1]" + strings.Repeat(", *many", 10_000) + "]"
 	errs := Decode("f", []byte(in), &row{})
-	if got := errs.Error(); got != "f:1:10415: the file expands to more than 1000000 values" && len(errs) != 1 {
-		t.Errorf("got %s", got)
-	}
-	if !strings.Contains(errs.Error(), "the file expands to more than 1000000 values") {
-		t.Errorf("got %s", errs)
+	if len(errs) != 1 || errs[0].Msg != "the file expands to more than 1000000 values" {
+		t.Errorf("got %.1000s", errs)
 	}
 }
 

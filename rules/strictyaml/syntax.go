@@ -28,6 +28,8 @@ func parse(data []byte) (root *yaml.Node, err error) {
 		return nil, err
 	}
 	switch err := d.Decode(&more); {
+	case errors.Is(err, io.EOF) && doc.Content[0].Tag == "!!null":
+		return nil, nil
 	case errors.Is(err, io.EOF):
 		return doc.Content[0], nil
 	case err != nil:
@@ -99,7 +101,7 @@ func firstBad(data []byte) Pos {
 
 func readable(data []byte) bool {
 	_, err := parse(data)
-	return err == nil
+	return err == nil || errors.As(err, new(errSecond))
 }
 
 // lastGood is the largest n below end for which good holds, as far as it holds again within maxSpan of where it stopped.

@@ -1,0 +1,428 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/kafkatest"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+var chaosFor = flag.Duration("chaos", 12*time.Second, "how long the streams are that workers and brokers are killed under")
+
+// workerEnv names the directory of a worker process of these tests: the test binary itself, told to be a worker.
+const workerEnv = "SEVWATCH_TEST_WORKER"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(workerEnv); dir != "" {
+		os.Exit(beWorker(dir))
+	}
+	kafkatest.Main(m)
+}
+
+// beWorker is `sevwatch run` for the tests.
+func beWorker(dir string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	fail := func(err error) int {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		return 3
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
+	if err != nil {
+		return fail(err)
+	}
+	cfg, err := ParseConfig("config.yaml", data)
+	if err != nil {
+		return fail(err)
+	}
+	ruleData, err := os.ReadFile(filepath.Join(dir, "rules.yaml"))
+	if err != nil {
+		return fail(err)
+	}
+	file, err := rules.Parse("rules.yaml", ruleData, cfg.RuleOptions())
+	if err != nil {
+		return fail(err)
+	}
+	client, err := cfg.Connect(ctx, patience)
+	if err != nil {
+		return fail(err)
+	}
+	log, err := zap.NewDevelopment()
+	if err != nil {
+		return fail(err)
+	}
+	cfg.Group.Instance = os.Getenv("SEVWATCH_TEST_INSTANCE")
+	worker := NewWorker(WorkerOptions{Config: cfg, Rules: file, Client: client, Log: log, Tell: func(o detector.Output) {
+		fmt.Fprintln(os.Stderr, "TOLD", time.Now().UnixMilli(), int64(o.At()))
+	}})
+	if err := worker.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return fail(err)
+	}
+	return 0
+}
+
+// chaosRules see whole lives of incidents within seconds; none needs silence to be on record.
+var chaosRules = strings.ReplaceAll(simRules, "no_data_timeout: 6s", "no_data_timeout: 1h")
+
+// chaos is a pipeline with workers in processes of their own and a stream of events.
+type chaos struct {
+	*testPipeline
+	dir     string
+	workers []*process
+	lines   map[partition][][]byte
+	random  *rand.Rand
+}
+
+// process is one worker process.
+type process struct {
+	*exec.Cmd
+	log *os.File
+}
+
+func newChaos(t *testing.T, cluster *kafkatest.Cluster, replication int, idle string) *chaos {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	t.Cleanup(cancel)
+	name := kafkatest.Topic(t)
+	dir := t.TempDir()
+	brokers, err := json.Marshal(cluster.Addrs())
+	check(t, err)
+	var sources, topics []string
+	for _, kind := range []string{"latency", "error"} {
+		sources = append(sources, fmt.Sprintf("{topic: %s.%s, kind: %s}", name, kind, kind))
+	}
+	for _, topic := range []string{"panes", "marks", "state", "alerts", "recovery", "rejected", "late", "control", "health"} {
+		topics = append(topics, fmt.Sprintf("%s: %s.%s", topic, name, topic))
+	}
+	text := fmt.Sprintf(`{pipeline: %s, brokers: %s, sources: [%s], domain: tenant, pane: 1s, lateness: 1s, idle_after: %s,
+  tasks: {aggregate: 4, judge: 2}, topics: {%s, replication: %d}, http: {listen: none}, group: {heartbeat: 500ms}}`,
+		name, brokers, strings.Join(sources, ", "), idle, strings.Join(topics, ", "), replication)
+	check(t, os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(text), 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "rules.yaml"), []byte(chaosRules), 0o600))
+	c, err := ParseConfig("config.yaml", []byte(text))
+	check(t, err)
+	file, err := rules.Parse("rules.yaml", []byte(chaosRules), c.RuleOptions())
+	check(t, err)
+	client, err := c.Connect(ctx, patience)
+	check(t, err)
+	states, err := c.VerifyTopics(ctx, client, true)
+	check(t, err)
+	for _, s := range states {
+		if s.Problem != "" {
+			t.Fatal(s.Problem)
+		}
+	}
+	return &chaos{
+		testPipeline: &testPipeline{t: t, ctx: ctx, cfg: c, client: client, rules: file},
+		dir:          dir, lines: map[partition][][]byte{}, random: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1)),
+	}
+}
+
+// spawn starts worker number i in a process of its own; it is the same instance as the one that was number i before.
+func (c *chaos) spawn(i int) {
+	c.t.Helper()
+	log, err := os.Create(filepath.Join(c.dir, fmt.Sprintf("worker-%d-%d.log", i, time.Now().UnixNano())))
+	check(c.t, err)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), workerEnv+"="+c.dir, fmt.Sprint("SEVWATCH_TEST_INSTANCE=w", i))
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = dieWithParent()
+	check(c.t, cmd.Start())
+	p := &process{cmd, log}
+	for len(c.workers) <= i {
+		c.workers = append(c.workers, nil)
+	}
+	c.workers[i] = p
+	c.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if c.t.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			c.t.Logf("%s:\n%s", filepath.Base(log.Name()), tail(text, 3000))
+		}
+		_ = log.Close()
+	})
+}
+
+func tail(text []byte, n int) []byte { return text[max(0, len(text)-n):] }
+
+// kill kills a worker without a word.
+func (c *chaos) kill(i int) {
+	c.t.Helper()
+	check(c.t, c.workers[i].Process.Kill())
+	_ = c.workers[i].Wait()
+}
+
+// stream writes events for a while, as they happen, to all partitions of both topics, and keeps what it has written. Every now and then it
+// calls meanwhile.
+func (c *chaos) stream(length, every time.Duration, meanwhile func()) {
+	c.t.Helper()
+	start := time.Now()
+	next := start.Add(every)
+	bad := false
+	for beat := 0; time.Since(start) < length; beat++ {
+		if beat%20 == 0 {
+			bad = c.random.IntN(2) == 0
+		}
+		for id := range 4 {
+			c.emit(partition{c.cfg.Sources[0].Topic, id}, "latency", 1+c.random.IntN(3), bad)
+			n := 1
+			if bad {
+				n = c.random.IntN(4)
+			}
+			c.emit(partition{c.cfg.Sources[1].Topic, id}, "error", n, bad)
+		}
+		if time.Now().After(next) {
+			next = time.Now().Add(every)
+			meanwhile()
+		}
+	}
+	// Time goes on in all partitions, so that everything before is judged.
+	for id := range 4 {
+		for i, kind := range []string{"latency", "error"} {
+			at := partition{c.cfg.Sources[i].Topic, id}
+			c.produce(at, c.event(kind, time.Now().Add(5*time.Second).UnixMilli(), false))
+		}
+	}
+}
+
+func (c *chaos) emit(at partition, kind string, n int, bad bool) {
+	var lines [][]byte
+	for range n {
+		lines = append(lines, c.event(kind, time.Now().UnixMilli(), bad))
+	}
+	if len(lines) > 0 {
+		c.produce(at, lines...)
+	}
+}
+
+func (c *chaos) event(kind string, at int64, bad bool) []byte {
+	e := map[string]any{
+		"time": at, "service": fmt.Sprint("s", c.random.IntN(2)), "region": fmt.Sprint("r", c.random.IntN(2)), "tenant": fmt.Sprint("t", c.random.IntN(3)),
+	}
+	if kind == "latency" {
+		e["duration_ms"] = c.random.IntN(60)
+		if bad {
+			e["duration_ms"] = c.random.IntN(200)
+		}
+	} else {
+		e["error_type"] = "boom"
+	}
+	e["kind"] = kind
+	return wire.JSON(e)
+}
+
+// produce writes records once, however often brokers die meanwhile: what may have been written already is looked for before it is
+// written again.
+func (c *chaos) produce(at partition, lines ...[]byte) {
+	c.t.Helper()
+	want := int64(len(c.lines[at]) + len(lines))
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(500*time.Millisecond))
+	err := backoff.Retry(func() error {
+		var records []kafka.Record
+		for _, line := range lines {
+			records = append(records, kafka.Record{Time: time.Now(), Value: kafka.NewBytes(line)})
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+		defer cancel()
+		res, err := c.client.Produce(ctx, &kafka.ProduceRequest{
+			Topic: at.topic, Partition: at.id, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...),
+		})
+		if err == nil {
+			err = res.Error
+		}
+		if err == nil {
+			return nil
+		}
+		spans, endErr := ends(c.ctx, c.client, at.topic, []int{at.id}, kafka.ReadUncommitted)
+		if endErr == nil && spans[at.id].end == want {
+			return nil // it was written, only the answer was lost
+		}
+		return err
+	}, backoff.WithContext(wait, c.ctx))
+	check(c.t, err)
+	c.lines[at] = append(c.lines[at], lines...)
+}
+
+// verify compares what was published with a replay of what was written, partition by partition, and looks at the accounts.
+func (c *chaos) verify() (messages int) {
+	c.t.Helper()
+	var files [][][]byte
+	events := 0
+	for _, lines := range c.lines {
+		files = append(files, lines)
+		events += len(lines)
+	}
+	want, sum := c.replayed(files...)
+	if sum.Totals.Late != 0 || len(want) < 4 {
+		c.t.Fatalf("the replay has %d messages and %d late events: the stream is no test", len(want), sum.Totals.Late)
+	}
+	c.until("everything published", func() bool { return c.judgedTo() >= sum.Edge })
+	if late := c.read(c.cfg.Topics.Late); len(late) > 0 {
+		c.t.Errorf("%d late records, expected none: %s", len(late), late[0].Value)
+	}
+	same(c.t, "after all of that", want, c.outputs(sum.Edge))
+	c.accounts(events)
+	return len(want)
+}
+
+// judgedTo is how far all judges have come, as their state says.
+func (c *chaos) judgedTo() int64 {
+	low := noLow
+	for task := range c.cfg.Tasks.Judge {
+		var state struct{ Edge int64 }
+		for _, r := range c.readPartition(c.cfg.Topics.State, task) {
+			if string(r.Key) == "edge" {
+				check(c.t, json.Unmarshal(r.Value, &state))
+			}
+		}
+		low = min(low, state.Edge)
+	}
+	return low
+}
+
+func (c *chaos) readPartition(topic string, id int) []kafkatest.Record {
+	c.t.Helper()
+	records, err := readAll(c.ctx, c.cfg, c.client, topic, id)
+	check(c.t, err)
+	return records
+}
+
+// accounts adds up the progress records: every offset is told once, and the totals are all that was written.
+func (c *chaos) accounts(events int) {
+	c.t.Helper()
+	at := map[detector.Source]detector.PartitionProgress{}
+	for _, r := range c.readPartition(c.cfg.Topics.Panes, 0) {
+		if string(r.Headers[0].Value) != wire.TypeProgress {
+			continue
+		}
+		p, err := wire.DecodeProgress(r.Value)
+		check(c.t, err)
+		for _, x := range p.Partitions {
+			if last, ok := at[x.Source]; ok && last.To != x.From {
+				c.t.Errorf("progress of %v tells %d to %d after %d", x.Source, x.From, x.To, last.To)
+			}
+			at[x.Source] = x
+		}
+	}
+	counted, sum := int64(0), int64(0)
+	for _, x := range at {
+		counted += x.Counted
+		sum += x.Sum()
+	}
+	if counted != int64(events) || sum != int64(events) {
+		c.t.Errorf("the progress records account for %d events, %d counted, expected %d", sum, counted, events)
+	}
+}
+
+// kill -9 of a random worker every two seconds.
+func TestRealWorkersAreKilled(t *testing.T) {
+	cluster := kafkatest.Real(t, kafkatest.Options{Brokers: 3})
+	c := newChaos(t, cluster, 3, "30s")
+	for i := range 3 {
+		c.spawn(i)
+	}
+	kills := 0
+	c.stream(*chaosFor, 2*time.Second, func() {
+		i := c.random.IntN(3)
+		c.kill(i)
+		c.spawn(i)
+		kills++
+	})
+	messages := c.verify()
+	t.Logf("%d messages the same after %d kills of workers", messages, kills)
+	// A foreign client sees the same number of messages.
+	n := len(kafkatest.Consume(t, cluster.Addr(), c.cfg.Topics.Alerts))
+	if got := len(c.read(c.cfg.Topics.Alerts)); n != got {
+		t.Errorf("kcat reads %d alerts, our reader %d", n, got)
+	}
+}
+
+// kill -9 of each broker in turn, under load.
+func TestRealBrokersAreKilled(t *testing.T) {
+	cluster := kafkatest.Real(t, kafkatest.Options{Brokers: 3})
+	c := newChaos(t, cluster, 3, "60s")
+	for i := range 2 {
+		c.spawn(i)
+	}
+	n := 0
+	c.stream(*chaosFor*2, 4*time.Second, func() {
+		if n >= 3 {
+			return
+		}
+		check(t, cluster.Kill(n))
+		c.emit(partition{c.cfg.Sources[0].Topic, 0}, "latency", 1, true) // somebody has to answer meanwhile
+		check(t, cluster.Start(n))
+		n++
+	})
+	messages := c.verify()
+	t.Logf("%d messages the same after %d kills of brokers", messages, n)
+}
+
+// A worker that was stopped and wakes up when its tasks are somebody else's publishes nothing.
+func TestRealSleeperPublishesNothing(t *testing.T) {
+	c := newChaos(t, kafkatest.Real(t, kafkatest.Options{Brokers: 1}), 1, "30s")
+	c.spawn(0)
+	c.spawn(1)
+	slept := false
+	c.stream(max(*chaosFor, 12*time.Second)+6*time.Second, 3*time.Second, func() {
+		p := c.workers[0].Process
+		if !slept {
+			check(t, p.Signal(syscall.SIGSTOP))
+			slept = true
+			time.AfterFunc(10*time.Second, func() { _ = p.Signal(syscall.SIGCONT) })
+		}
+	})
+	c.verify()
+}
+
+// kill -9 and restart of the only worker: how long until it has judged a pane.
+func TestRealQuickReturn(t *testing.T) {
+	c := newChaos(t, kafkatest.Real(t, kafkatest.Options{Brokers: 1}), 1, "30s")
+	c.spawn(0)
+	var took time.Duration
+	done := make(chan struct{})
+	killed := false
+	c.stream(max(*chaosFor, 12*time.Second), 5*time.Second, func() {
+		if killed {
+			return
+		}
+		killed = true
+		before := c.judgedTo()
+		c.kill(0)
+		start := time.Now()
+		c.spawn(0)
+		go func() {
+			defer close(done)
+			for c.ctx.Err() == nil && c.judgedTo() <= before+2000 {
+				continue
+			}
+			took = time.Since(start)
+		}()
+	})
+	<-done
+	c.verify()
+	t.Logf("kill -9 and restart: a new pane was judged after %s", took)
+	if took > 3*time.Second {
+		t.Errorf("a new pane was judged after %s, expected 3 s at most", took)
+	}
+}

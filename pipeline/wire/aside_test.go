@@ -1,0 +1,131 @@
+package wire_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/wire"
+	"sevwatch/pipeline/wire/schema"
+	"sevwatch/rules"
+)
+
+func originOf(value []byte) wire.Origin {
+	return wire.Origin{
+		Source: detector.Source{Topic: "assessment.latency", Partition: 3}, Offset: 1 << 40,
+		Record: wire.Record{
+			Key: []byte("user"), Value: value, Time: 1793534403120,
+			Headers: []wire.Header{{Key: "traceparent", Value: []byte("00-ab")}, {Key: "empty", Value: []byte{}}, {Key: "traceparent", Value: []byte("twice")}},
+		},
+	}
+}
+
+// TestAside: the record is there as it was, its own headers first.
+func TestAside(t *testing.T) {
+	value := []byte("{\"x\":\xff\x00")
+	o := originOf(value)
+	own := o.Headers
+	added := []wire.Header{
+		{Key: "sevwatch_reason", Value: []byte("not_json")},
+		{Key: "sevwatch_detail", Value: []byte("a detail")},
+		{Key: "sevwatch_topic", Value: []byte("assessment.latency")},
+		{Key: "sevwatch_partition", Value: []byte("3")},
+		{Key: "sevwatch_offset", Value: []byte("1099511627776")},
+	}
+	got := wire.Rejected(o, &wire.Reject{Reason: wire.NotJSON, Detail: "a detail"})
+	want := wire.Record{Key: []byte("user"), Value: value, Time: 1793534403120, Headers: append(own[:3:3], added...)}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("rejected (-want +got):\n%s", diff)
+	}
+	late := wire.Late(o, 1793534311000, 69_000)
+	want.Headers[3].Value = []byte("late")
+	want.Headers[4].Value = []byte("event time 2026-11-01T11:58:31.000Z is 69000 ms before the closed edge 2026-11-01T11:59:40.000Z")
+	want.Headers = append(want.Headers, wire.Header{Key: "sevwatch_late_ms", Value: []byte("69000")})
+	if diff := cmp.Diff(want, late); diff != "" {
+		t.Errorf("late (-want +got):\n%s", diff)
+	}
+
+	// It outlives the buffer that the record was read into.
+	for _, b := range [][]byte{o.Key, o.Value, o.Headers[0].Value} {
+		copy(b, "##########")
+	}
+	if string(got.Key) != "user" || !bytes.HasPrefix(got.Value, []byte(`{"x"`)) || string(got.Header("traceparent")) != "00-ab" {
+		t.Errorf("it has changed with the buffer: %s %s %s", got.Key, got.Value, got.Header("traceparent"))
+	}
+	if got.Header("nothing") != nil {
+		t.Error("a header that is not there has a value")
+	}
+}
+
+// TestAsideOfNothing: no key is not an empty key, and no value (a tombstone) is not an empty value.
+func TestAsideOfNothing(t *testing.T) {
+	f := func(key, value []byte) {
+		t.Helper()
+		got := wire.Rejected(wire.Origin{Record: wire.Record{Key: key, Value: value}}, &wire.Reject{Reason: wire.NotJSON})
+		if (got.Key == nil) != (key == nil) || (got.Value == nil) != (value == nil) || len(got.Key)+len(got.Value) > 0 {
+			t.Errorf("key %v and value %v have become %v and %v", key, value, got.Key, got.Value)
+		}
+	}
+	f(nil, nil)
+	f([]byte{}, nil)
+	f(nil, []byte{})
+	f([]byte{}, []byte{})
+}
+
+// TestAsideIsCut: what is larger than 512 KiB is told by size and hash.
+func TestAsideIsCut(t *testing.T) {
+	f := func(size, kept int) {
+		t.Helper()
+		value := bytes.Repeat([]byte("0123456789abcdef"), size/16+1)[:size]
+		got := wire.Rejected(originOf(value), &wire.Reject{Reason: wire.TooLarge, Detail: "d"})
+		headers := headersOf(got)
+		wantSize, wantSum := "", ""
+		if kept < size {
+			wantSize, wantSum = fmt.Sprint(size), fmt.Sprintf("%x", sha256.Sum256(value))
+		}
+		if headers["sevwatch_size"] != wantSize || headers["sevwatch_sha256"] != wantSum || !bytes.Equal(got.Value, value[:kept]) {
+			t.Errorf("of %d bytes %d are kept, with the headers %v", size, len(got.Value), headers)
+		}
+		if err := schema.ValidateHeaders("rejected-headers.v1", headers); err != nil {
+			t.Error(err)
+		}
+	}
+	f(0, 0)
+	f(64<<10+1, 64<<10+1)
+	f(512<<10, 512<<10)
+	f(512<<10+1, 64<<10)
+	f(10<<20, 64<<10)
+}
+
+// TestReasons: each reason of the document is given for some record, and no other one.
+func TestReasons(t *testing.T) {
+	_, row, _ := strings.Cut(readDoc(t), "| `sevwatch_reason` | ")
+	row, _, _ = strings.Cut(row, " |")
+	documented := map[string]bool{}
+	for _, reason := range strings.Fields(row) {
+		documented[strings.Trim(reason, "`")] = true
+	}
+	given := map[string]bool{}
+	for _, record := range []string{
+		`{`, `[]`, `{"x":"` + "\xff" + `"}`, `{"service":5}`, `{}`, `{"kind":"x"}`, `{"kind":"latency","duration_ms":-1}`,
+		`{"kind":"error","kind":"error"}`, `{"kind":"error","time":"x"}`, `{"kind":"error"}`, strings.Repeat(" ", 1<<17),
+	} {
+		r := wire.NewDecoder(rules.NoKind, rules.DefaultLabels()).Decode([]byte(record), -1, &detector.Event{})
+		if r == nil {
+			t.Fatalf("%.50s is an event", record)
+		}
+		given[string(r.Reason)] = true
+		if err := schema.ValidateHeaders("rejected-headers.v1", headersOf(wire.Rejected(originOf(nil), r))); err != nil {
+			t.Error(err)
+		}
+	}
+	given[string(wire.FutureEvent)] = true // by the guard, not by the decoder
+	if diff := cmp.Diff(documented, given); diff != "" {
+		t.Errorf("-documented +given:\n%s", diff)
+	}
+}
