@@ -1,6 +1,6 @@
 # Every target says what it is for; `make` alone lists them.
 GO      ?= go
-LINT    ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOLANGCI ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
 SEED    ?= 1
 N       ?= 2000
@@ -25,7 +25,7 @@ race:  ## all tests under the race detector
 
 lint:  ## gofumpt, vet and golangci-lint
 	$(GO) vet ./...
-	$(LINT) run
+	$(GOLANGCI) run
 
 fuzz:  ## every fuzz target for FUZZTIME
 	@set -e; for package in $$($(GO) list ./...); do \

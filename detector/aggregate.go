@@ -184,16 +184,15 @@ func (a *Aggregator) cell(p *aggregatePane, e *Event) *Cell {
 
 // seriesOf finds or makes the series of an event. The look-up allocates nothing.
 func (a *Aggregator) seriesOf(e *Event) *aggregate {
-	key := append(a.key[:0], byte(e.Kind))
+	a.key = append(a.key[:0], byte(e.Kind))
 	for _, value := range e.Labels {
-		key = binary.AppendUvarint(key, uint64(len(value)))
-		key = append(key, value...)
+		a.key = binary.AppendUvarint(a.key, uint64(len(value)))
+		a.key = append(a.key, value...)
 	}
-	a.key = key
-	if s := a.series[string(key)]; s != nil {
+	if s := a.series[string(a.key)]; s != nil {
 		return s
 	}
-	s := &aggregate{kind: e.Kind, key: string(key)}
+	s := &aggregate{kind: e.Kind, key: string(a.key)}
 	for i, value := range e.Labels {
 		if len(value) > 0 {
 			s.labels = append(s.labels, Label{a.cfg.Labels[i], string(value)})

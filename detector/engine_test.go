@@ -46,13 +46,12 @@ type engine struct {
 	judge *Judge
 	out   []Output
 
-	flushEvery  int  // a task flushes after one of so many steps; 1: after each
-	handOver    bool // at each flush the task changes its owner
-	restore     bool // the judge is restored from a snapshot after each step of its own
-	afterChange func(j *Judge)
-	shadow func(any)
-	low         map[Source]int64 // the watermarks that the judge was told, and of which partitions
-	set         PartitionSet
+	flushEvery int              // a task flushes after one of so many steps; 1: after each
+	handOver   bool             // at each flush the task changes its owner
+	restore    bool             // the judge is restored from a snapshot after each step of its own
+	onRecord   func(r any)      // what the judge reads
+	low        map[Source]int64 // the watermarks that the judge was told, and of which partitions
+	set        PartitionSet
 }
 
 type engineTask struct {
@@ -135,7 +134,10 @@ func (e *engine) grow(source, there int) {
 			low = min(low, p.Watermark())
 		}
 	}
-	e.taskOf(source).agg.Advance(e.add(source), low, false)
+	p := e.add(source)
+	if there > 1 {
+		e.taskOf(source).agg.Advance(p, low, false)
+	}
 }
 
 func (e *engine) step(s *taleStep) {
@@ -200,7 +202,9 @@ func (e *engine) flush(n int) {
 func (e *engine) deliver(n, records int) {
 	task := e.tasks[n]
 	for _, record := range task.queue[:records] {
-		if e.shadow != nil {e.shadow(record)}
+		if e.onRecord != nil {
+			e.onRecord(record)
+		}
 		switch r := record.(type) {
 		case *Delta:
 			e.judge.Delta(r)
@@ -223,7 +227,6 @@ func (e *engine) deliver(n, records int) {
 // advance also holds the judge to its promise: it has closed what all partitions that there are have finished, no more and no less.
 func (e *engine) advance() {
 	before := e.judge.Edge()
-	if e.shadow != nil {e.shadow(nil)}
 	e.out = append(e.out, e.judge.Advance()...)
 	want := e.finished()
 	if want == math.MinInt64 {
@@ -255,9 +258,6 @@ func (e *engine) finished() int64 {
 
 // changed follows every step of the judge.
 func (e *engine) changed() {
-	if e.afterChange != nil {
-		e.afterChange(e.judge)
-	}
 	if e.restore {
 		e.judge = restored(e.t, e.judge.Snapshot())
 	}

@@ -375,11 +375,18 @@ func (g *modelGroup) close(edge int64) []string {
 		}
 	}
 	gone := edge-g.last >= int64(g.r.NoDataAfter)
-	nothing := f.any == 0 && g.runStart() == 0 && !(g.alive && g.r.Signal.Absence != nil) && g.r.Signal.Deviation == nil
+	nothing := f.any == 0 && g.runStart() == 0 && !g.missed()
 	if g.incident == nil && (gone || nothing) {
 		g.known = false
 	}
 	return rows
+}
+
+// missed says whether an empty window means something to the rule: then the group is known until it is gone for good.
+func (g *modelGroup) missed() bool {
+	s := g.r.Signal
+	tooFew := (s.Count != nil || s.Rate != nil) && g.r.Severities[0].Below != nil
+	return s.Absence != nil && g.alive || s.Deviation != nil || g.r.NoData == rules.NoDataFire || tooFew
 }
 
 // runStart is the start of the first of the judged panes up to now in all of which some tier breached, 0 if there is none.
@@ -412,8 +419,17 @@ const (
 	enough
 )
 
-// live is one row of the state table: what the pane's evidence means to the incident.
+// live is what the pane's evidence means to the incident, and to what was asked for.
 func (g *modelGroup) live(edge int64, f facts) []string {
+	rows := g.revise(edge, f)
+	if g.incident != nil {
+		rows = append(rows, g.endRequests(edge, "expired", func(r modelRequest) bool { return r.expires <= edge })...)
+	}
+	return rows
+}
+
+// revise is one row of the state table.
+func (g *modelGroup) revise(edge int64, f facts) []string {
 	k := g.knowledge(f)
 	blind := k == empty && g.r.NoData == rules.NoDataFire && f.observed
 	tell := func(transition string) []string { return g.tell(edge, f, k, transition) }
@@ -439,11 +455,8 @@ func (g *modelGroup) live(edge int64, f facts) []string {
 			return tell(transition)
 		}
 	}
-	switch {
-	case expired:
+	if expired {
 		return tell("expired")
-	case g.incident != nil:
-		return g.endRequests(edge, "expired", func(r modelRequest) bool { return r.expires <= edge })
 	}
 	return nil
 }
@@ -634,7 +647,7 @@ func (g *modelGroup) recovered(t rules.Tier, f facts) bool {
 	}
 }
 
-// change is the last change of the service in the hour before the incident.
+// change is the last change of the service in the hour before the incident; of several in one pane the last by service, change, version.
 func (g *modelGroup) change() string {
 	service := ""
 	for _, l := range strings.Fields(g.labels) {
@@ -652,14 +665,14 @@ func (g *modelGroup) change() string {
 			l := e.labels
 			about := service == "" || l["service"] == "" || l["service"] == service
 			if e.kind == rules.KindChange && e.domain == g.domain && about {
-				found = append(found, fmt.Sprintf("%d|%s|%s|%s|%s", pane, l["service"], l["change"], l["version"], l["previous_version"]))
+				found = append(found, fmt.Sprintf("%d\x00%s\x00%s\x00%s\x00%s", pane, l["service"], l["change"], l["version"], l["previous_version"]))
 			}
 		}
 	}
 	if len(found) == 0 {
 		return ""
 	}
-	return slices.Max(found)
+	return strings.ReplaceAll(slices.Max(found), "\x00", "|")
 }
 
 // tell writes a revision down, and the recovery messages with it.

@@ -75,8 +75,11 @@ func rowOf(file *rules.File, about string, o Output) string {
 	out := row{
 		at: int64(i.At), about: about, revision: i.Revision, transition: string(i.Transition), phase: string(i.Status.Phase),
 		severity: i.Severity, previous: i.PreviousSeverity, peak: i.PeakSeverity, started: int64(i.StartedAt),
-		respondBy: int64(i.RespondBy), num: i.Signal.Numerator, den: i.Signal.Denominator, affected: i.Impact.Events,
+		respondBy: int64(i.RespondBy), num: i.Signal.Numerator, affected: i.Impact.Events,
 		observed: math.NaN(), threshold: float64(i.Signal.Threshold),
+	}
+	if i.Signal.Denominator != nil {
+		out.den = *i.Signal.Denominator
 	}
 	if out.previous == 0 {
 		out.previous = out.severity

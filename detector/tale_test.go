@@ -189,9 +189,11 @@ func (g *teller) deploy() {
 	from := g.versions[len(g.versions)-1]
 	g.versions = []string{from, fmt.Sprint(len(g.steps))}[g.IntN(2):]
 	to := g.versions[len(g.versions)-1]
-	g.put(taleEvent{time: g.now, kind: rules.KindChange, labels: map[string]string{
-		"change": pick(g, "deploy", "deploy", "config"), "version": to, "previous_version": from, "service": pick(g, "api", "api", "web", ""),
-	}})
+	for range 1 + g.IntN(3) { // several at once: which is the last must not depend on arrival
+		g.put(taleEvent{time: g.now, kind: rules.KindChange, labels: map[string]string{
+			"change": pick(g, "deploy", "deploy", "config"), "version": to, "previous_version": from, "service": pick(g, "api", "api", "web", ""),
+		}})
+	}
 }
 
 // grow adds a partition.
