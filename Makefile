@@ -50,7 +50,7 @@ benchcmp:  ## compare two results of `make bench`: OLD=file NEW=file
 	$(GO) run golang.org/x/perf/cmd/benchstat@latest $(OLD) $(NEW)
 
 replay:  ## the real TrainTicket day: replayed twice, shuffled, and over Kafka with four workers; the bytes are compared
-	$(GO) test -count=1 -v -run 'TestReplay' ./pipeline
+	$(GO) test -count=1 -v -run 'Replay' ./pipeline
 
 image:  ## the container image
 	docker build -f deploy/Dockerfile -t sevwatch .
