@@ -1,16 +1,19 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +22,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/endtxn"
 	"go.uber.org/zap"
 
 	"sevwatch/detector"
@@ -67,6 +71,7 @@ func beWorker(dir string) int {
 	if err != nil {
 		return fail(err)
 	}
+	client.Transport = stopsInTransaction(client.Transport)
 	log, err := zap.NewDevelopment()
 	if err != nil {
 		return fail(err)
@@ -79,6 +84,29 @@ func beWorker(dir string) int {
 		return fail(err)
 	}
 	return 0
+}
+
+// stopsInTransaction is a transport for a worker that, once it was sent SIGUSR1, stops itself when it has written everything of a
+// transaction and is about to end it.
+func stopsInTransaction(rt kafka.RoundTripper) kafka.RoundTripper {
+	armed := make(chan os.Signal, 1)
+	signal.Notify(armed, syscall.SIGUSR1)
+	return roundTripper(func(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
+		if _, ending := req.(*endtxn.Request); ending {
+			select {
+			case <-armed:
+				_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			default:
+			}
+		}
+		return rt.RoundTrip(ctx, addr, req)
+	})
+}
+
+type roundTripper func(context.Context, net.Addr, kafka.Request) (kafka.Response, error)
+
+func (f roundTripper) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
+	return f(ctx, addr, req)
 }
 
 // chaosRules see whole lives of incidents within seconds; none needs silence to be on record.
@@ -428,4 +456,75 @@ func TestRealQuickReturn(t *testing.T) {
 	if took > 3*time.Second {
 		t.Errorf("a new pane was judged after %s, expected 3 s at most", took)
 	}
+}
+
+// Of three workers one is stopped for good with its transaction open: judging goes on within the session timeout and three seconds, and
+// the aggregate tasks of the others pause for two seconds at most.
+func TestRealOneOfThreeIsStoppedInTransaction(t *testing.T) {
+	c := newChaos(t, kafkatest.Real(t, kafkatest.Options{Brokers: 1}), 1, "30s")
+	for i := range 3 {
+		c.spawn(i)
+	}
+	session := millis(c.cfg.Group.SessionTimeout)
+	stopped := time.Time{}
+	c.stream(session+16*time.Second, 6*time.Second, 1, func() {
+		if !stopped.IsZero() {
+			return
+		}
+		victim := c.workers[0].Process
+		check(t, victim.Signal(syscall.SIGUSR1))
+		c.until("the worker to stop itself", func() bool { return processState(t, victim.Pid) == 'T' })
+		stopped = time.Now()
+	})
+	c.verify()
+	judging, aggregating := c.pauses()
+	t.Logf("with a session timeout of %s judging paused for %s, the aggregate tasks for %s", session, judging, aggregating)
+	if most := slices.Max(judging); most > session+3*time.Second {
+		t.Errorf("judging paused for %s, expected %s at most", most, session+3*time.Second)
+	}
+	// Of four tasks the stopped worker had at most two. The others commit once a pane, which is a second.
+	if most := slices.Sorted(slices.Values(aggregating))[1]; most > 3*time.Second {
+		t.Errorf("two tasks that stayed where they were paused for up to %s, expected 2 s and a pane at most", most)
+	}
+}
+
+// pauses are the longest times that passed between two commits of each judge task and of each aggregate task, by the broker's clock.
+func (c *chaos) pauses() (judging, aggregating []time.Duration) {
+	c.t.Helper()
+	longest := func(pause *time.Duration, last *int64, at int64) {
+		if *last > 0 {
+			*pause = max(*pause, time.Duration(at-*last)*time.Millisecond)
+		}
+		*last = at
+	}
+	judging = make([]time.Duration, c.cfg.Tasks.Judge)
+	for task := range judging {
+		var last int64
+		for _, r := range c.readPartition(c.cfg.Topics.State, task) {
+			if string(r.Key) == "edge" {
+				longest(&judging[task], &last, r.TimestampMs)
+			}
+		}
+	}
+	aggregating = make([]time.Duration, c.cfg.Tasks.Aggregate)
+	last := make([]int64, c.cfg.Tasks.Aggregate)
+	for _, r := range c.readPartition(c.cfg.Topics.Panes, 0) {
+		if string(r.Headers[0].Value) == wire.TypeProgress {
+			p, err := wire.DecodeProgress(r.Value)
+			check(c.t, err)
+			longest(&aggregating[p.Task], &last[p.Task], r.TimestampMs)
+		}
+	}
+	return judging, aggregating
+}
+
+// processState is the letter that Linux has for the state of a process: T when it is stopped.
+func processState(t *testing.T, pid int) byte {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("SKIP: there is no /proc here to see that a process is stopped")
+	}
+	check(t, err)
+	return stat[bytes.LastIndexByte(stat, ')')+2]
 }
