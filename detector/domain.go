@@ -158,7 +158,7 @@ func (d *domain) groupFor(r *ruleState, labels []Label) *group {
 	if g == nil {
 		g = &group{
 			rule: r, labels: labels, key: key, first: never, last: never,
-			life: life{Tiers: make([]timer, len(r.Severities))},
+			life: newLife(r.Rule),
 		}
 		if r.Signal.Deviation != nil {
 			g.usual = &baseline{}

@@ -25,15 +25,7 @@ func (l *lottery) upTo(n int64) int64 {
 // TestGoldenHash: the outputs of a fixed stream have one hash, on every machine and in every version. When it changes, so do the messages
 // of a replay: rewrite it (-update) only if you can say why.
 func TestGoldenHash(t *testing.T) {
-	data, err := os.ReadFile("testdata/golden.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := rules.Parse("golden.yaml", data, rules.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	outputs := goldenRun(file)
+	outputs := goldenRun(goldenRules(t, func(yaml string) string { return yaml }), nil)
 	text := lines(outputs)
 	for _, signal := range []string{"ratio", "quantile", "deviation", "rate", "completion", "abandonment", "absence", "count"} {
 		if !strings.Contains(text, `"signal":{"name":"`+signal+`"`) {
@@ -62,8 +54,22 @@ func TestGoldenHash(t *testing.T) {
 	}
 }
 
-// goldenRun judges two hours of a made-up Friday evening.
-func goldenRun(file *rules.File) []Output {
+func goldenRules(t *testing.T, change func(yaml string) string) *rules.File {
+	t.Helper()
+	data, err := os.ReadFile("testdata/golden.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := rules.Parse("golden.yaml", []byte(change(string(data))), rules.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// goldenRun judges two hours of a made-up Friday evening. After each event, exchange may put another judge in the place of the one that
+// has read so many.
+func goldenRun(file *rules.File, exchange func(n int64, j *Judge) *Judge) []Output {
 	cfg := DefaultConfig()
 	agg, judge := NewAggregator(cfg, 0, 1), NewJudge(cfg, file)
 	agg.SetPartitions(PartitionSet{Version: 1, Topics: map[string]int{"events": 1}})
@@ -86,6 +92,9 @@ func goldenRun(file *rules.File) []Output {
 			panic(err)
 		}
 		out = append(out, judge.Advance()...)
+		if exchange != nil {
+			judge = exchange(p.Offset(), judge)
+		}
 	}
 	return out
 }

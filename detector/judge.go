@@ -23,18 +23,21 @@ type Judge struct {
 	domains    map[string]*domain
 
 	lost, late int64
+	since      int64    // panes before it were not kept when the rules changed
+	pending    []Output // what a change of the rules made of open incidents
 
 	saved    map[string][]byte // records of the state as they were told
 	told     map[Source]PartitionProgress
 	seenUpTo int64
 	gone     []string  // keys of records to be forgotten
+	renumber bool      // the records of observed panes are to be told anew
 	loading  []groupOf // not nil between Load and Ready
 }
 
 // NewJudge is a judge that has heard nothing yet.
 func NewJudge(cfg Config, file *rules.File) *Judge {
 	j := &Judge{
-		cfg: cfg, file: file, edge: never,
+		cfg: cfg, file: file, edge: never, since: never,
 		partitions: map[Source]*PartitionProgress{}, events: map[int64]int64{}, domains: map[string]*domain{},
 		saved: map[string][]byte{}, told: map[Source]PartitionProgress{}, seenUpTo: never,
 	}
@@ -94,6 +97,9 @@ func (j *Judge) Totals() Totals {
 
 // Delta takes in what a pane gained. The delta must not be changed afterwards.
 func (j *Judge) Delta(d *Delta) {
+	if d.Pane < j.since {
+		return
+	}
 	if d.Pane < j.edge && j.loading == nil {
 		for i := range d.Series {
 			j.late += d.Series[i].Count
@@ -163,14 +169,15 @@ func (j *Judge) watermark() int64 {
 
 // Advance closes every pane that the watermark has passed, in order, and returns what there is to tell, ordered as outputs are.
 func (j *Judge) Advance() []Output {
+	out := j.pending
+	j.pending = nil
 	target := floor(j.watermark(), j.cfg.Pane)
 	if target == never {
-		return nil
+		return out
 	}
 	if j.edge == never {
 		j.edge = min(target, j.firstPane(target))
 	}
-	var out []Output
 	for j.edge < target {
 		if j.idle() {
 			j.jump(min(target, j.firstPane(target)))

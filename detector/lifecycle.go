@@ -13,9 +13,10 @@ type life struct {
 
 // timer is the state of one tier. Panes without enough evidence leave it as it is.
 type timer struct {
-	Breached int64 `json:"breached"` // panes in a row in which the tier breached
-	Healthy  int64 `json:"healthy"`  // panes in a row past its recovery bound
-	Held     bool  `json:"held"`     // the tier was reached and has not recovered
+	Severity rules.Severity `json:"severity"`
+	Breached int64          `json:"breached"` // panes in a row in which the tier breached
+	Healthy  int64          `json:"healthy"`  // panes in a row past its recovery bound
+	Held     bool           `json:"held"`     // the tier was reached and has not recovered
 }
 
 // ongoing is an incident that is not over.
@@ -29,6 +30,16 @@ type ongoing struct {
 	RespondBy int64          `json:"respond_by"`
 	Change    *Change        `json:"change,omitempty"`
 	Requests  []outstanding  `json:"requests,omitempty"`
+	About     about          `json:"about"`
+}
+
+// about is what was last told of an incident: enough to tell its end when its rule is no longer there.
+type about struct {
+	Labels    map[string]string `json:"labels"`
+	Signal    rules.SignalType  `json:"signal"`
+	Unit      string            `json:"unit"`
+	Threshold Num               `json:"threshold"`
+	Window    int64             `json:"window"` // ms
 }
 
 // outstanding is a recovery action that was asked for.
@@ -135,4 +146,19 @@ func (l *life) held() int {
 func (l *life) clean() bool { return l.Incident == nil && l.RunStart == 0 }
 
 // reset forgets everything.
-func (l *life) reset() { *l = life{Tiers: make([]timer, len(l.Tiers))} }
+func (l *life) reset() {
+	tiers := make([]timer, len(l.Tiers))
+	for i, t := range l.Tiers {
+		tiers[i].Severity = t.Severity
+	}
+	*l = life{Tiers: tiers}
+}
+
+// newLife is that of a group that nobody has seen.
+func newLife(r *rules.Rule) life {
+	l := life{Tiers: make([]timer, len(r.Severities))}
+	for i, t := range r.Severities {
+		l.Tiers[i].Severity = t.Severity
+	}
+	return l
+}

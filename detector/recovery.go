@@ -36,7 +36,7 @@ func (d *domain) request(g *group, m rules.Measure, edge int64) []Output {
 				c.Change, c.Version, c.At, share*100)
 		}
 		o.Requests = append(o.Requests, r)
-		out = append(out, d.recovery(g, r, RecoveryRequested, edge))
+		out = append(out, d.recovery(o, r, RecoveryRequested, edge))
 	}
 	return out
 }
@@ -68,24 +68,24 @@ func (d *domain) blame(g *group, m rules.Measure, version string, edge int64) (s
 
 // expireRequests tells of requests whose time is over.
 func (d *domain) expireRequests(g *group, edge int64) []Output {
-	return d.withdraw(g, edge, RecoveryExpired, func(r outstanding) bool { return edge >= r.ExpiresAt })
+	return d.withdraw(g.life.Incident, edge, RecoveryExpired, func(r outstanding) bool { return edge >= r.ExpiresAt })
 }
 
 // withdraw ends the requests that when picks.
-func (d *domain) withdraw(g *group, edge int64, t RecoveryTransition, when func(outstanding) bool) []Output {
+func (d *domain) withdraw(o *ongoing, edge int64, t RecoveryTransition, when func(outstanding) bool) []Output {
 	var out []Output
-	for i := range g.life.Incident.Requests {
-		r := &g.life.Incident.Requests[i]
+	for i := range o.Requests {
+		r := &o.Requests[i]
 		if r.ExpiresAt != 0 && when(*r) {
-			out = append(out, d.recovery(g, *r, t, edge))
+			out = append(out, d.recovery(o, *r, t, edge))
 			r.ExpiresAt = 0
 		}
 	}
 	return out
 }
 
-func (d *domain) recovery(g *group, r outstanding, t RecoveryTransition, edge int64) Output {
-	o, action := g.life.Incident, d.file.Actions[r.Action]
+func (d *domain) recovery(o *ongoing, r outstanding, t RecoveryTransition, edge int64) Output {
+	action := d.file.Actions[r.Action]
 	mode := "needs_approval"
 	if r.Automatic {
 		mode = "automatic"

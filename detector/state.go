@@ -12,8 +12,9 @@ import (
 	"sevwatch/rules"
 )
 
-// stateVersion is the format of everything below.
-const stateVersion = 1
+// stateVersion is the format of everything below. Version 1 did not say which severity a timer belongs to, nor by which rules the state
+// came about; it is still read (upgrade).
+const stateVersion = 2
 
 // Record is one entry of a judge's state: a key and its present value, nil when it is forgotten.
 type Record struct {
@@ -40,6 +41,10 @@ type edgeState struct {
 	Silent []Span       `json:"silent,omitempty"`
 	Lost   int64        `json:"lost,omitempty"`
 	Late   int64        `json:"late,omitempty"`
+
+	Rules   string `json:"rules"`           // hash of the rule file
+	Longest int64  `json:"longest"`         // its longest window, ms
+	Since   int64  `json:"since,omitempty"` // panes before it were not kept when the rules changed: they count for nobody
 }
 
 // changesState is the changes that a domain remembers.
@@ -81,6 +86,10 @@ func (j *Judge) Changes() []Record {
 			changed[key] = nil
 		}
 		j.gone = j.gone[:0]
+	}
+	if j.renumber {
+		j.gone = append(j.gone, j.renumbered()...)
+		j.renumber, j.seenUpTo = false, never
 	}
 	forget() // first: what went may have come back since
 	j.state(func(key string, value []byte) { changed[key] = value }, false)
@@ -124,7 +133,10 @@ func (j *Judge) longest() *windowCount {
 // state emits every record of the state; without all, those of groups that surely did not change may be left out.
 func (j *Judge) state(emit func(key string, value []byte), all bool) {
 	if j.edge != never || len(j.partitions) > 0 {
-		s := edgeState{V: stateVersion, Edge: j.edge, Set: j.set, Silent: j.silent, Lost: j.lost, Late: j.late}
+		s := edgeState{
+			V: stateVersion, Edge: j.edge, Set: j.set, Silent: j.silent, Lost: j.lost, Late: j.late,
+			Rules: j.file.Hash, Longest: j.longest().length, Since: j.since,
+		}
 		for _, start := range sortedKeys(j.events) {
 			s.Open = append(s.Open, PaneEvents{start, j.events[start]})
 		}
@@ -215,6 +227,7 @@ func (j *Judge) Load(records []Record) error {
 // groupOf is a group's state while the panes of its window are being read again.
 type groupOf struct {
 	domain string
+	key    string // of its record
 	state  groupState
 }
 
@@ -224,8 +237,8 @@ func (j *Judge) load(r Record) error {
 		if err := json.Unmarshal(r.Value, v); err != nil {
 			return err
 		}
-		if version != nil && *version != stateVersion {
-			return fmt.Errorf("it is of version %d, expected %d", *version, stateVersion)
+		if version != nil && (*version < 1 || *version > stateVersion) {
+			return fmt.Errorf("it is of version %d, expected 1 to %d", *version, stateVersion)
 		}
 		return nil
 	}
@@ -235,7 +248,10 @@ func (j *Judge) load(r Record) error {
 		if err := read(&s, &s.V); err != nil {
 			return err
 		}
-		j.edge, j.set, j.silent, j.lost, j.late = s.Edge, s.Set, s.Silent, s.Lost, s.Late
+		j.edge, j.set, j.silent, j.lost, j.late, j.since = s.Edge, s.Set, s.Silent, s.Lost, s.Late, s.Since
+		if s.V > 1 && s.Rules != j.file.Hash {
+			j.rulesChanged(s)
+		}
 		for _, e := range s.Open {
 			j.events[e.Pane] = e.Events
 		}
@@ -262,7 +278,7 @@ func (j *Judge) load(r Record) error {
 	case keyGroup:
 		var s groupState
 		err := read(&s, &s.V)
-		j.loading = append(j.loading, groupOf{parts[1], s})
+		j.loading = append(j.loading, groupOf{parts[1], r.Key, s})
 		return err
 	default:
 		return fmt.Errorf("nobody knows what %q is", parts[0])
@@ -278,12 +294,19 @@ func (j *Judge) Ready() error {
 	}
 	for _, l := range j.loading {
 		d := j.domain(l.domain)
-		i := slices.IndexFunc(d.rules, func(r *ruleState) bool { return r.identity == l.state.RuleHash })
-		if i < 0 || len(l.state.Tiers) != len(d.rules[i].Severities) {
-			return fmt.Errorf("cannot restore a group of rule %s: the rules have changed", l.state.Rule)
+		g := d.successor(&l.state)
+		if g == nil {
+			ended, err := d.supersede(&l.state, j.edge)
+			if err != nil {
+				return err
+			}
+			j.pending = append(j.pending, ended...)
+			j.gone = append(j.gone, l.key)
+			continue
 		}
-		d.groupFor(d.rules[i], l.state.Labels).restore(l.state)
+		g.restore(l.state)
 	}
+	slices.SortFunc(j.pending, Output.Compare)
 	j.loading = nil
 	return nil
 }
@@ -320,15 +343,19 @@ func (d *domain) refill(edge int64, windows []*windowCount) {
 	d.leave(edge, windows)
 }
 
-// Restore is the judge that a snapshot was taken of. The rules must be those of then.
+// Restore is the judge that a snapshot was taken of. Under other rules than those of then it goes on as after Reload.
 func Restore(cfg Config, file *rules.File, data []byte) (*Judge, error) {
 	var s snapshot
 	if err := json.Unmarshal(data, &s); err != nil {
 		return nil, fmt.Errorf("cannot read the snapshot: %w", err)
 	}
-	if s.V != stateVersion {
-		return nil, fmt.Errorf("cannot read a snapshot of version %d, expected %d", s.V, stateVersion)
+	if s.V < 1 || s.V > stateVersion {
+		return nil, fmt.Errorf("cannot read a snapshot of version %d, expected 1 to %d", s.V, stateVersion)
 	}
+	return s.restore(cfg, file)
+}
+
+func (s *snapshot) restore(cfg Config, file *rules.File) (*Judge, error) {
 	j := NewJudge(cfg, file)
 	if err := j.Load(s.Records); err != nil {
 		return nil, err
@@ -355,13 +382,15 @@ type domainSnapshot struct {
 }
 
 // Snapshot is the judge as bytes: its state and the panes that its windows need. It takes the same way as a restart: Load, Delta, Ready.
-func (j *Judge) Snapshot() []byte {
-	s := snapshot{V: stateVersion}
+func (j *Judge) Snapshot() []byte { return encode(j.snapshot()) }
+
+func (j *Judge) snapshot() *snapshot {
+	s := &snapshot{V: stateVersion}
 	j.state(func(key string, value []byte) { s.Records = append(s.Records, Record{key, value}) }, true)
 	for _, name := range sortedKeys(j.domains) {
 		s.Domains = append(s.Domains, domainSnapshot{name, j.domains[name].deltas()})
 	}
-	return encode(s)
+	return s
 }
 
 func (d *domain) deltas() []Delta {

@@ -32,14 +32,15 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, transition Tra
 	if len(incident.Contributors) > 0 && transition == Resolved {
 		incident.Contributors = nil
 	}
-	d.texts(g, &incident)
+	d.texts(o, &incident)
+	o.About = about{incident.Labels, incident.Signal.Name, incident.Signal.Unit, incident.Signal.Threshold, int64(g.rule.Window)}
 
 	out := []Output{{Incident: &incident}}
 	switch transition {
 	case Opened, Escalated:
 		out = append(out, d.request(g, m, edge)...)
 	case Resolved, Expired, Superseded:
-		out = append(out, d.withdraw(g, edge, RecoveryCancelled, func(outstanding) bool { return true })...)
+		out = append(out, d.withdraw(o, edge, RecoveryCancelled, func(outstanding) bool { return true })...)
 		g.life.reset()
 	}
 	return out
@@ -187,8 +188,7 @@ func (d *domain) reason(g *group, m rules.Measure, v rules.Verdict, transition T
 }
 
 // texts renders the runbook's templates.
-func (d *domain) texts(g *group, i *Incident) {
-	o := g.life.Incident
+func (d *domain) texts(o *ongoing, i *Incident) {
 	story := rules.Story{
 		Severity: o.Severity, Impact: i.Impact.Sentence, Channel: i.Channel,
 		Status:    fmt.Sprintf("%s, %s: %s", o.Severity, i.Status.Phase, i.Reason),

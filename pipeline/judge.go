@@ -226,11 +226,11 @@ func (t *judgeTask) record(r *fetch.Record) error {
 	}
 }
 
-// advance closes the panes that can be closed. If any were, what there is to tell, the state that changed and the offset are to be
+// advance closes the panes that can be closed. If any were, or a change of the rules ended incidents, what there is to tell, the state that changed and the offset are to be
 // committed.
 func (t *judgeTask) advance() {
 	outputs := t.judge.Advance()
-	if t.judge.Edge() == t.edge {
+	if t.judge.Edge() == t.edge && len(outputs) == 0 {
 		return
 	}
 	t.edge = t.judge.Edge()
