@@ -391,6 +391,7 @@ func checkState(t *testing.T, example []byte) {
 		t.Fatal(err)
 	}
 	example = bytes.ReplaceAll(example, []byte("6b1f0c"), []byte(file.Rules()[0].Identity()))
+	example = bytes.ReplaceAll(example, []byte("sha256:c0f198ce7d1bdb43828e836c25a46339da911fb99417d33a332726d96c1ac3d0"), []byte(file.Hash))
 	records := []detector.Record{{Key: "edge", Value: example}}
 	if bytes.Contains(example, []byte(`"rule"`)) {
 		records[0].Key = "group\x1f\x1fCriticalErrorRateSpike\x1fassessment-api"
