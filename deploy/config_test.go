@@ -51,7 +51,7 @@ func (e example) explained(typ reflect.Type, mapping *yaml.Node, path string) (k
 		switch inner := field.Type; {
 		case inner.Kind() == reflect.Slice && inner.Elem().Kind() == reflect.Struct:
 			keys += e.explained(inner.Elem(), value.Content[0], path+name+"[0].")
-		case value.Kind == yaml.MappingNode:
+		case value.Kind == yaml.MappingNode && inner.Kind() == reflect.Struct:
 			keys += e.explained(inner, value, path+name+".")
 		}
 	}

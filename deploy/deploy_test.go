@@ -84,7 +84,7 @@ func sameBut(t *testing.T, name string, data []byte, change func(*pipeline.Confi
 		t.Fatal(err)
 	}
 	change(want)
-	if diff := gocmp.Diff(want, got, cmpopts.IgnoreTypes(strictyaml.Where{})); diff != "" {
+	if diff := gocmp.Diff(want, got, cmpopts.IgnoreTypes(strictyaml.Where{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("%s: - is expected, + is found:\n%s", name, diff)
 	}
 	return got

@@ -53,6 +53,7 @@ type source struct {
 	*detector.Partition
 	walker   fetch.Walker
 	decoder  *wire.Decoder
+	input    *wire.Input   // reads records of another shape; nil: the decoder does
 	idle     []pendingMark // read back and not yet applied, by Before
 	waiting  bool          // a mark of ours is on its way: nothing behind it is taken
 	added    bool          // it has no event time yet, and others have: a mark gives it one before it is read
@@ -163,6 +164,7 @@ func (t *aggregateTask) addSource(s detector.Source, offset int64, state detecto
 	cfg := t.w.source(s.Topic)
 	src := &source{
 		Partition: t.agg.Add(s, offset, state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: t.w.now(), added: !known,
+		input: cfg.Input(t.w.cfg.Labels),
 	}
 	src.decoder.MaxBytes = cfg.MaxBytes
 	t.sources[s] = src
@@ -300,15 +302,22 @@ func (t *aggregateTask) record(s *source, r *fetch.Record) {
 		s.Control(r.Offset)
 		return
 	}
-	if rejected := s.decoder.Decode(r.Value, r.Time, &t.event); rejected != nil {
+	event := &t.event
+	var rejected *wire.Reject
+	if s.input == nil {
+		rejected = s.decoder.Decode(r.Value, r.Time, event)
+	} else {
+		event, rejected = s.input.Read(r.Value, r.Time)
+	}
+	if rejected != nil {
 		s.Reject(r.Offset)
 		t.w.metrics.reject(s.Topic, string(rejected.Reason))
 		t.putAside(t.w.cfg.Topics.Rejected, wire.Rejected(origin(s, r), rejected))
 		return
 	}
-	if late := t.agg.Count(s.Partition, r.Offset, &t.event); late > 0 {
+	if late := t.agg.Count(s.Partition, r.Offset, event); late > 0 {
 		t.w.metrics.late(s.Topic)
-		t.putAside(t.w.cfg.Topics.Late, wire.Late(origin(s, r), t.event.Time, late))
+		t.putAside(t.w.cfg.Topics.Late, wire.Late(origin(s, r), event.Time, late))
 	}
 }
 

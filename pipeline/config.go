@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/wire"
@@ -34,26 +33,6 @@ type Config struct {
 	Topics    Topics         `yaml:"topics"`
 	Group     Group          `yaml:"group"`
 	HTTP      HTTP           `yaml:"http"`
-}
-
-// SourceConfig is a topic that events come from.
-type SourceConfig struct {
-	Where      strictyaml.Where
-	Topic      string `yaml:"topic,required"`
-	Kind       Kind   `yaml:"kind"`       // of records that do not say it
-	MaxBytes   int    `yaml:"max_bytes"`  // larger records are rejected
-	Partitions int    `yaml:"partitions"` // only for `sevwatch topics`, when it has to make the topic
-}
-
-// Kind is an event kind in a configuration.
-type Kind struct{ rules.Kind }
-
-// UnmarshalText reads the name of a kind.
-func (k *Kind) UnmarshalText(text []byte) error {
-	if k.Kind = rules.KindOf(string(text)); k.Kind == rules.NoKind {
-		return strictyaml.ErrExpected("one of " + strings.Join(rules.Kinds(), ", "))
-	}
-	return nil
 }
 
 // Tasks are how many pieces the work of a stage can be spread over. They are fixed when the topics are made.
@@ -93,17 +72,6 @@ type HTTP struct {
 	Listen string `yaml:"listen"` // host:port, or none
 }
 
-// DefaultSources are the topics of an assessment flow.
-func DefaultSources() []SourceConfig {
-	return []SourceConfig{
-		{Topic: "assessment.errors", Kind: Kind{rules.KindError}},
-		{Topic: "assessment.latency", Kind: Kind{rules.KindLatency}},
-		{Topic: "assessment.steps", Kind: Kind{rules.KindStep}},
-		{Topic: "assessment.telemetry"},
-		{Topic: "assessment.changes", Kind: Kind{rules.KindChange}},
-	}
-}
-
 // ParseConfig reads a configuration file; the error is a strictyaml.Errors with every mistake.
 func ParseConfig(name string, data []byte) (*Config, error) {
 	c := &Config{}
@@ -140,9 +108,7 @@ func (c *Config) fillIn() {
 		c.Sources = DefaultSources()
 	}
 	for i := range c.Sources {
-		s := &c.Sources[i]
-		fill(s.Where, "max_bytes", &s.MaxBytes, wire.MaxRecord)
-		fill(s.Where, "partitions", &s.Partitions, 4)
+		c.Sources[i].fillIn()
 	}
 	if c.Labels == nil {
 		c.Labels = rules.DefaultLabels()
@@ -267,20 +233,6 @@ func (k *checker) brokers(c *Config) {
 	for i, b := range c.Brokers {
 		if !hostPort(b, false) {
 			k.fail(c.Where.Of(fmt.Sprintf("brokers[%d]", i)), "brokers[%d] is %q, expected host:port", i, b)
-		}
-	}
-}
-
-func (k *checker) sources(c *Config) {
-	if len(c.Sources) == 0 {
-		k.fail(c.Where.Of("sources"), "sources is empty, expected at least one topic")
-	}
-	for i := range c.Sources {
-		s := &c.Sources[i]
-		k.number(s.Where, "max_bytes", s.MaxBytes, 1, maxMaxBytes)
-		k.number(s.Where, "partitions", s.Partitions, 1, maxPartitions)
-		if !c.Where.Has("sources") || s.Where.Has("topic") && s.Where.Readable("topic") {
-			k.topic(s.Where, "topic", fmt.Sprintf("sources[%d].topic", i), s.Topic)
 		}
 	}
 }

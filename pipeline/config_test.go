@@ -73,7 +73,7 @@ func parseConfig(t *testing.T, text string) *pipeline.Config {
 func TestConfigDefaults(t *testing.T) {
 	kind := func(k rules.Kind) pipeline.Kind { return pipeline.Kind{Kind: k} }
 	source := func(topic string, k rules.Kind) pipeline.SourceConfig {
-		return pipeline.SourceConfig{Topic: topic, Kind: kind(k), MaxBytes: 65_536, Partitions: 4}
+		return pipeline.SourceConfig{Topic: topic, Kind: kind(k), LongLabels: pipeline.RejectLong, MaxBytes: 65_536, Partitions: 4}
 	}
 	want := &pipeline.Config{
 		Pipeline: "assessment",
@@ -136,6 +136,8 @@ func TestConfigTakes(t *testing.T) {
 	f("{brokers: ['[2001:db8::1]:9092', kafka.example:65535]}")
 	f("{brokers: [localhost:9092], group: {session_timeout: 3s}}")
 	f("{brokers: [localhost:9092], sources: [{topic: a, kind: error, max_bytes: 104857600, partitions: 1}]}")
+	f("{brokers: [localhost:9092], sources: [{topic: a, fields: {kind: {const: error}, time: {path: ts, unit: ns}}, long_labels: cut}]}")
+	f("{brokers: [localhost:9092], domain: t, sources: [{topic: a, keep_labels: [t], endpoints: {patterns: ['/{a}/b', '/{c...}'], ids: true}}]}")
 	f("{brokers: [localhost:9092], pane: 1s, lateness: 1s, tasks: {aggregate: 2}, topics: {replication: 1}}")
 	f("{brokers: [localhost:9092], topics: {alerts: sevwatch.recovery}}")
 }

@@ -17,7 +17,8 @@ type Replay struct {
 	Rules  *rules.File
 	Files  []string // each is one partition; "-" is Stdin
 	Stdin  io.Reader
-	Until  int64 // event time up to which the input is known to be complete, epoch ms; 0: the end of input advances nothing
+	Source *SourceConfig // whose records the files hold; nil: events of our own shape
+	Until  int64         // event time up to which the input is known to be complete, epoch ms; 0: the end of input advances nothing
 
 	// Output takes every message in the order (at, id, revision, type).
 	Output func(detector.Output) error
@@ -44,6 +45,7 @@ type input struct {
 	lines   *lineReader
 	part    *detector.Partition
 	decoder *wire.Decoder
+	foreign *wire.Input // reads records of another shape; nil: the decoder does
 	event   detector.Event
 	done    bool
 }
@@ -61,6 +63,10 @@ func (r *Replay) Run(ctx context.Context) (sum Summary, err error) {
 		}
 		defer func() { err = errors.Join(err, lines.close()) }()
 		in := &input{lines: lines, decoder: wire.NewDecoder(rules.NoKind, r.Config.Labels)}
+		if r.Source != nil {
+			in.decoder = wire.NewDecoder(r.Source.Kind.Kind, r.Config.Labels)
+			in.decoder.MaxBytes, in.foreign = r.Source.MaxBytes, r.Source.Input(r.Config.Labels)
+		}
 		in.part = agg.Add(detector.Source{Topic: "file", Partition: i}, 0, detector.NewPartitionState())
 		inputs = append(inputs, in)
 	}
@@ -148,15 +154,22 @@ func (r *Replay) record(agg *detector.Aggregator, in *input) error {
 	origin := func() wire.Origin {
 		return wire.Origin{Source: in.part.Source, Offset: number, Record: wire.Record{Value: line, Time: -1}}
 	}
-	if rejected := in.decoder.Decode(line, -1, &in.event); rejected != nil {
+	event := &in.event
+	var rejected *wire.Reject
+	if in.foreign == nil {
+		rejected = in.decoder.Decode(line, -1, event)
+	} else {
+		event, rejected = in.foreign.Read(line, -1)
+	}
+	if rejected != nil {
 		in.part.Reject(number)
 		if r.Rejected != nil {
 			r.Rejected(origin(), rejected)
 		}
 		return nil
 	}
-	if late := agg.Count(in.part, number, &in.event); late > 0 && r.Late != nil {
-		r.Late(origin(), in.event.Time, late)
+	if late := agg.Count(in.part, number, event); late > 0 && r.Late != nil {
+		r.Late(origin(), event.Time, late)
 	}
 	return nil
 }

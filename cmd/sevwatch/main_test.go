@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +70,48 @@ func outage() string {
 		fmt.Fprintf(&b, `{"time":%d,"kind":"latency","service":"api","endpoint":"/","status":%d,"duration_ms":12.5}`+"\n", at.UnixMilli(), status)
 	}
 	return b.String()
+}
+
+// Records of another shape, read by the configuration of their source, are the same outage.
+func TestReplayOfASource(t *testing.T) {
+	config := write(t, "sevwatch.yaml", []byte(`
+brokers: ["localhost:9092"]
+sources:
+  - topic: web.requests
+    fields:
+      time: {path: ts, unit: ns}
+      kind: {path: what}
+      service: {const: api}
+      endpoint: {path: at}
+      status: {path: answer.code}
+      duration_ms: {path: answer.took, unit: s}
+      error_type: {path: answer.error}
+`))
+	_, want, _ := call(t, outage(), "replay", "-")
+	foreign := regexp.MustCompile(`"time":(\d+),"kind":("[a-z]+"),"service":"api"(?:,"endpoint":("/"),"status":(\d+),"duration_ms":12.5|,"error_type":("Boom"))`).
+		ReplaceAllStringFunc(outage(), func(text string) string {
+			var e struct {
+				Time   int64
+				Kind   string
+				Status int
+			}
+			if err := json.Unmarshal([]byte("{"+text+"}"), &e); err != nil {
+				t.Fatal(err)
+			}
+			if e.Kind == "error" {
+				return fmt.Sprintf(`"ts":"%d000000","what":"error","answer":{"error":"Boom"}`, e.Time)
+			}
+			return fmt.Sprintf(`"ts":"%d000000","what":"latency","at":"https://api/","answer":{"code":%d,"took":0.0125}`, e.Time, e.Status)
+		})
+	code, got, stderr := call(t, foreign, "replay", "--config", config, "--source", "web.requests", "-")
+	expect(t, "another shape", exitDone, code, stderr, "0 late + 0 rejected")
+	if got != want || !strings.Contains(got, "Sev1") {
+		t.Errorf("the messages are\n%s\nexpected\n%s", got, want)
+	}
+	code, _, stderr = call(t, foreign, "replay", "--config", config, "--source", "web", "-")
+	expect(t, "no such source", exitUsage, code, stderr, `--source is "web", expected one of the sources of --config: web.requests`)
+	code, _, stderr = call(t, foreign, "replay", "--source", "web", "-")
+	expect(t, "no configuration", exitUsage, code, stderr, "cannot read the configuration")
 }
 
 func TestReplay(t *testing.T) {

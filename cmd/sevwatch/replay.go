@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"sevwatch/detector"
@@ -14,6 +15,8 @@ import (
 
 type replayCmd struct {
 	Rules    string         `help:"Rule file; default: the embedded runbook." placeholder:"FILE"`
+	Config   string         `help:"Configuration file of the source that the files come from; with --source. Its labels, pane and lateness hold." placeholder:"FILE"`
+	Source   string         `help:"Topic among the sources of --config whose records the files hold." placeholder:"TOPIC"`
 	Until    time.Time      `help:"The input is known to be complete up to this time (RFC 3339): judge up to it." placeholder:"TIME"`
 	Pane     rules.Duration `help:"Smallest slice of event time." default:"10s"`
 	Lateness rules.Duration `help:"How far behind the newest event the watermark stays." default:"10s"`
@@ -26,7 +29,19 @@ type replayCmd struct {
 func (c *replayCmd) Run(w world) error {
 	cfg := detector.DefaultConfig()
 	cfg.Pane, cfg.Lateness = int64(c.Pane), int64(c.Lateness)
-	file, err := loadRules(c.Rules, rules.Options{Pane: c.Pane})
+	opt := rules.Options{Pane: c.Pane}
+	var source *pipeline.SourceConfig
+	if c.Config != "" || c.Source != "" {
+		whole, err := loadConfig(c.Config)
+		if err != nil {
+			return err
+		}
+		if source, err = findSource(whole, c.Source); err != nil {
+			return err
+		}
+		cfg, opt = whole.Engine(), whole.RuleOptions()
+	}
+	file, err := loadRules(c.Rules, opt)
 	if err != nil {
 		return err
 	}
@@ -35,7 +50,7 @@ func (c *replayCmd) Run(w world) error {
 	found := false
 	why := map[wire.Reason]*sample{}
 	r := pipeline.Replay{
-		Config: cfg, Rules: file, Files: c.Files, Stdin: w.stdin,
+		Config: cfg, Rules: file, Files: c.Files, Stdin: w.stdin, Source: source,
 		Output: func(o detector.Output) error {
 			found = found || o.Incident != nil && o.Incident.Severity <= c.FailOn
 			return print(o)
@@ -60,6 +75,18 @@ func (c *replayCmd) Run(w world) error {
 		return exit{exitFound, errQuiet}
 	}
 	return nil
+}
+
+// findSource is the source with that topic.
+func findSource(cfg *pipeline.Config, topic string) (*pipeline.SourceConfig, error) {
+	var topics []string
+	for i := range cfg.Sources {
+		if cfg.Sources[i].Topic == topic {
+			return &cfg.Sources[i], nil
+		}
+		topics = append(topics, cfg.Sources[i].Topic)
+	}
+	return nil, exit{exitUsage, fmt.Errorf("--source is %q, expected one of the sources of --config: %s", topic, strings.Join(topics, ", "))}
 }
 
 // sample is how often a reason came up, and where first.

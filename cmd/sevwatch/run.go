@@ -41,15 +41,24 @@ func (c *runCmd) Run(w world) error {
 	return nil
 }
 
-// connect reads the configuration and waits for a broker.
-func connect(w world, path string) (*pipeline.Config, *kafka.Client, error) {
+// loadConfig reads a configuration file.
+func loadConfig(path string) (*pipeline.Config, error) {
 	name, data, err := readFile(path)
 	if err != nil {
-		return nil, nil, exit{exitUsage, fmt.Errorf("cannot read the configuration: %w", err)}
+		return nil, exit{exitUsage, fmt.Errorf("cannot read the configuration: %w", err)}
 	}
 	cfg, err := pipeline.ParseConfig(name, data)
 	if err != nil {
-		return nil, nil, exit{exitUsage, err}
+		return nil, exit{exitUsage, err}
+	}
+	return cfg, nil
+}
+
+// connect reads the configuration and waits for a broker.
+func connect(w world, path string) (*pipeline.Config, *kafka.Client, error) {
+	cfg, err := loadConfig(path)
+	if err != nil {
+		return nil, nil, err
 	}
 	client, err := cfg.Connect(w.ctx, w.patience)
 	if err != nil {

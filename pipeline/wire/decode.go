@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"unicode/utf8"
@@ -27,6 +28,8 @@ const (
 type Decoder struct {
 	// MaxBytes is the largest value that is decoded. 0 means MaxRecord.
 	MaxBytes int
+	// LabelBytes is the longest value of a label that is taken. 0 means MaxLabel.
+	LabelBytes int
 
 	kind    rules.Kind // of records that do not name one; NoKind: they have to
 	fields  map[string]field
@@ -229,8 +232,8 @@ func (d *Decoder) read(f field, key []byte) {
 		if f.label < 0 {
 			return
 		}
-		if len(text) > MaxLabel {
-			d.refuse(OutOfRange, "%s has %d bytes, expected %d at most", key, len(text), MaxLabel)
+		if limit := cmp.Or(d.LabelBytes, MaxLabel); len(text) > limit {
+			d.refuse(OutOfRange, "%s has %d bytes, expected %d at most", key, len(text), limit)
 		}
 		e.Labels[f.label] = text
 	case fieldTime:
@@ -251,9 +254,13 @@ func (d *Decoder) read(f field, key []byte) {
 
 var kinds = rules.Kinds()
 
-// clip is a text short enough to be quoted in a detail, cut between two characters.
+// clip is a text short enough to be quoted in a detail.
 func clip(text []byte) []byte {
-	const most = 64
+	return cut(text, 64)
+}
+
+// cut is at most so many bytes of a text, cut between two characters.
+func cut(text []byte, most int) []byte {
 	if len(text) <= most {
 		return text
 	}

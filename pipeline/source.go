@@ -1,0 +1,218 @@
+package pipeline
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+	"sevwatch/rules/strictyaml"
+)
+
+// SourceConfig is a topic that events come from.
+type SourceConfig struct {
+	Where      strictyaml.Where
+	Topic      string                 `yaml:"topic,required"`
+	Kind       Kind                   `yaml:"kind"`        // of records that do not say it
+	Fields     map[string]FieldConfig `yaml:"fields"`      // where the keys of an event are; none: where the contract has them
+	Endpoints  EndpointsConfig        `yaml:"endpoints"`   // which paths are one endpoint
+	KeepLabels []string               `yaml:"keep_labels"` // no others make a series; none: all
+	DropLabels []string               `yaml:"drop_labels"` // that make no series
+	MaxBytes   int                    `yaml:"max_bytes"`   // larger records are rejected
+	LongLabels LongLabels             `yaml:"long_labels"` // what happens to labels of more than wire.MaxLabel bytes
+	Partitions int                    `yaml:"partitions"`  // only for `sevwatch topics`, when it has to make the topic
+}
+
+// FieldConfig is where one key of an event is found in records of another shape.
+type FieldConfig struct {
+	Where  strictyaml.Where
+	Path   string            `yaml:"path"`
+	Const  string            `yaml:"const"`
+	Unit   string            `yaml:"unit"`
+	Values map[string]string `yaml:"values"`
+}
+
+// EndpointsConfig is which paths of requests are one endpoint.
+type EndpointsConfig struct {
+	Where    strictyaml.Where
+	Patterns []string `yaml:"patterns"`
+	IDs      bool     `yaml:"ids"` // numbers, UUIDs and long hex numbers are {id}
+}
+
+// Kind is an event kind in a configuration.
+type Kind struct{ rules.Kind }
+
+// UnmarshalText reads the name of a kind.
+func (k *Kind) UnmarshalText(text []byte) error {
+	if k.Kind = rules.KindOf(string(text)); k.Kind == rules.NoKind {
+		return strictyaml.ErrExpected("one of " + strings.Join(rules.Kinds(), ", "))
+	}
+	return nil
+}
+
+// LongLabels is what happens to a label's value of more than wire.MaxLabel bytes.
+type LongLabels string
+
+// What can happen to it.
+const (
+	RejectLong LongLabels = "reject" // the record is rejected
+	CutLong    LongLabels = "cut"    // the value is cut: longer ones that begin alike are one
+)
+
+// UnmarshalText reads reject or cut.
+func (l *LongLabels) UnmarshalText(text []byte) error {
+	if *l = LongLabels(text); *l != RejectLong && *l != CutLong {
+		return strictyaml.ErrExpected("reject or cut")
+	}
+	return nil
+}
+
+// DefaultSources are the topics of an assessment flow.
+func DefaultSources() []SourceConfig {
+	return []SourceConfig{
+		{Topic: "assessment.errors", Kind: Kind{rules.KindError}},
+		{Topic: "assessment.latency", Kind: Kind{rules.KindLatency}},
+		{Topic: "assessment.steps", Kind: Kind{rules.KindStep}},
+		{Topic: "assessment.telemetry"},
+		{Topic: "assessment.changes", Kind: Kind{rules.KindChange}},
+	}
+}
+
+func (s *SourceConfig) fillIn() {
+	fill(s.Where, "max_bytes", &s.MaxBytes, wire.MaxRecord)
+	fill(s.Where, "long_labels", &s.LongLabels, RejectLong)
+	fill(s.Where, "partitions", &s.Partitions, 4)
+	fill(s.Endpoints.Where, "ids", &s.Endpoints.IDs, s.foreign())
+}
+
+// foreign says whether the records have another shape than ours.
+func (s *SourceConfig) foreign() bool { return len(s.Fields) > 0 }
+
+// plain says whether the records are events as they are, so that Decoder alone reads them.
+func (s *SourceConfig) plain() bool {
+	return !s.foreign() && s.LongLabels == RejectLong && !s.Endpoints.IDs && len(s.Endpoints.Patterns)+len(s.KeepLabels)+len(s.DropLabels) == 0
+}
+
+// Input makes what reads the records of a source whose configuration has been checked; nil where a Decoder does.
+func (s *SourceConfig) Input(labels []string) *wire.Input {
+	if s.plain() {
+		return nil
+	}
+	spec := wire.InputSpec{
+		Kind: s.Kind.Kind, Labels: labels, MaxBytes: s.MaxBytes, CutLong: s.LongLabels == CutLong, Keep: s.KeepLabels, Drop: s.DropLabels,
+	}
+	var err error
+	if s.foreign() {
+		spec.Mapping, err = wire.NewMapping(s.fields())
+	}
+	if s.Endpoints.IDs || len(s.Endpoints.Patterns) > 0 {
+		var bad error
+		spec.Endpoints, bad = wire.NewEndpoints(s.Endpoints.Patterns, s.Endpoints.IDs)
+		err = errors.Join(err, bad)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("BUG: the source %s was not checked: %v", s.Topic, err))
+	}
+	return wire.NewInput(spec)
+}
+
+func (s *SourceConfig) fields() map[string]wire.Field {
+	out := map[string]wire.Field{}
+	for name, f := range s.Fields {
+		out[name] = wire.Field{Path: f.Path, Const: f.Const, Unit: wire.Unit(f.Unit), Values: f.Values}
+	}
+	return out
+}
+
+func (k *checker) sources(c *Config) {
+	if len(c.Sources) == 0 {
+		k.fail(c.Where.Of("sources"), "sources is empty, expected at least one topic")
+	}
+	for i := range c.Sources {
+		s := &c.Sources[i]
+		k.number(s.Where, "max_bytes", s.MaxBytes, 1, maxMaxBytes)
+		k.number(s.Where, "partitions", s.Partitions, 1, maxPartitions)
+		if !c.Where.Has("sources") || s.Where.Has("topic") && s.Where.Readable("topic") {
+			k.topic(s.Where, "topic", fmt.Sprintf("sources[%d].topic", i), s.Topic)
+		}
+		k.fields(c, s)
+		k.endpoints(&s.Endpoints)
+		k.someLabels(c, s, "keep_labels", s.KeepLabels)
+		k.someLabels(c, s, "drop_labels", s.DropLabels)
+		if len(s.KeepLabels) > 0 && len(s.DropLabels) > 0 {
+			k.fail(s.Where.Of("drop_labels"), "drop_labels stands beside keep_labels, expected one of the two")
+		}
+	}
+}
+
+// fields checks a mapping: that it maps keys that an event has, and each of them.
+func (k *checker) fields(c *Config, s *SourceConfig) {
+	known := append(wire.EventKeys(), c.Labels...)
+	for _, name := range slices.Sorted(maps.Keys(s.Fields)) {
+		if name == "status_class" || !slices.Contains(known, name) {
+			k.fail(s.Where.Of("fields."+name), "fields has %q, expected keys of an event, which are %s, or of labels", name,
+				strings.Join(wire.EventKeys(), ", "))
+		}
+	}
+	if !s.Where.Readable("fields") {
+		return
+	}
+	_, err := wire.NewMapping(s.fields())
+	for _, e := range fieldErrors(err) {
+		f := s.Fields[e.Field]
+		k.fail(f.Where.Of(e.Key), "fields.%s.%s is %s", e.Field, e.Key, e.Err)
+	}
+	if _, mapped := s.Fields["kind"]; s.foreign() && !mapped && s.Kind.Kind == rules.NoKind {
+		k.fail(s.Where.Of("fields"), "fields lacks kind, and the source has none: expected one of the two")
+	}
+}
+
+func fieldErrors(err error) []wire.FieldError {
+	var out []wire.FieldError
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, err := range many.Unwrap() {
+			var e wire.FieldError
+			if errors.As(err, &e) {
+				out = append(out, e)
+			}
+		}
+	}
+	return out
+}
+
+func (k *checker) endpoints(e *EndpointsConfig) {
+	if len(e.Patterns) > wire.MaxPatterns {
+		k.fail(e.Where.Of("patterns"), "patterns has %d, expected %d at most", len(e.Patterns), wire.MaxPatterns)
+	}
+	for i, p := range e.Patterns {
+		key := fmt.Sprintf("patterns[%d]", i)
+		if _, err := wire.NewEndpoints([]string{p}, false); err != nil {
+			k.fail(e.Where.Of(key), "%s is %q, %s", key, p, err)
+		}
+		if slices.Contains(e.Patterns[:i], p) {
+			k.fail(e.Where.Of(key), "%s is %q, which is there already", key, p)
+		}
+	}
+}
+
+// someLabels checks that names are labels of the pipeline.
+func (k *checker) someLabels(c *Config, s *SourceConfig, key string, names []string) {
+	if !c.Where.Readable("labels") {
+		return
+	}
+	for i, name := range names {
+		item := fmt.Sprintf("%s[%d]", key, i)
+		if !slices.Contains(c.Labels, name) {
+			k.fail(s.Where.Of(item), "%s is %q, expected one of labels: %s", item, name, strings.Join(c.Labels, ", "))
+		}
+		if key == "drop_labels" && name == c.Domain {
+			k.fail(s.Where.Of(item), "%s is %q, which is the domain: its values are judged apart", item, name)
+		}
+	}
+	if key == "keep_labels" && len(names) > 0 && c.Domain != "" && !slices.Contains(names, c.Domain) {
+		k.fail(s.Where.Of(key), "keep_labels lacks %q, which is the domain: its values are judged apart", c.Domain)
+	}
+}

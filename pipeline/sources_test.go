@@ -1,0 +1,77 @@
+package pipeline_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline"
+	"sevwatch/pipeline/wire"
+)
+
+var codeBlock = regexp.MustCompile("(?ms)^```(yaml|json record|json event)\n(.*?)\n```$")
+
+// TestSourcesGuide reads docs/sources.md: each configuration is a source, each record under it is read by that source, and the event behind a
+// record is what comes of it.
+func TestSourcesGuide(t *testing.T) {
+	doc, err := os.ReadFile("../docs/sources.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read func(record string) string
+	var got string
+	events := 0
+	for _, block := range codeBlock.FindAllStringSubmatch(string(doc), -1) {
+		switch text := block[2]; block[1] {
+		case "yaml":
+			read = guideSource(t, text)
+		case "json record":
+			got = read(text)
+		case "json event":
+			events++
+			if diff := gocmp.Diff(text, got); diff != "" {
+				t.Errorf("-docs/sources.md +found:\n%s", diff)
+			}
+		}
+	}
+	if events < 5 {
+		t.Errorf("only %d events are compared: this test no longer sees the guide", events)
+	}
+}
+
+// guideSource reads a source's configuration and returns what reads its records.
+func guideSource(t *testing.T, text string) func(string) string {
+	t.Helper()
+	indented := "  - " + strings.ReplaceAll(text, "\n", "\n    ")
+	c := parseConfig(t, "brokers: [localhost:9092]\nsources:\n"+indented)
+	in := c.Sources[0].Input(c.Labels)
+	return func(record string) string {
+		t.Helper()
+		e, rejected := in.Read([]byte(record), -1)
+		if rejected != nil {
+			return rejected.Error()
+		}
+		return eventJSON(c, e)
+	}
+}
+
+// eventJSON is an event as the guide shows it.
+func eventJSON(c *pipeline.Config, e *detector.Event) string {
+	out := []string{fmt.Sprintf(`"time":%q`, detector.Millis(e.Time)), fmt.Sprintf(`"kind":%q`, e.Kind)}
+	for i, value := range e.Labels {
+		if len(value) > 0 {
+			text, _ := json.Marshal(string(value))
+			out = append(out, fmt.Sprintf("%q:%s", c.Labels[i], text))
+		}
+	}
+	if e.HasValue {
+		out = append(out, fmt.Sprintf(`"value":%s`, wire.JSON(float64(e.Value)/1e6)))
+	}
+	return "{" + strings.Join(out, ",") + "}"
+}
