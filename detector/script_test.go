@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"sevwatch/detector/stream"
 	"sevwatch/rules"
 )
 
@@ -228,62 +229,23 @@ func (s *script) time(text string) int64 {
 	return s.day + t.Sub(t.Truncate(24*time.Hour)).Milliseconds()
 }
 
-// recipe is a line of feed or at: how many events, of what kind and labels, with which values.
-type recipe struct {
-	count     int
-	kind      rules.Kind
-	labels    map[string]string
-	valued    bool
-	low, high float64
-}
-
-// recipe reads `50 latency{service="api",status_class="2xx"} 120..180`.
-func (s *script) recipe(line string) recipe {
-	fields := strings.Fields(line)
-	if len(fields) < 2 {
-		s.fail("%q is not of the form `count kind{label=\"value\"} low..high`", line)
-	}
-	count, err := strconv.Atoi(fields[0])
-	var selector rules.Selector
-	if err := cmp.Or(err, selector.UnmarshalText([]byte(fields[1]))); err != nil {
+// recipe reads a line of feed or at, in the notation of package stream.
+func (s *script) recipe(line string) (r stream.Recipe) {
+	if err := r.UnmarshalText([]byte(line)); err != nil {
 		s.fail("%q: %v", line, err)
 	}
-	r := recipe{count: count, kind: selector.Kind, labels: map[string]string{}}
-	for _, m := range selector.Matchers {
-		if !slices.Contains(s.tale.cfg.Labels, m.Name) {
-			s.fail("%q is no label", m.Name)
+	for _, name := range r.LabelNames() {
+		if !slices.Contains(s.tale.cfg.Labels, name) {
+			s.fail("%q is no label", name)
 		}
-		r.labels[m.Name] = m.Value
-	}
-	if len(fields) > 2 {
-		low, high, spread := strings.Cut(fields[2], "..")
-		if !spread {
-			high = low
-		}
-		var err1, err2 error
-		r.low, err1 = strconv.ParseFloat(low, 64)
-		r.high, err2 = strconv.ParseFloat(high, 64)
-		if err := cmp.Or(err1, err2); err != nil {
-			s.fail("%q: %v", line, err)
-		}
-		r.valued = true
 	}
 	return r
-}
-
-// event is number i of n of a recipe: values are spread evenly from low to high.
-func (r recipe) event(at int64, i, n int) taleEvent {
-	e := taleEvent{time: at, kind: r.kind, labels: r.labels, hasValue: r.valued}
-	if r.valued {
-		e.value = int64((r.low + (r.high-r.low)*float64(i)/float64(max(1, n-1))) * 1e6)
-	}
-	return e
 }
 
 // feed FROM TO [partition=TOPIC/N] [every=N] lets so many events of each recipe come in every pane (or every Nth), evenly spread,
 // dealt out to all partitions in turn.
 func (s *script) feed(args, body []string) string {
-	var recipes []recipe
+	var recipes []stream.Recipe
 	for _, line := range body {
 		recipes = append(recipes, s.recipe(line))
 	}
@@ -293,13 +255,11 @@ func (s *script) feed(args, body []string) string {
 	}
 	pane := s.tale.cfg.Pane
 	for start := s.time(args[0]); start < s.time(args[1]); start += pane * every {
-		var events []taleEvent
+		var events []stream.Event
 		for _, r := range recipes {
-			for i := range r.count {
-				events = append(events, r.event(start+int64(i)*pane/int64(r.count), i, r.count))
-			}
+			events = append(events, r.Between(start, start+pane, pane)...)
 		}
-		slices.SortStableFunc(events, func(x, y taleEvent) int { return cmp.Compare(x.time, y.time) })
+		slices.SortStableFunc(events, func(x, y stream.Event) int { return cmp.Compare(x.Time, y.Time) })
 		s.deal(events, args)
 		if start/pane%60 == 0 {
 			s.engine.settle()
@@ -310,26 +270,26 @@ func (s *script) feed(args, body []string) string {
 
 // at TIME [partition=TOPIC/N] lets events come at one moment.
 func (s *script) at(args, body []string) string {
-	var events []taleEvent
+	var events []stream.Event
 	for _, line := range body {
 		r := s.recipe(line)
-		for i := range r.count {
-			events = append(events, r.event(s.time(args[0]), i, r.count))
-		}
+		events = append(events, r.At(s.time(args[0]))...)
 	}
 	s.deal(events, args)
 	return s.settle()
 }
 
 // deal hands events to the partition that args name, or to all in turn.
-func (s *script) deal(events []taleEvent, args []string) {
+func (s *script) deal(events []stream.Event, args []string) {
 	for _, e := range events {
 		source := s.dealt % max(1, len(s.tale.sources))
 		s.dealt++
 		if chosen := s.chosen(args); chosen >= 0 {
 			source = chosen
 		}
-		s.engine.step(&taleStep{what: stepEvent, source: source, event: e})
+		s.engine.step(&taleStep{what: stepEvent, source: source, event: taleEvent{
+			time: e.Time, kind: e.Kind, labels: e.Labels, hasValue: e.Valued, value: e.Value,
+		}})
 	}
 	if s.flushPanes {
 		s.engine.settle()

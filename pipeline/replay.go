@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"sevwatch/detector"
@@ -52,8 +51,7 @@ type input struct {
 
 // Run reads all input to its end.
 func (r *Replay) Run(ctx context.Context) (sum Summary, err error) {
-	agg := detector.NewAggregator(r.Config, 0, 1)
-	judge := detector.NewJudge(r.Config, r.Rules)
+	engine := detector.NewLocal(r.Config, r.Rules)
 	set := detector.PartitionSet{Version: 1, Topics: map[string]int{}}
 	var inputs []*input
 	for i, name := range r.Files {
@@ -67,52 +65,47 @@ func (r *Replay) Run(ctx context.Context) (sum Summary, err error) {
 			in.decoder = wire.NewDecoder(r.Source.Kind.Kind, r.Config.Labels)
 			in.decoder.MaxBytes, in.foreign = r.Source.MaxBytes, r.Source.Input(r.Config.Labels)
 		}
-		in.part = agg.Add(detector.Source{Topic: "file", Partition: i}, 0, detector.NewPartitionState())
+		in.part = engine.Add(detector.Source{Topic: "file", Partition: i}, 0, detector.NewPartitionState())
 		inputs = append(inputs, in)
 	}
 	set.Topics["file"] = len(inputs)
-	agg.SetPartitions(set)
-	if err := r.read(ctx, agg, judge, inputs); err != nil {
+	engine.SetPartitions(set)
+	if err := r.read(ctx, engine, inputs); err != nil {
 		return sum, err
 	}
-	for _, p := range agg.Partitions() {
+	for _, p := range engine.Partitions() {
 		if r.Until != 0 {
-			agg.Advance(p, r.Until, true)
+			engine.Advance(p, r.Until, true)
 		}
 	}
-	err = r.flush(agg, judge)
+	err = r.settle(engine)
+	judge := engine.Judge
 	return Summary{Totals: judge.Totals(), Edge: judge.Edge(), Open: judge.Open(), LateHere: judge.Late()}, err
 }
 
-// maxCells is how many cells of series and panes an aggregator gathers before it flushes although no pane has closed.
-const maxCells = 50_000
-
 // read takes records from the partition that is furthest behind, so that memory stays small and no partition makes another late.
-func (r *Replay) read(ctx context.Context, agg *detector.Aggregator, judge *detector.Judge, inputs []*input) error {
-	edge := int64(-1 << 63)
+func (r *Replay) read(ctx context.Context, engine *detector.Local, inputs []*input) error {
 	for n := 1; ; n++ {
 		in := furthestBehind(inputs)
 		if in == nil {
 			return nil
 		}
-		if err := r.record(agg, in); err != nil {
+		if err := r.record(engine.Aggregator, in); err != nil {
 			return err
 		}
-		if in.done {
-			follow(agg, inputs)
+		if now := furthestBehind(inputs); now != nil && now.part.Edge() > engine.Edge() {
+			follow(engine.Aggregator, inputs)
 		}
 		if n%progressEvery == 0 {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
 			if r.Progress != nil {
-				r.Progress(judge.Totals(), judge.Edge())
+				r.Progress(engine.Judge.Totals(), engine.Judge.Edge())
 			}
 		}
-		if now := furthestBehind(inputs); now != nil && now.part.Edge() > edge || agg.Pending() > maxCells {
-			follow(agg, inputs)
-			edge = agg.Edge()
-			if err := r.flush(agg, judge); err != nil {
+		if engine.Due() {
+			if err := r.settle(engine); err != nil {
 				return err
 			}
 		}
@@ -174,19 +167,11 @@ func (r *Replay) record(agg *detector.Aggregator, in *input) error {
 	return nil
 }
 
-// flush hands on what the aggregator has, and gives out what the judge says to it.
-func (r *Replay) flush(agg *detector.Aggregator, judge *detector.Judge) error {
-	deltas, progress := agg.Flush()
-	for i := range deltas {
-		judge.Delta(&deltas[i])
+// settle judges what can be judged, and gives out what there is to tell.
+func (r *Replay) settle(engine *detector.Local) error {
+	outputs, err := engine.Settle()
+	for _, o := range outputs {
+		err = errors.Join(err, r.Output(o))
 	}
-	if err := judge.Progress(&progress); err != nil {
-		return fmt.Errorf("cannot go on: %w", err)
-	}
-	for _, o := range judge.Advance() {
-		if err := r.Output(o); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }

@@ -32,6 +32,7 @@ type cli struct {
 	Replay replayCmd `cmd:"" help:"Judge recorded events: the same engine and the same messages as live."`
 	Topics topicsCmd `cmd:"" help:"Look at the topics of a pipeline, or make them."`
 	Check  checkCmd  `cmd:"" help:"Check rule files: every mistake at once, with line and column."`
+	Test   testCmd   `cmd:"" help:"Run tests of rules: streams in, expected incidents out."`
 }
 
 // world is what verbs touch outside themselves. stdout is data, stderr is people.
