@@ -43,7 +43,7 @@ golden:  ## rewrite golden files; then read the diff
 kafka:  ## only the tests that need a real Kafka, workers and brokers being killed for CHAOS each
 	$(GO) test -count=1 -v -timeout 40m -run 'Real' ./pipeline/... $(if $(CHAOS),-args -chaos $(CHAOS))
 
-bench:  ## benchmarks of the hot path
+bench:  ## benchmarks of the hot path; `go run ./bench/throughput` is the whole way over a real Kafka
 	$(GO) test -run '^$$' -bench . -benchmem ./detector ./pipeline/...
 
 benchcmp:  ## compare two results of `make bench`: OLD=file NEW=file

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"slices"
 	"time"
 
@@ -78,7 +79,7 @@ func (w *Worker) beat(id string) wire.Health {
 	return h
 }
 
-// serveHTTP serves /metrics and /healthz until ctx is done; where the configuration says none, nothing is served.
+// serveHTTP serves /metrics, /healthz and profiles until ctx is done; where the configuration says none, nothing is served.
 func (w *Worker) serveHTTP(ctx context.Context) error {
 	if w.cfg.HTTP.Listen == "none" {
 		<-ctx.Done()
@@ -98,6 +99,8 @@ func (w *Worker) serveHTTP(ctx context.Context) error {
 		rw.Header().Set("Content-Type", "application/json")
 		_, _ = rw.Write(wire.JSON(w.beat("")))
 	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

@@ -1,0 +1,97 @@
+// Throughput measures the engine from outside: it starts a real Apache Kafka, writes the events of the comparison with other engines, lets
+// `sevwatch run` judge them by the runbook's rules, exactly once, until the last event is judged, and checks what was counted. In the same
+// run it measures how fast the same topic can be read at all.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/compress"
+
+	"sevwatch/pipeline/kafkatest"
+)
+
+type options struct {
+	events, runs, tasks int
+	variants            string
+	results, profile    string
+	keep                bool
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.events, "events", 3_000_000, "events of every variant")
+	flag.IntVar(&o.runs, "runs", 3, "runs of every variant; the best counts")
+	flag.IntVar(&o.tasks, "tasks", 2, "tasks.aggregate of the configuration")
+	flag.StringVar(&o.variants, "variants", "plain", "plain, all, or names: "+names())
+	flag.StringVar(&o.results, "results", "", "directory to write results to, by commit")
+	flag.StringVar(&o.profile, "profile", "", "file for a CPU profile of the first run")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, &o); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// variant is one shape of the same work.
+type variant struct {
+	name               string
+	partitions, series int
+	codec              kafka.Compression
+}
+
+var variants = []variant{
+	{"plain", 4, 1000, 0},
+	{"lz4", 4, 1000, compress.Lz4},
+	{"zstd", 4, 1000, compress.Zstd},
+	{"partitions64", 64, 1000, 0},
+	{"series10", 4, 10, 0},
+	{"series100000", 4, 100_000, 0},
+}
+
+func names() (list string) {
+	for _, v := range variants {
+		list += v.name + " "
+	}
+	return list
+}
+
+func run(ctx context.Context, o *options) (err error) {
+	chosen, err := choose(o.variants)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "sevwatch-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	binary := filepath.Join(dir, "sevwatch")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/sevwatch").CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build sevwatch: %w\n%s", err, out)
+	}
+	cluster, err := kafkatest.Start(ctx, filepath.Join(dir, "kafka"), kafkatest.Options{
+		HeapMB: 1024, JavaArgs: []string{"-XX:TieredStopAtLevel=4"}, Properties: map[string]string{"log.cleaner.enable": "false"},
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, cluster.Close()) }()
+	b := &bench{options: o, dir: dir, binary: binary, cluster: cluster, client: &kafka.Client{Addr: kafka.TCP(cluster.Addr())}}
+	for _, v := range chosen {
+		if err := b.variant(ctx, v); err != nil {
+			return fmt.Errorf("%s: %w", v.name, err)
+		}
+	}
+	return b.finish()
+}
