@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sevwatch/rules"
@@ -134,6 +135,40 @@ func (p *Partition) Skip(next int64) {
 	}
 }
 
+// Happening is something that happened to the pipeline itself at a source partition: Count of kind pipeline in the pane that begins at Pane.
+type Happening struct {
+	Source
+	Name  string `json:"name"` // lost: the offsets [From, To) were gone before they were read
+	Pane  int64  `json:"pane"`
+	Count int64  `json:"count"`
+	From  int64  `json:"from,omitempty"`
+	To    int64  `json:"to,omitempty"`
+}
+
+// Lost tells of offsets [from, to) of the partition that are gone, in its first open pane. ok is false while the partition has no event
+// time yet: the gap in its progress is all that is told then.
+func (p *Partition) Lost(from, to int64) (h Happening, ok bool) {
+	if p.watermark == never {
+		return Happening{}, false
+	}
+	return Happening{Source: p.Source, Name: "lost", Pane: p.Edge(), Count: to - from, From: from, To: to}, true
+}
+
+// Happened counts what happened to the pipeline, so that rules can select it. It makes no pane observed.
+func (a *Aggregator) Happened(h Happening) {
+	labels := []Label{{"name", h.Name}, {"partition", strconv.Itoa(h.Partition)}, {"topic", h.Topic}}
+	if h.To > h.From {
+		labels = slices.Insert(labels, 1, Label{"offsets", fmt.Sprintf("%d..%d", h.From, h.To-1)})
+	}
+	key := seriesKey(rules.KindPipeline, labels)
+	s := a.series[key]
+	if s == nil {
+		s = &aggregate{kind: rules.KindPipeline, labels: labels, key: key}
+		a.series[key] = s
+	}
+	a.cellOf(a.pane(h.Pane), s).Count += h.Count
+}
+
 // Control accounts for a transaction marker at offset.
 func (p *Partition) Control(offset int64) { p.pass(offset, &p.totals.Control) }
 
@@ -170,8 +205,9 @@ func (a *Aggregator) pane(start int64) *aggregatePane {
 	return p
 }
 
-func (a *Aggregator) cell(p *aggregatePane, e *Event) *Cell {
-	s := a.seriesOf(e)
+func (a *Aggregator) cell(p *aggregatePane, e *Event) *Cell { return a.cellOf(p, a.seriesOf(e)) }
+
+func (a *Aggregator) cellOf(p *aggregatePane, s *aggregate) *Cell {
 	c := p.cells[s]
 	if c == nil {
 		c = &Cell{}

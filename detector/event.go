@@ -31,6 +31,9 @@ type Config struct {
 	Lateness int64    // ms
 }
 
+// PaneOf is the start of the pane that an event time lies in.
+func (c *Config) PaneOf(time int64) int64 { return floor(time, c.Pane) }
+
 // DefaultConfig is a pane and a lateness of ten seconds over the default labels, in one domain.
 func DefaultConfig() Config {
 	return Config{Labels: rules.DefaultLabels(), Pane: 10_000, Lateness: 10_000}

@@ -67,6 +67,9 @@ type groupState struct {
 	life
 }
 
+// IsSource says whether the record with that key is a PartitionProgress: what a judge was told last of a source partition.
+func IsSource(key string) bool { return strings.HasPrefix(key, keySource+keySeparator) }
+
 func encode(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {

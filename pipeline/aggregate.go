@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/fetch"
@@ -34,8 +35,9 @@ type aggregateTask struct {
 
 	aside     []kafka.Message // rejected and late records since the last flush
 	asideSize int
-	unsent    *batch // flushed, and not committed yet
-	edge      int64  // that was flushed
+	happened  []detector.Happening // to the pipeline since the last flush
+	unsent    *batch               // flushed, and not committed yet
+	edge      int64                // that was flushed
 	flushed   time.Time
 	committed map[detector.Source]int64
 }
@@ -119,6 +121,12 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	if err := t.w.setPartitions(ctx, t.agg); err != nil {
 		return err
 	}
+	var told map[detector.Source]detector.PartitionProgress
+	if !t.a.committedAll(offsets) { // a new partition, or the group was away for so long that the broker forgot it
+		if told, err = t.w.told(ctx); err != nil {
+			return err
+		}
+	}
 	var starts []fetch.Start
 	for _, topic := range slices.Sorted(maps.Keys(t.a.partitions)) {
 		partitions := t.a.partitions[topic]
@@ -127,22 +135,18 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 			return err
 		}
 		for _, id := range partitions {
-			at, found := offsets[partition{topic, id}]
-			start, state := spans[id].first, detector.NewPartitionState()
-			if found {
-				start = at.CommittedOffset
-				if err := readPartitionState(at.Metadata, &state); err != nil {
-					return fmt.Errorf("cannot read what was kept with the offset of %s/%d: %w", topic, id, err)
-				}
-			}
-			starts = append(starts, fetch.Start{Topic: topic, Partition: id, Offset: start})
 			s := detector.Source{Topic: topic, Partition: id}
+			at, known, err := where(s, offsets, told, spans[id])
+			if err != nil {
+				return err
+			}
+			starts = append(starts, fetch.Start{Topic: topic, Partition: id, Offset: at.offset})
 			if topic == t.w.cfg.Topics.Marks {
-				t.marks = newMarkReader(s, start, spans[id].end, found)
-				t.committed[s] = start
+				t.marks = newMarkReader(s, at.offset, spans[id].end, known)
+				t.committed[s] = at.offset
 				continue
 			}
-			t.addSource(s, start, state, found)
+			t.addSource(s, at, known)
 		}
 	}
 	if t.marks == nil {
@@ -160,15 +164,65 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	return nil
 }
 
-func (t *aggregateTask) addSource(s detector.Source, offset int64, state detector.PartitionState, known bool) {
+// startAt is where a source partition is taken up.
+type startAt struct {
+	offset int64
+	state  detector.PartitionState
+	lost   int64 // the offsets [lost, offset) are gone and were never read
+}
+
+// where takes a partition up at the committed offset or, where the group has none, at what the log knows of it; known says that there was
+// either. What the topic has let go of meanwhile is lost, and told.
+func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, told map[detector.Source]detector.PartitionProgress,
+	there span,
+) (at startAt, known bool, err error) {
+	at = startAt{offset: there.first, state: detector.NewPartitionState()}
+	committed, known := offsets[partition{s.Topic, s.Partition}]
+	if progress, ok := told[s]; ok && !known {
+		at.offset, at.state.Watermark, at.state.Totals, known = progress.To, progress.Watermark, progress.Totals, true
+	} else if known {
+		at.offset = committed.CommittedOffset
+		if err := readPartitionState(committed.Metadata, &at.state); err != nil {
+			return at, known, fmt.Errorf("cannot read what was kept with the offset of %s/%d: %w", s.Topic, s.Partition, err)
+		}
+	}
+	if at.offset > there.end {
+		return at, known, fmt.Errorf("cannot go on at offset %d of %s/%d: the log ends at %d; was the topic made anew?",
+			at.offset, s.Topic, s.Partition, there.end)
+	}
+	at.lost, at.offset = at.offset, max(at.offset, there.first)
+	return at, known, nil
+}
+
+// committedAll says whether the group has an offset for each of the task's partitions.
+func (a *assignment) committedAll(offsets map[partition]kafka.OffsetFetchPartition) bool {
+	for topic, partitions := range a.partitions {
+		for _, id := range partitions {
+			if _, ok := offsets[partition{topic, id}]; !ok {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool) {
 	cfg := t.w.source(s.Topic)
 	src := &source{
-		Partition: t.agg.Add(s, offset, state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: t.w.now(), added: !known,
+		Partition: t.agg.Add(s, at.offset, at.state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: t.w.now(), added: !known,
 		input: cfg.Input(t.w.cfg.Labels),
 	}
 	src.decoder.MaxBytes = cfg.MaxBytes
 	t.sources[s] = src
 	t.order = append(t.order, src)
+	if at.lost == at.offset {
+		return
+	}
+	t.w.log.Error("records are lost: the topic let go of them before they were read", zap.String("topic", s.Topic),
+		zap.Int("partition", s.Partition), zap.Int64("from", at.lost), zap.Int64("to", at.offset))
+	if h, ok := src.Lost(at.lost, at.offset); ok {
+		t.happened = append(t.happened, h)
+	}
 }
 
 // pauseSource asks for the partition's records only while they may be taken: marks from before come first, and a mark that is on its way.
@@ -356,7 +410,7 @@ func (t *aggregateTask) due() bool {
 		return true
 	case len(t.order) > 0 && t.agg.Edge() > t.edge:
 		return t.calm() || since > flushBacklog
-	case len(t.aside) > 0 || t.agg.Untold():
+	case len(t.aside) > 0 || len(t.happened) > 0 || t.agg.Untold():
 		return since > flushAsides
 	default:
 		return false
@@ -371,6 +425,9 @@ func (t *aggregateTask) calm() bool {
 // flush hands over everything since the last flush, and the mark, if there is one, to be committed.
 func (t *aggregateTask) flush(mark *wire.Mark) {
 	t.unsent = &batch{offsets: t.offsets(), mark: mark}
+	for _, h := range t.happened {
+		t.agg.Happened(h)
+	}
 	deltas, progress := t.agg.Flush()
 	t.unsent.events = progress.Events
 	send := func(m kafka.Message) { t.unsent.messages = append(t.unsent.messages, m) }
@@ -395,10 +452,17 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 	for _, m := range t.aside {
 		send(m)
 	}
-	if mark != nil {
+	toMarks := func(mark *wire.Mark) {
 		m := t.w.message(t.w.cfg.Topics.Marks, wire.Record{Value: wire.JSON(mark)})
 		m.Partition = t.a.task
 		send(m)
+	}
+	if len(t.happened) > 0 {
+		toMarks(&wire.Mark{V: 1, Task: t.a.task, Happened: t.happened})
+		t.happened = nil
+	}
+	if mark != nil {
+		toMarks(mark)
 		t.sent(mark)
 	}
 	t.aside, t.asideSize, t.edge, t.flushed = nil, 0, t.agg.Edge(), t.w.now()

@@ -1,13 +1,16 @@
 package pipeline
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/kafkatest"
@@ -173,6 +176,100 @@ func TestPartitionsAreAddedWhileRunning(t *testing.T) {
 			t.Errorf("the accounts are %+v, expected 108 counted", got)
 		}
 		p.judged(simStart+120_000, w)
+	})
+}
+
+// letGo makes a topic forget the records of a partition before an offset, as its retention does.
+func letGo(t *testing.T, addr string, at partition, before int64) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	check(t, err)
+	defer client.Close()
+	p := kmsg.NewDeleteRecordsRequestTopicPartition()
+	p.Partition, p.Offset = int32(at.id), before
+	topic := kmsg.NewDeleteRecordsRequestTopic()
+	topic.Topic, topic.Partitions = at.topic, append(topic.Partitions, p)
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	req.Topics = append(req.Topics, topic)
+	res, err := req.RequestWith(t.Context(), client)
+	check(t, err)
+	check(t, kerr.ErrorForCode(res.Topics[0].Partitions[0].ErrorCode))
+}
+
+// A topic whose retention ran over us: the records that are gone are reported as lost, with their range, by an incident of its own, and the
+// accounts show the gap.
+func TestLostRecordsAreAnIncident(t *testing.T) {
+	overBoth(t, func(t *testing.T, addr string) {
+		p := newPipeline(t, addr, nil)
+		at := partition{p.topicOf(rules.KindLatency), 0}
+		p.writeLines(at, repeat(30, latencyAt(0))...)
+		w, stop := p.start()
+		p.until("the first records to be counted", func() bool { return w.Totals().Counted == 30 })
+		stop()
+		p.writeLines(at, repeat(50, latencyAt(1))...)
+		letGo(t, addr, at, 70)
+		w, stop = p.start()
+		defer stop()
+		p.until("the rest to be counted", func() bool { return w.Totals().Counted == 40 })
+		p.writeLines(at, latencyAt(100))
+		var lost []*detector.Incident
+		p.until("an incident", func() bool {
+			lost = p.incidents("PipelineLostRecords")
+			return len(lost) > 0
+		})
+		i := lost[0]
+		if i.Transition != detector.Opened || i.Severity != rules.Sev2 || i.Signal.Numerator != 40 ||
+			i.Labels["topic"] != at.topic || i.Labels["partition"] != "0" ||
+			!slices.ContainsFunc(i.Contributors, func(c detector.Contributor) bool { return c.Label == "offsets" && c.Value == "30..69" }) {
+			t.Errorf("the incident is %s", wire.JSON(i))
+		}
+	})
+}
+
+// incidents are the published revisions of a rule's incidents.
+func (p *testPipeline) incidents(rule string) []*detector.Incident {
+	p.t.Helper()
+	var out []*detector.Incident
+	for _, r := range p.read(p.cfg.Topics.Alerts) {
+		var i detector.Incident
+		check(p.t, json.Unmarshal(r.Value, &i))
+		if i.Rule.Name == rule {
+			out = append(out, &i)
+		}
+	}
+	return out
+}
+
+// The group's offsets are gone, because it was away for longer than the broker remembers them: what the log knows of each partition is
+// where it goes on, and nothing is counted twice or lost.
+func TestForgottenOffsetsAreFoundInTheLog(t *testing.T) {
+	overBoth(t, func(t *testing.T, addr string) {
+		p := newPipeline(t, addr, nil)
+		at := partition{p.topicOf(rules.KindLatency), 0}
+		for second := range 60 {
+			p.writeLines(at, latencyAt(second))
+		}
+		w, stop := p.start()
+		p.until("the first records to be counted", func() bool { return w.Totals().Counted == 60 })
+		stop()
+		for _, group := range []string{w.groupID("aggregate"), w.groupID("judge")} {
+			res, err := p.client.DeleteGroups(p.ctx, &kafka.DeleteGroupsRequest{GroupIDs: []string{group}})
+			check(t, err)
+			check(t, res.Errors[group])
+		}
+		for second := range 60 {
+			p.writeLines(at, latencyAt(100+second))
+		}
+		w, stop = p.start()
+		defer stop()
+		p.until("the rest to be counted", func() bool { return w.Totals().Sum() >= 120 })
+		if got := w.Totals(); got.Counted != 120 || got.Sum() != 120 {
+			t.Errorf("the accounts are %+v, expected 120 counted", got)
+		}
+		p.judged(simStart+140_000, w)
+		if lost := p.incidents("PipelineLostRecords"); len(lost) > 0 {
+			t.Errorf("records were told to be lost: %s", wire.JSON(lost[0]))
+		}
 	})
 }
 

@@ -191,15 +191,9 @@ func (t *judgeTask) response(res *fetch.Response) error {
 
 // record takes a delta or a progress record.
 func (t *judgeTask) record(r *fetch.Record) error {
-	headers, err := r.Headers()
+	kind, err := paneType(r)
 	if err != nil {
 		return err
-	}
-	kind := ""
-	for _, h := range headers {
-		if h.Key == wire.HeaderType {
-			kind = string(h.Value)
-		}
 	}
 	switch kind {
 	case wire.TypeDelta:
@@ -302,59 +296,4 @@ func (t *judgeTask) report() {
 	t.w.report("judge", h)
 	t.w.account(t.judge.Totals())
 	t.w.metrics.lost(t.a.task, t.judge.Lost())
-}
-
-// readState reads one partition of the state topic to its end: the last value of each key.
-func (w *Worker) readState(ctx context.Context, task int) (records []detector.Record, size int, err error) {
-	topic := w.cfg.Topics.State
-	spans, err := w.broker.ends(ctx, topic, []int{task}, kafka.ReadCommitted)
-	if err != nil {
-		return nil, 0, err
-	}
-	s := spans[task]
-	latest := map[string][]byte{}
-	ctx, cancel := context.WithCancel(ctx)
-	f := w.broker.read([]fetch.Start{{Topic: topic, Partition: task, Offset: s.first}})
-	done := make(chan error, 1)
-	go func() { done <- f.Run(ctx) }()
-	defer func() {
-		cancel()
-		err = errors.Join(err, ignoreCancelled(<-done))
-	}()
-	var walker fetch.Walker
-	for next := s.first; next < s.end; {
-		select {
-		case <-ctx.Done():
-			return nil, 0, ctx.Err()
-		case res := <-f.Responses():
-			for i := range res.Chunks {
-				if res.Chunks[i].Err != nil {
-					return nil, 0, fmt.Errorf("cannot read %s/%d: %w", topic, task, res.Chunks[i].Err)
-				}
-				for walker.Reset(&res.Chunks[i], next); walker.Next(); {
-					if r := walker.Record(); !r.Control {
-						latest[string(r.Key)] = slices.Clone(r.Value)
-					}
-				}
-				if err := walker.Err(); err != nil {
-					return nil, 0, err
-				}
-				next = walker.Position()
-			}
-			res.Release()
-		}
-	}
-	for key, value := range latest {
-		if len(value) > 0 {
-			records = append(records, detector.Record{Key: key, Value: value})
-			size += len(key) + len(value)
-		}
-	}
-	slices.SortFunc(records, func(x, y detector.Record) int {
-		if x.Key < y.Key {
-			return -1
-		}
-		return 1
-	})
-	return records, size, nil
 }

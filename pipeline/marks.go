@@ -62,6 +62,9 @@ func (t *aggregateTask) readMarks(c *fetch.Chunk) error {
 
 // readMark gives each line of a mark to its partition. Where the partition stands at that very offset, the line applies at once.
 func (t *aggregateTask) readMark(m *wire.Mark, written int64) error {
+	if len(m.Happened) > 0 {
+		return nil // it was counted when it was written
+	}
 	t.clock.readBack(m, written)
 	for _, line := range m.Idle {
 		s := t.sources[line.Source]
@@ -285,6 +288,9 @@ type hint struct{ low, high int64 }
 func newHints() *hints { return &hints{tasks: map[int]hint{}} }
 
 func (h *hints) put(m *wire.Mark) {
+	if len(m.Happened) > 0 {
+		return // says nothing of how far the task is
+	}
 	x := hint{noLow, unknown}
 	if m.Low != nil {
 		x.low = *m.Low

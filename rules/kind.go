@@ -18,20 +18,25 @@ const (
 	KindResource
 	KindSatisfaction
 	KindChange
+	// KindPipeline is what happens to the pipeline itself: no record is of this kind, rules can select it.
+	KindPipeline
 )
 
-var kindNames = [...]string{"", "error", "latency", "step", "vital", "resource", "satisfaction", "change"}
+var kindNames = [...]string{"", "error", "latency", "step", "vital", "resource", "satisfaction", "change", "pipeline"}
 
-// Kinds are the names of all kinds.
-func Kinds() []string { return slices.Clone(kindNames[1:]) }
+// Kinds are the names of the kinds that records can have.
+func Kinds() []string { return slices.Clone(kindNames[1:KindPipeline]) }
 
-// KindOf is the kind of that name, or NoKind.
+// KindOf is the kind of that name that records can have, or NoKind.
 func KindOf(name string) Kind {
 	if name == "" {
 		return NoKind
 	}
-	return Kind(max(0, slices.Index(kindNames[:], name)))
+	return Kind(max(0, slices.Index(kindNames[:KindPipeline], name)))
 }
+
+// Known says whether there is such a kind.
+func (k Kind) Known() bool { return k != NoKind && int(k) < len(kindNames) }
 
 func (k Kind) String() string {
 	if int(k) < len(kindNames) {
@@ -41,7 +46,9 @@ func (k Kind) String() string {
 }
 
 // Valued says whether events of this kind carry a measured value, and so have quantiles.
-func (k Kind) Valued() bool { return k != KindError && k != KindChange && k != NoKind }
+func (k Kind) Valued() bool {
+	return k != KindError && k != KindChange && k != KindPipeline && k != NoKind
+}
 
 // Unit is the unit of the value that events of this kind carry.
 func (k Kind) Unit() string {
@@ -60,6 +67,9 @@ func (k Kind) Unit() string {
 func DefaultLabels() []string {
 	return strings.Fields("service endpoint step region version error_type category name action status_class change previous_version state")
 }
+
+// PipelineLabels are the labels of the kind pipeline: what happened, to which source partition, and to which of its offsets.
+func PipelineLabels() []string { return []string{"name", "topic", "partition", "offsets"} }
 
 // ChangeNames are the changes that an event of kind change tells of.
 func ChangeNames() []string { return strings.Fields("deploy rollback config breaker") }

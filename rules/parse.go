@@ -152,26 +152,34 @@ func (v *validator) defaults(r *Rule) {
 }
 
 func (v *validator) labels(r *Rule) {
-	expected := strings.Join(v.opt.Labels, ", ")
 	known := func(name string) bool { return slices.Contains(v.opt.Labels, name) }
+	selectors := r.Signal.selectors()
+	allowed := v.opt.Labels
+	if len(selectors) > 0 && !slices.ContainsFunc(selectors, func(s written) bool { return s.Kind != KindPipeline }) {
+		allowed = PipelineLabels()
+	}
 	for i, name := range r.By {
 		pos := r.Where.Of(fmt.Sprintf("by[%d]", i))
 		if slices.Contains(r.By[:i], name) {
 			v.fail(pos, "by has the label %q twice", name)
-		} else if !known(name) {
-			v.fail(pos, "by has the unknown label %q, expected one of %s", name, expected)
+		} else if !slices.Contains(allowed, name) {
+			v.fail(pos, "by has the unknown label %q, expected one of %s", name, strings.Join(allowed, ", "))
 		}
 	}
-	for _, s := range r.Signal.selectors() {
+	for _, s := range selectors {
+		has := v.opt.Labels
+		if s.Kind == KindPipeline {
+			has = PipelineLabels()
+		}
 		for _, m := range s.Matchers {
-			if !known(m.Name) {
-				v.fail(s.pos, "selector %s has the unknown label %q, expected one of %s", s, m.Name, expected)
+			if !slices.Contains(has, m.Name) {
+				v.fail(s.pos, "selector %s has the unknown label %q, expected one of %s", s, m.Name, strings.Join(has, ", "))
 			}
 		}
 	}
 	for _, f := range []*Flow{r.Signal.Completion, r.Signal.Abandonment} {
 		if f != nil && f.Steps != nil && !known("action") {
-			v.fail(f.Where.Of("steps"), "%s needs the label \"action\", which is not among the labels %s", r.Signal.Type, expected)
+			v.fail(f.Where.Of("steps"), "%s needs the label \"action\", which is not among the labels %s", r.Signal.Type, strings.Join(v.opt.Labels, ", "))
 		}
 	}
 }

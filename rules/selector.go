@@ -57,8 +57,11 @@ func (s Selector) with(name, value string) Selector {
 func (s *Selector) UnmarshalText(text []byte) error {
 	name, rest, braced := strings.Cut(string(text), "{")
 	kind := KindOf(strings.Trim(name, space))
+	if strings.Trim(name, space) == KindPipeline.String() {
+		kind = KindPipeline
+	}
 	if kind == NoKind {
-		return strictyaml.ErrExpected("a selector that begins with a kind: " + strings.Join(Kinds(), ", "))
+		return strictyaml.ErrExpected("a selector that begins with a kind: " + strings.Join(kindNames[1:], ", "))
 	}
 	parsed := Selector{Kind: kind}
 	if braced {

@@ -143,8 +143,13 @@ func (e *teller) advance(to int64, silent bool) {
 	}
 }
 
-// take lets an event arrive.
+// take lets an event arrive. One of kind pipeline is no record: it happens to the pipeline.
 func (e *teller) take(a arrival) {
+	if a.event.Kind == rules.KindPipeline {
+		about := e.partitions[a.partition].Source
+		e.engine.Happened(detector.Happening{Source: about, Name: a.event.Labels["name"], Pane: e.cfg.PaneOf(a.event.Time), Count: 1})
+		return
+	}
 	event := detector.Event{Time: a.event.Time, Kind: a.event.Kind, Value: a.event.Value, HasValue: a.event.Valued}
 	for _, name := range e.cfg.Labels {
 		event.Labels = append(event.Labels, []byte(a.event.Labels[name]))

@@ -195,7 +195,7 @@ func (r *deltaReader) positive() int64 {
 
 func (r *deltaReader) entry(s *detector.SeriesDelta, table []string) {
 	s.Kind = rules.Kind(r.byte())
-	if s.Kind == rules.NoKind || rules.KindOf(s.Kind.String()) != s.Kind {
+	if !s.Kind.Known() {
 		r.fail("kind %d is unknown", s.Kind)
 	}
 	s.Labels = make([]detector.Label, r.count(2))

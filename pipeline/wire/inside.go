@@ -24,6 +24,8 @@ type Mark struct {
 	Idle []detector.Idle `json:"idle,omitempty"`
 	Low  *int64          `json:"low,omitempty"`  // least watermark of the task's active partitions; nil: none is active
 	High *int64          `json:"high,omitempty"` // largest watermark of all its partitions; nil: none has one
+	// Happened stands in a mark of its own: the task that wrote it has counted it in the same transaction.
+	Happened []detector.Happening `json:"happened,omitempty"`
 }
 
 // Control is a record of the control topic: a person's word.
