@@ -361,7 +361,7 @@ func (t *aggregateTask) record(s *source, r *fetch.Record) {
 	if s.input == nil {
 		rejected = s.decoder.Decode(r.Value, r.Time, event)
 	} else {
-		event, rejected = s.input.Read(r.Value, r.Time)
+		event, rejected = s.foreign(r)
 	}
 	if rejected != nil {
 		s.Reject(r.Offset)
@@ -373,6 +373,15 @@ func (t *aggregateTask) record(s *source, r *fetch.Record) {
 		t.w.metrics.late(s.Topic)
 		t.putAside(t.w.cfg.Topics.Late, wire.Late(origin(s, r), event.Time, late))
 	}
+}
+
+// foreign reads a record of another shape.
+func (s *source) foreign(r *fetch.Record) (*detector.Event, *wire.Reject) {
+	if s.input.Headers() {
+		o := origin(s, r)
+		return s.input.Read(&o.Record)
+	}
+	return s.input.Read(&wire.Record{Value: r.Value, Time: r.Time})
 }
 
 // origin is the record as it goes to the rejected or late topic.

@@ -152,7 +152,7 @@ func (r *Replay) record(agg *detector.Aggregator, in *input) error {
 	if in.foreign == nil {
 		rejected = in.decoder.Decode(line, -1, event)
 	} else {
-		event, rejected = in.foreign.Read(line, -1)
+		event, rejected = in.foreign.Read(&wire.Record{Value: line, Time: -1})
 	}
 	if rejected != nil {
 		in.part.Reject(number)

@@ -17,6 +17,7 @@ type SourceConfig struct {
 	Where      strictyaml.Where
 	Topic      string                 `yaml:"topic,required"`
 	Kind       Kind                   `yaml:"kind"`        // of records that do not say it
+	Format     Format                 `yaml:"format"`      // of a record's value
 	Fields     map[string]FieldConfig `yaml:"fields"`      // where the keys of an event are; none: where the contract has them
 	Endpoints  EndpointsConfig        `yaml:"endpoints"`   // which paths are one endpoint
 	KeepLabels []string               `yaml:"keep_labels"` // no others make a series; none: all
@@ -53,6 +54,17 @@ func (k *Kind) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Format is a format in a configuration.
+type Format struct{ wire.Format }
+
+// UnmarshalText reads the name of a format.
+func (f *Format) UnmarshalText(text []byte) error {
+	if f.Format = wire.Format(text); !slices.Contains(wire.Formats(), string(text)) {
+		return strictyaml.ErrExpected("one of " + strings.Join(wire.Formats(), ", "))
+	}
+	return nil
+}
+
 // LongLabels is what happens to a label's value of more than wire.MaxLabel bytes.
 type LongLabels string
 
@@ -82,6 +94,7 @@ func DefaultSources() []SourceConfig {
 }
 
 func (s *SourceConfig) fillIn() {
+	fill(s.Where, "format", &s.Format, Format{wire.FormatJSON})
 	fill(s.Where, "max_bytes", &s.MaxBytes, wire.MaxRecord)
 	fill(s.Where, "long_labels", &s.LongLabels, RejectLong)
 	fill(s.Where, "partitions", &s.Partitions, 4)
@@ -93,7 +106,7 @@ func (s *SourceConfig) foreign() bool { return len(s.Fields) > 0 }
 
 // plain says whether the records are events as they are, so that Decoder alone reads them.
 func (s *SourceConfig) plain() bool {
-	return !s.foreign() && s.LongLabels == RejectLong && !s.Endpoints.IDs && len(s.Endpoints.Patterns)+len(s.KeepLabels)+len(s.DropLabels) == 0
+	return !s.foreign() && s.Format.Format == wire.FormatJSON && s.LongLabels == RejectLong && !s.Endpoints.IDs && len(s.Endpoints.Patterns)+len(s.KeepLabels)+len(s.DropLabels) == 0
 }
 
 // Input makes what reads the records of a source whose configuration has been checked; nil where a Decoder does.
@@ -102,7 +115,7 @@ func (s *SourceConfig) Input(labels []string) *wire.Input {
 		return nil
 	}
 	spec := wire.InputSpec{
-		Kind: s.Kind.Kind, Labels: labels, MaxBytes: s.MaxBytes, CutLong: s.LongLabels == CutLong, Keep: s.KeepLabels, Drop: s.DropLabels,
+		Format: s.Format.Format, Kind: s.Kind.Kind, Labels: labels, MaxBytes: s.MaxBytes, CutLong: s.LongLabels == CutLong, Keep: s.KeepLabels, Drop: s.DropLabels,
 	}
 	var err error
 	if s.foreign() {

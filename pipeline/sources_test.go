@@ -15,7 +15,7 @@ import (
 	"sevwatch/pipeline/wire"
 )
 
-var codeBlock = regexp.MustCompile("(?ms)^```(yaml|json record|json event)\n(.*?)\n```$")
+var codeBlock = regexp.MustCompile("(?ms)^```(yaml|headers|json record|json event)\n(.*?)\n```$")
 
 // TestSourcesGuide reads docs/sources.md: each configuration is a source, each record under it is read by that source, and the event behind a
 // record is what comes of it.
@@ -24,15 +24,22 @@ func TestSourcesGuide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var read func(record string) string
+	var read func(*wire.Record) string
 	var got string
+	var headers []wire.Header
 	events := 0
 	for _, block := range codeBlock.FindAllStringSubmatch(string(doc), -1) {
 		switch text := block[2]; block[1] {
 		case "yaml":
 			read = guideSource(t, text)
 		case "json record":
-			got = read(text)
+			got = read(&wire.Record{Value: []byte(text), Time: -1, Headers: headers})
+			headers = nil
+		case "headers":
+			for line := range strings.Lines(text) {
+				key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+				headers = append(headers, wire.Header{Key: key, Value: []byte(value)})
+			}
 		case "json event":
 			events++
 			if diff := gocmp.Diff(text, got); diff != "" {
@@ -46,14 +53,14 @@ func TestSourcesGuide(t *testing.T) {
 }
 
 // guideSource reads a source's configuration and returns what reads its records.
-func guideSource(t *testing.T, text string) func(string) string {
+func guideSource(t *testing.T, text string) func(*wire.Record) string {
 	t.Helper()
 	indented := "  - " + strings.ReplaceAll(text, "\n", "\n    ")
 	c := parseConfig(t, "brokers: [localhost:9092]\nsources:\n"+indented)
 	in := c.Sources[0].Input(c.Labels)
-	return func(record string) string {
+	return func(r *wire.Record) string {
 		t.Helper()
-		e, rejected := in.Read([]byte(record), -1)
+		e, rejected := in.Read(r)
 		if rejected != nil {
 			return rejected.Error()
 		}

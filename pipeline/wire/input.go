@@ -11,6 +11,7 @@ import (
 
 // InputSpec is how the records of a source are read.
 type InputSpec struct {
+	Format     Format     // "": FormatJSON
 	Kind       rules.Kind // of records that do not name one
 	Labels     []string   // that make a series
 	MaxBytes   int        // of a record's value; 0: MaxRecord
@@ -29,6 +30,7 @@ type Input struct {
 	dropped  []int // indexes of labels that are not kept
 
 	event    detector.Event
+	envelope []byte // a CloudEvent
 	shaped   []byte // the record in our own shape
 	replaced []byte // endpoints
 }
@@ -51,50 +53,74 @@ func NewInput(spec InputSpec) *Input {
 	return in
 }
 
-// Read gives the event of a record; timestamp is as for Decode. It holds until the next call.
-func (in *Input) Read(value []byte, timestamp int64) (*detector.Event, *Reject) {
-	if len(value) > in.spec.MaxBytes {
-		return nil, reject(TooLarge, "the record has %d bytes, at most %d are read", len(value), in.spec.MaxBytes)
+// Headers says whether Read looks at a record's headers.
+func (in *Input) Headers() bool { return in.spec.Format == FormatCloudEvents }
+
+// Read gives the event of a record, whose Time may be negative: it has none. The event holds until the next call.
+func (in *Input) Read(r *Record) (*detector.Event, *Reject) {
+	if len(r.Value) > in.spec.MaxBytes {
+		return nil, reject(TooLarge, "the record has %d bytes, at most %d are read", len(r.Value), in.spec.MaxBytes)
 	}
 	in.replaced = in.replaced[:0]
-	if in.spec.Mapping != nil {
-		var rejected *Reject
-		if value, rejected = in.mapped(value); rejected != nil {
-			return nil, rejected
-		}
+	object, timestamp, rejected := in.shape(r)
+	if rejected == nil {
+		rejected = in.decoder.Decode(object, timestamp, &in.event)
 	}
-	e := &in.event
-	if rejected := in.decoder.Decode(value, timestamp, e); rejected != nil {
-		return nil, rejected
+	if rejected == nil {
+		rejected = in.trim(&in.event)
 	}
-	if rejected := in.trim(e); rejected != nil {
-		return nil, rejected
-	}
-	return e, nil
+	return &in.event, rejected
 }
 
-// mapped is the record in our own shape.
-func (in *Input) mapped(value []byte) ([]byte, *Reject) {
-	if rejected := checkObject(value); rejected != nil {
-		return nil, rejected
+// shape is the record as an object of our own shape, and the time that it has otherwise.
+func (in *Input) shape(r *Record) (object []byte, timestamp int64, _ *Reject) {
+	object, timestamp = r.Value, r.Time
+	switch {
+	case in.spec.Format == FormatCloudEvents:
+		c, rejected := in.openCloudEvent(r)
+		if rejected != nil {
+			return nil, 0, rejected
+		}
+		if c.time >= 0 {
+			timestamp = c.time
+		}
+		object = c.event
+		if in.spec.Mapping == nil {
+			if object = c.data; object == nil {
+				return nil, 0, reject(Missing, "data is missing or no JSON object, expected an event of our own shape: another needs fields")
+			}
+		}
+	case in.spec.Mapping != nil:
+		if rejected := checkObject(object); rejected != nil {
+			return nil, 0, rejected
+		}
+	}
+	if in.spec.Mapping == nil {
+		return object, timestamp, nil
 	}
 	var rejected *Reject
-	in.shaped, rejected = in.spec.Mapping.appendEvent(in.shaped[:0], value)
-	return in.shaped, rejected
+	in.shaped, rejected = in.spec.Mapping.appendEvent(in.shaped[:0], object)
+	return in.shaped, timestamp, rejected
 }
 
 // checkObject says what is wrong with a JSON object, whatever it holds.
 func checkObject(value []byte) *Reject {
+	object, rejected := checkJSON(value)
+	if rejected == nil && !object {
+		return reject(NotAnObject, "the record is JSON but no object")
+	}
+	return rejected
+}
+
+// checkJSON says what is wrong with a JSON text, and whether it is an object.
+func checkJSON(value []byte) (object bool, _ *Reject) {
 	s := scanner{in: value}
-	object := s.peek() == '{'
+	object = s.peek() == '{'
 	s.skip(0)
 	if s.err == nil && (s.peek() != 0 || s.pos < len(s.in)) {
 		s.syntax()
 	}
-	if s.err == nil && !object {
-		return reject(NotAnObject, "the record is JSON but no object")
-	}
-	return s.err
+	return object, s.err
 }
 
 // trim takes away what an event has too much of.

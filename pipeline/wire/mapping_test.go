@@ -62,7 +62,7 @@ func TestMapping(t *testing.T) {
 	in := shop(t)
 	f := func(record string, want fields) {
 		t.Helper()
-		e, rejected := in.Read([]byte(record), 7)
+		e, rejected := in.Read(&Record{Value: []byte(record), Time: 7})
 		if rejected != nil {
 			t.Errorf("%s: %v", record, rejected)
 			return
@@ -92,7 +92,7 @@ func TestMappingRejects(t *testing.T) {
 	in := shop(t)
 	f := func(record string, reason Reason, detail string) {
 		t.Helper()
-		_, r := in.Read([]byte(record), 7)
+		_, r := in.Read(&Record{Value: []byte(record), Time: 7})
 		if r == nil || r.Reason != reason || !strings.Contains(r.Detail, detail) {
 			t.Errorf("%s: %v, expected %s with %q", record, r, reason, detail)
 		}
@@ -120,7 +120,7 @@ func TestMappingRejects(t *testing.T) {
 	f(`{"type":"page","reading":1}`, Missing, "name is missing")
 	f(`{"took":1,"build":"`+strings.Repeat("x", 300)+`"}`, OutOfRange, "version has 300 bytes")
 	f(`{"took":1,"request":{"path":"/shop/x?`+strings.Repeat("x", 70_000)+`"}}`, TooLarge, "at most 65536")
-	if _, r := in.Read([]byte(`{"took":1,"request":{"path":"/shop/x?`+strings.Repeat("x", 3000)+`"}}`), 7); r != nil {
+	if _, r := in.Read(&Record{Value: []byte(`{"took":1,"request":{"path":"/shop/x?` + strings.Repeat("x", 3000) + `"}}`), Time: 7}); r != nil {
 		t.Errorf("a long query is part of no endpoint, and yet: %v", r)
 	}
 }
@@ -132,7 +132,7 @@ func TestTimeUnits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, r := NewInput(InputSpec{Mapping: m}).Read([]byte(`{"t":`+value+`}`), -1)
+		e, r := NewInput(InputSpec{Mapping: m}).Read(&Record{Value: []byte(`{"t":` + value + `}`), Time: -1})
 		if r != nil || e.Time != want {
 			t.Errorf("%s %s is %d, %v, expected %d", value, unit, e.Time, r, want)
 		}
@@ -152,11 +152,11 @@ func TestTimeUnits(t *testing.T) {
 
 func TestLongLabelsAreCut(t *testing.T) {
 	in := NewInput(InputSpec{Kind: rules.KindError, Labels: []string{"service", "error_type"}, CutLong: true})
-	e, r := in.Read([]byte(`{"service":"`+strings.Repeat("é", 200)+`"}`), 7)
+	e, r := in.Read(&Record{Value: []byte(`{"service":"` + strings.Repeat("é", 200) + `"}`), Time: 7})
 	if r != nil || string(e.Labels[0]) != strings.Repeat("é", 128) {
 		t.Errorf("got %v, %d bytes", r, len(e.Labels[0]))
 	}
-	e, r = in.Read([]byte(`{"service":"x`+strings.Repeat("é", 200)+`"}`), 7)
+	e, r = in.Read(&Record{Value: []byte(`{"service":"x` + strings.Repeat("é", 200) + `"}`), Time: 7})
 	if r != nil || string(e.Labels[0]) != "x"+strings.Repeat("é", 127) {
 		t.Errorf("got %v, %d bytes", r, len(e.Labels[0]))
 	}
@@ -166,7 +166,7 @@ func TestKeepAndDropLabels(t *testing.T) {
 	f := func(keep, drop []string, want fields) {
 		t.Helper()
 		in := NewInput(InputSpec{Kind: rules.KindError, Labels: rules.DefaultLabels(), Keep: keep, Drop: drop})
-		e, r := in.Read([]byte(`{"service":"a","version":"b","region":"c"}`), 7)
+		e, r := in.Read(&Record{Value: []byte(`{"service":"a","version":"b","region":"c"}`), Time: 7})
 		if r != nil {
 			t.Fatal(r)
 		}
@@ -228,7 +228,7 @@ func TestMappingToItself(t *testing.T) {
 		}
 		var e detector.Event
 		want := plain.Decode(record, -1, &e)
-		got, r := mapped.Read(record, -1)
+		got, r := mapped.Read(&Record{Value: record, Time: -1})
 		if want != nil || r != nil {
 			return want != nil && r != nil && want.Reason == r.Reason
 		}
@@ -242,7 +242,7 @@ func TestMappingToItself(t *testing.T) {
 func TestMappingAllocatesNothing(t *testing.T) {
 	in := shop(t)
 	record := []byte(`{"ts":1793534403.1205,"request":{"path":"/v1/answers/123?x=1"},"response":{"status":200},"took":2003114,"who":"a","build":3}`)
-	if n := testing.AllocsPerRun(100, func() { _, _ = in.Read(record, 7) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { _, _ = in.Read(&Record{Value: record, Time: 7}) }); n > 0 {
 		t.Errorf("%.0f allocations a record, expected none", n)
 	}
 }
@@ -258,7 +258,7 @@ func FuzzMapping(f *testing.F) {
 	}
 	in := shop(f)
 	f.Fuzz(func(t *testing.T, record []byte) {
-		e, r := in.Read(record, 7)
+		e, r := in.Read(&Record{Value: record, Time: 7})
 		if r != nil {
 			if r.Detail == "" || len(r.Detail) > 600 {
 				t.Errorf("the detail is %q", r.Detail)
@@ -282,7 +282,7 @@ func BenchmarkMapping(b *testing.B) {
 	b.ReportAllocs()
 	b.SetBytes(int64(len(record)))
 	for b.Loop() {
-		if _, r := in.Read(record, 7); r != nil {
+		if _, r := in.Read(&Record{Value: record, Time: 7}); r != nil {
 			b.Fatal(r)
 		}
 	}
