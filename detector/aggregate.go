@@ -183,6 +183,29 @@ func (a *Aggregator) Count(p *Partition, offset int64, e *Event) (lateMs int64) 
 		return late
 	}
 	p.pass(offset, &p.totals.Counted)
+	a.take(p, e)
+	return 0
+}
+
+// CountAll takes the events of the one record at offset into their panes: all of them or, where the oldest is late, none. It is one record
+// in the accounts, however many events it has; the result is by how many milliseconds the oldest is late.
+func (a *Aggregator) CountAll(p *Partition, offset int64, events []Event) (lateMs int64) {
+	for i := range events {
+		lateMs = max(lateMs, p.Late(events[i].Time))
+	}
+	if lateMs > 0 {
+		p.pass(offset, &p.totals.Late)
+		return lateMs
+	}
+	p.pass(offset, &p.totals.Counted)
+	for i := range events {
+		a.take(p, &events[i])
+	}
+	return 0
+}
+
+// take counts an event that is not late.
+func (a *Aggregator) take(p *Partition, e *Event) {
 	p.silentAt = never
 	p.watermark = max(p.watermark, e.Time-a.cfg.Lateness)
 	pane := a.pane(floor(e.Time, a.cfg.Pane))
@@ -192,7 +215,6 @@ func (a *Aggregator) Count(p *Partition, offset int64, e *Event) (lateMs int64) 
 	if e.HasValue {
 		cell.value(e.Value)
 	}
-	return 0
 }
 
 func (a *Aggregator) pane(start int64) *aggregatePane {

@@ -356,32 +356,45 @@ func (t *aggregateTask) record(s *source, r *fetch.Record) {
 		s.Control(r.Offset)
 		return
 	}
-	event := &t.event
-	var rejected *wire.Reject
-	if s.input == nil {
-		rejected = s.decoder.Decode(r.Value, r.Time, event)
-	} else {
-		event, rejected = s.foreign(r)
-	}
-	if rejected != nil {
-		s.Reject(r.Offset)
-		t.w.metrics.reject(s.Topic, string(rejected.Reason))
-		t.putAside(t.w.cfg.Topics.Rejected, wire.Rejected(origin(s, r), rejected))
+	if s.input != nil {
+		t.foreign(s, r)
 		return
 	}
-	if late := t.agg.Count(s.Partition, r.Offset, event); late > 0 {
-		t.w.metrics.late(s.Topic)
-		t.putAside(t.w.cfg.Topics.Late, wire.Late(origin(s, r), event.Time, late))
+	if rejected := s.decoder.Decode(r.Value, r.Time, &t.event); rejected != nil {
+		t.reject(s, r, rejected)
+		return
+	}
+	if late := t.agg.Count(s.Partition, r.Offset, &t.event); late > 0 {
+		t.late(s, r, late)
 	}
 }
 
-// foreign reads a record of another shape.
-func (s *source) foreign(r *fetch.Record) (*detector.Event, *wire.Reject) {
+// foreign takes a record of another shape, which may hold no event, or several.
+func (t *aggregateTask) foreign(s *source, r *fetch.Record) {
+	record := wire.Record{Value: r.Value, Time: r.Time}
 	if s.input.Headers() {
-		o := origin(s, r)
-		return s.input.Read(&o.Record)
+		record = origin(s, r).Record
 	}
-	return s.input.Read(&wire.Record{Value: r.Value, Time: r.Time})
+	events, rejected := s.input.Read(&record)
+	if rejected != nil {
+		t.reject(s, r, rejected)
+		return
+	}
+	if late := t.agg.CountAll(s.Partition, r.Offset, events); late > 0 {
+		t.late(s, r, late)
+	}
+}
+
+func (t *aggregateTask) reject(s *source, r *fetch.Record, why *wire.Reject) {
+	s.Reject(r.Offset)
+	t.w.metrics.reject(s.Topic, string(why.Reason))
+	t.putAside(t.w.cfg.Topics.Rejected, wire.Rejected(origin(s, r), why))
+}
+
+// late puts a late record aside; it did not move the edge that it is behind.
+func (t *aggregateTask) late(s *source, r *fetch.Record, late int64) {
+	t.w.metrics.late(s.Topic)
+	t.putAside(t.w.cfg.Topics.Late, wire.Late(origin(s, r), s.Edge()-late, late))
 }
 
 // origin is the record as it goes to the rejected or late topic.

@@ -45,7 +45,7 @@ type input struct {
 	part    *detector.Partition
 	decoder *wire.Decoder
 	foreign *wire.Input // reads records of another shape; nil: the decoder does
-	event   detector.Event
+	event   [1]detector.Event
 	done    bool
 }
 
@@ -147,13 +147,7 @@ func (r *Replay) record(agg *detector.Aggregator, in *input) error {
 	origin := func() wire.Origin {
 		return wire.Origin{Source: in.part.Source, Offset: number, Record: wire.Record{Value: line, Time: -1}}
 	}
-	event := &in.event
-	var rejected *wire.Reject
-	if in.foreign == nil {
-		rejected = in.decoder.Decode(line, -1, event)
-	} else {
-		event, rejected = in.foreign.Read(&wire.Record{Value: line, Time: -1})
-	}
+	events, rejected := in.decode(line)
 	if rejected != nil {
 		in.part.Reject(number)
 		if r.Rejected != nil {
@@ -161,10 +155,18 @@ func (r *Replay) record(agg *detector.Aggregator, in *input) error {
 		}
 		return nil
 	}
-	if late := agg.Count(in.part, number, event); late > 0 && r.Late != nil {
-		r.Late(origin(), event.Time, late)
+	if late := agg.CountAll(in.part, number, events); late > 0 && r.Late != nil {
+		r.Late(origin(), in.part.Edge()-late, late)
 	}
 	return nil
+}
+
+// decode gives the events of a line.
+func (in *input) decode(line []byte) ([]detector.Event, *wire.Reject) {
+	if in.foreign != nil {
+		return in.foreign.Read(&wire.Record{Value: line, Time: -1})
+	}
+	return in.event[:], in.decoder.Decode(line, -1, &in.event[0])
 }
 
 // settle judges what can be judged, and gives out what there is to tell.

@@ -102,7 +102,7 @@ func (s *SourceConfig) fillIn() {
 }
 
 // foreign says whether the records have another shape than ours.
-func (s *SourceConfig) foreign() bool { return len(s.Fields) > 0 }
+func (s *SourceConfig) foreign() bool { return len(s.Fields) > 0 || s.Format.Format == wire.FormatOTLP }
 
 // plain says whether the records are events as they are, so that Decoder alone reads them.
 func (s *SourceConfig) plain() bool {
@@ -118,7 +118,7 @@ func (s *SourceConfig) Input(labels []string) *wire.Input {
 		Format: s.Format.Format, Kind: s.Kind.Kind, Labels: labels, MaxBytes: s.MaxBytes, CutLong: s.LongLabels == CutLong, Keep: s.KeepLabels, Drop: s.DropLabels,
 	}
 	var err error
-	if s.foreign() {
+	if len(s.Fields) > 0 {
 		spec.Mapping, err = wire.NewMapping(s.fields())
 	}
 	if s.Endpoints.IDs || len(s.Endpoints.Patterns) > 0 {
@@ -170,6 +170,9 @@ func (k *checker) fields(c *Config, s *SourceConfig) {
 				strings.Join(wire.EventKeys(), ", "))
 		}
 	}
+	if s.Format.Format == wire.FormatOTLP && len(s.Fields) > 0 {
+		k.fail(s.Where.Of("fields"), "fields stands beside format otlp, expected none: its attributes are named by conventions and labels")
+	}
 	if !s.Where.Readable("fields") {
 		return
 	}
@@ -178,7 +181,7 @@ func (k *checker) fields(c *Config, s *SourceConfig) {
 		f := s.Fields[e.Field]
 		k.fail(f.Where.Of(e.Key), "fields.%s.%s is %s", e.Field, e.Key, e.Err)
 	}
-	if _, mapped := s.Fields["kind"]; s.foreign() && !mapped && s.Kind.Kind == rules.NoKind {
+	if _, mapped := s.Fields["kind"]; len(s.Fields) > 0 && !mapped && s.Kind.Kind == rules.NoKind {
 		k.fail(s.Where.Of("fields"), "fields lacks kind, and the source has none: expected one of the two")
 	}
 }

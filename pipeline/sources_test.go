@@ -60,11 +60,15 @@ func guideSource(t *testing.T, text string) func(*wire.Record) string {
 	in := c.Sources[0].Input(c.Labels)
 	return func(r *wire.Record) string {
 		t.Helper()
-		e, rejected := in.Read(r)
+		events, rejected := in.Read(r)
 		if rejected != nil {
 			return rejected.Error()
 		}
-		return eventJSON(c, e)
+		var lines []string
+		for i := range events {
+			lines = append(lines, eventJSON(c, &events[i]))
+		}
+		return strings.Join(lines, "\n")
 	}
 }
 

@@ -19,7 +19,9 @@ const (
 )
 
 // Formats are the names of all formats.
-func Formats() []string { return []string{string(FormatJSON), string(FormatCloudEvents)} }
+func Formats() []string {
+	return []string{string(FormatJSON), string(FormatCloudEvents), string(FormatOTLP)}
+}
 
 const (
 	attributePrefix = "ce_"

@@ -37,7 +37,7 @@ func TestCloudEventsOfBothModes(t *testing.T) {
 	})
 	f := func(in *Input, h []Header, value string, at int64, service, errorType string) {
 		t.Helper()
-		e, r := in.Read(&Record{Value: []byte(value), Headers: h, Time: 7})
+		e, r := readOne(in, &Record{Value: []byte(value), Headers: h, Time: 7})
 		if r != nil {
 			t.Errorf("%v %s: %v", h, value, r)
 			return
@@ -115,7 +115,7 @@ func FuzzCloudEvents(f *testing.F) {
 			}
 		}
 		_, first := own.Read(r)
-		e, second := mapped.Read(r)
+		e, second := readOne(mapped, r)
 		if first == nil && second == nil && e.Kind != rules.KindError {
 			t.Errorf("the kind is %s", e.Kind)
 		}

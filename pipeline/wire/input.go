@@ -29,10 +29,15 @@ type Input struct {
 	endpoint int   // index of the label endpoint; -1: it is none, or stays as it is
 	dropped  []int // indexes of labels that are not kept
 
-	event    detector.Event
-	envelope []byte // a CloudEvent
-	shaped   []byte // the record in our own shape
-	replaced []byte // endpoints
+	spanReader *spanReader // FormatOTLP
+	ends       []int       // of the objects in shaped
+
+	events   []detector.Event
+	objects  [][]byte // of our own shape, one an event
+	texts    []byte   // of events that are not the last
+	envelope []byte   // a CloudEvent
+	shaped   []byte   // the record in our own shape
+	replaced []byte   // endpoints
 }
 
 // NewInput makes an input.
@@ -42,6 +47,9 @@ func NewInput(spec InputSpec) *Input {
 	in.spec = spec
 	// A record grows when it is written in our shape; how long a label may be is seen when its endpoint is known.
 	in.decoder.MaxBytes, in.decoder.LabelBytes = math.MaxInt, math.MaxInt
+	if spec.Format == FormatOTLP {
+		in.spanReader = newSpanReader(spec.Labels)
+	}
 	if spec.Endpoints != nil {
 		in.endpoint = slices.Index(spec.Labels, "endpoint")
 	}
@@ -56,30 +64,64 @@ func NewInput(spec InputSpec) *Input {
 // Headers says whether Read looks at a record's headers.
 func (in *Input) Headers() bool { return in.spec.Format == FormatCloudEvents }
 
-// Read gives the event of a record, whose Time may be negative: it has none. The event holds until the next call.
-func (in *Input) Read(r *Record) (*detector.Event, *Reject) {
+// Read gives the events of a record, whose Time may be negative: it has none. They hold until the next call. Most formats have one event a
+// record.
+func (in *Input) Read(r *Record) ([]detector.Event, *Reject) {
 	if len(r.Value) > in.spec.MaxBytes {
 		return nil, reject(TooLarge, "the record has %d bytes, at most %d are read", len(r.Value), in.spec.MaxBytes)
 	}
-	in.replaced = in.replaced[:0]
-	object, timestamp, rejected := in.shape(r)
-	if rejected == nil {
-		rejected = in.decoder.Decode(object, timestamp, &in.event)
+	in.objects, in.replaced, in.texts = in.objects[:0], in.replaced[:0], in.texts[:0]
+	timestamp, rejected := in.shape(r)
+	if rejected != nil {
+		return nil, rejected
 	}
-	if rejected == nil {
-		rejected = in.trim(&in.event)
+	for len(in.events) < len(in.objects) {
+		in.events = append(in.events, detector.Event{})
 	}
-	return &in.event, rejected
+	for i, object := range in.objects {
+		e := &in.events[i]
+		rejected := in.decoder.Decode(object, timestamp, e)
+		if rejected == nil {
+			rejected = in.trim(e)
+		}
+		if rejected != nil && len(in.objects) > 1 {
+			return nil, reject(rejected.Reason, "event %d of %d: %s", i+1, len(in.objects), rejected.Detail)
+		}
+		if rejected != nil {
+			return nil, rejected
+		}
+		if len(in.objects) > 1 {
+			in.keep(e)
+		}
+	}
+	return in.events[:len(in.objects)], nil
 }
 
-// shape is the record as an object of our own shape, and the time that it has otherwise.
-func (in *Input) shape(r *Record) (object []byte, timestamp int64, _ *Reject) {
-	object, timestamp = r.Value, r.Time
+// keep copies what the decoder will overwrite with the next event.
+func (in *Input) keep(e *detector.Event) {
+	copied := func(text []byte) []byte {
+		from := len(in.texts)
+		in.texts = append(in.texts, text...)
+		return in.texts[from:len(in.texts):len(in.texts)]
+	}
+	for i, label := range e.Labels {
+		if len(label) > 0 {
+			e.Labels[i] = copied(label)
+		}
+	}
+	e.Session = copied(e.Session)
+}
+
+// shape notes the objects of our own shape that the record is made of, and gives the time of those that have none.
+func (in *Input) shape(r *Record) (timestamp int64, rejected *Reject) {
+	object, timestamp := r.Value, r.Time
 	switch {
+	case in.spec.Format == FormatOTLP:
+		return timestamp, in.spans(r.Value)
 	case in.spec.Format == FormatCloudEvents:
 		c, rejected := in.openCloudEvent(r)
 		if rejected != nil {
-			return nil, 0, rejected
+			return 0, rejected
 		}
 		if c.time >= 0 {
 			timestamp = c.time
@@ -87,20 +129,20 @@ func (in *Input) shape(r *Record) (object []byte, timestamp int64, _ *Reject) {
 		object = c.event
 		if in.spec.Mapping == nil {
 			if object = c.data; object == nil {
-				return nil, 0, reject(Missing, "data is missing or no JSON object, expected an event of our own shape: another needs fields")
+				return 0, reject(Missing, "data is missing or no JSON object, expected an event of our own shape: another needs fields")
 			}
 		}
 	case in.spec.Mapping != nil:
 		if rejected := checkObject(object); rejected != nil {
-			return nil, 0, rejected
+			return 0, rejected
 		}
 	}
-	if in.spec.Mapping == nil {
-		return object, timestamp, nil
+	if in.spec.Mapping != nil {
+		in.shaped, rejected = in.spec.Mapping.appendEvent(in.shaped[:0], object)
+		object = in.shaped
 	}
-	var rejected *Reject
-	in.shaped, rejected = in.spec.Mapping.appendEvent(in.shaped[:0], object)
-	return in.shaped, timestamp, rejected
+	in.objects = append(in.objects, object)
+	return timestamp, rejected
 }
 
 // checkObject says what is wrong with a JSON object, whatever it holds.

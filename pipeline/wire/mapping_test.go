@@ -56,13 +56,22 @@ func told(e *detector.Event, labels []string) map[string]any {
 	return out
 }
 
+// readOne reads a record that is one event, or none.
+func readOne(in *Input, r *Record) (*detector.Event, *Reject) {
+	events, rejected := in.Read(r)
+	if rejected != nil {
+		return nil, rejected
+	}
+	return &events[0], nil
+}
+
 type fields = map[string]any
 
 func TestMapping(t *testing.T) {
 	in := shop(t)
 	f := func(record string, want fields) {
 		t.Helper()
-		e, rejected := in.Read(&Record{Value: []byte(record), Time: 7})
+		e, rejected := readOne(in, &Record{Value: []byte(record), Time: 7})
 		if rejected != nil {
 			t.Errorf("%s: %v", record, rejected)
 			return
@@ -132,7 +141,7 @@ func TestTimeUnits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, r := NewInput(InputSpec{Mapping: m}).Read(&Record{Value: []byte(`{"t":` + value + `}`), Time: -1})
+		e, r := readOne(NewInput(InputSpec{Mapping: m}), &Record{Value: []byte(`{"t":` + value + `}`), Time: -1})
 		if r != nil || e.Time != want {
 			t.Errorf("%s %s is %d, %v, expected %d", value, unit, e.Time, r, want)
 		}
@@ -152,11 +161,11 @@ func TestTimeUnits(t *testing.T) {
 
 func TestLongLabelsAreCut(t *testing.T) {
 	in := NewInput(InputSpec{Kind: rules.KindError, Labels: []string{"service", "error_type"}, CutLong: true})
-	e, r := in.Read(&Record{Value: []byte(`{"service":"` + strings.Repeat("é", 200) + `"}`), Time: 7})
+	e, r := readOne(in, &Record{Value: []byte(`{"service":"` + strings.Repeat("é", 200) + `"}`), Time: 7})
 	if r != nil || string(e.Labels[0]) != strings.Repeat("é", 128) {
 		t.Errorf("got %v, %d bytes", r, len(e.Labels[0]))
 	}
-	e, r = in.Read(&Record{Value: []byte(`{"service":"x` + strings.Repeat("é", 200) + `"}`), Time: 7})
+	e, r = readOne(in, &Record{Value: []byte(`{"service":"x` + strings.Repeat("é", 200) + `"}`), Time: 7})
 	if r != nil || string(e.Labels[0]) != "x"+strings.Repeat("é", 127) {
 		t.Errorf("got %v, %d bytes", r, len(e.Labels[0]))
 	}
@@ -166,7 +175,7 @@ func TestKeepAndDropLabels(t *testing.T) {
 	f := func(keep, drop []string, want fields) {
 		t.Helper()
 		in := NewInput(InputSpec{Kind: rules.KindError, Labels: rules.DefaultLabels(), Keep: keep, Drop: drop})
-		e, r := in.Read(&Record{Value: []byte(`{"service":"a","version":"b","region":"c"}`), Time: 7})
+		e, r := readOne(in, &Record{Value: []byte(`{"service":"a","version":"b","region":"c"}`), Time: 7})
 		if r != nil {
 			t.Fatal(r)
 		}
@@ -228,7 +237,7 @@ func TestMappingToItself(t *testing.T) {
 		}
 		var e detector.Event
 		want := plain.Decode(record, -1, &e)
-		got, r := mapped.Read(&Record{Value: record, Time: -1})
+		got, r := readOne(mapped, &Record{Value: record, Time: -1})
 		if want != nil || r != nil {
 			return want != nil && r != nil && want.Reason == r.Reason
 		}
@@ -258,7 +267,7 @@ func FuzzMapping(f *testing.F) {
 	}
 	in := shop(f)
 	f.Fuzz(func(t *testing.T, record []byte) {
-		e, r := in.Read(&Record{Value: record, Time: 7})
+		e, r := readOne(in, &Record{Value: record, Time: 7})
 		if r != nil {
 			if r.Detail == "" || len(r.Detail) > 600 {
 				t.Errorf("the detail is %q", r.Detail)
