@@ -53,17 +53,18 @@ type batch struct {
 // source is one source partition while it is read.
 type source struct {
 	*detector.Partition
-	walker   fetch.Walker
-	decoder  *wire.Decoder
-	input    *wire.Input   // reads records of another shape; nil: the decoder does
-	idle     []pendingMark // read back and not yet applied, by Before
-	waiting  bool          // a mark of ours is on its way: nothing behind it is taken
-	added    bool          // it has no event time yet, and others have: a mark gives it one before it is read
-	held     []fetch.Chunk // what came meanwhile
-	caughtUp bool          // read to its end
-	asked    time.Time     // when the response that showed that was asked for
-	lag      int64
-	active   time.Time // when a record came last, by this machine's clock: only to decide when to write a mark
+	walker      fetch.Walker
+	decoder     *wire.Decoder
+	input       *wire.Input   // reads records of another shape; nil: the decoder does
+	idle        []pendingMark // read back and not yet applied, by Before
+	waiting     bool          // a mark of ours is on its way: nothing behind it is taken
+	added       bool          // it has no event time yet, and others have: a mark gives it one before it is read
+	held        []fetch.Chunk // what came meanwhile
+	uncommitted bool          // its source is read uncommitted
+	caughtUp    bool          // read to its end
+	asked       time.Time     // when the response that showed that was asked for
+	lag         int64
+	active      time.Time // when a record came last, by this machine's clock: only to decide when to write a mark
 }
 
 // pendingMark is one line of a mark and when the broker wrote it.
@@ -130,7 +131,8 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	var starts []fetch.Start
 	for _, topic := range slices.Sorted(maps.Keys(t.a.partitions)) {
 		partitions := t.a.partitions[topic]
-		spans, err := t.w.broker.ends(ctx, topic, partitions, kafka.ReadCommitted)
+		isolation := t.w.isolation(topic)
+		spans, err := t.w.broker.ends(ctx, topic, partitions, isolation)
 		if err != nil {
 			return err
 		}
@@ -140,7 +142,9 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			starts = append(starts, fetch.Start{Topic: topic, Partition: id, Offset: at.offset})
+			starts = append(starts, fetch.Start{
+				Topic: topic, Partition: id, Offset: at.offset, Uncommitted: isolation == kafka.ReadUncommitted,
+			})
 			if topic == t.w.cfg.Topics.Marks {
 				t.marks = newMarkReader(s, at.offset, spans[id].end, known)
 				t.committed[s] = at.offset
@@ -210,7 +214,7 @@ func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool) {
 	cfg := t.w.source(s.Topic)
 	src := &source{
 		Partition: t.agg.Add(s, at.offset, at.state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: t.w.now(), added: !known,
-		input: cfg.Input(t.w.cfg.Labels),
+		input: cfg.Input(t.w.cfg.Labels), uncommitted: cfg.Isolation == ReadUncommitted,
 	}
 	src.decoder.MaxBytes = cfg.MaxBytes
 	t.sources[s] = src
@@ -323,7 +327,7 @@ func (t *aggregateTask) chunk(s *source, c *fetch.Chunk) error {
 	t.applyMarks(s, s.walker.Position())
 	s.Skip(s.walker.Position())
 	s.lag = c.HighWatermark - s.Offset()
-	s.caughtUp = len(c.Batches) == 0 && s.Offset() == c.HighWatermark && c.HighWatermark == c.LastStable
+	s.caughtUp = len(c.Batches) == 0 && s.Offset() == c.HighWatermark && (c.HighWatermark == c.LastStable || s.uncommitted)
 	s.asked = c.Asked
 	if len(c.Batches) > 0 {
 		s.active = t.w.now()

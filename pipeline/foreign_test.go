@@ -84,6 +84,31 @@ func TestAbortedTransactionsCountForNothing(t *testing.T) {
 	})
 }
 
+// A source that is read uncommitted: what a transaction wrote is counted whatever became of it, and at once.
+func TestReadUncommittedCountsEverything(t *testing.T) {
+	overBoth(t, func(t *testing.T, addr string) {
+		p := newPipeline(t, addr, func(c *Config) {
+			for i := range c.Sources {
+				c.Sources[i].Isolation = ReadUncommitted
+			}
+		})
+		at := partition{p.topicOf(rules.KindLatency), 0}
+		aborted := newForeign(t, addr, p.cfg.Pipeline+"-aborted")
+		aborted.write(at, repeat(40, latencyAt(1))...)
+		aborted.end(kgo.TryAbort)
+		open := newForeign(t, addr, p.cfg.Pipeline+"-open")
+		open.write(at, repeat(7, latencyAt(1))...)
+		w, stop := p.start()
+		defer stop()
+		want := detector.Totals{Counted: 47, Control: 1}
+		p.until("everything accounted for", func() bool { return w.Totals().Sum() == want.Sum() })
+		if got := w.Totals(); got != want {
+			t.Errorf("the accounts are %+v, expected %+v", got, want)
+		}
+		open.end(kgo.TryCommit)
+	})
+}
+
 // A user's transaction left open in a source topic: its partition looks caught up and is not. Nobody moves its time on, so what it holds
 // is not late when it is committed at last (trap 22).
 func TestOpenTransactionIsNotIdle(t *testing.T) {

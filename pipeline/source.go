@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/segmentio/kafka-go"
+
 	"sevwatch/pipeline/wire"
 	"sevwatch/rules"
 	"sevwatch/rules/strictyaml"
@@ -22,6 +24,7 @@ type SourceConfig struct {
 	Endpoints  EndpointsConfig        `yaml:"endpoints"`   // which paths are one endpoint
 	KeepLabels []string               `yaml:"keep_labels"` // no others make a series; none: all
 	DropLabels []string               `yaml:"drop_labels"` // that make no series
+	Isolation  Isolation              `yaml:"isolation"`   // default read_committed
 	MaxBytes   int                    `yaml:"max_bytes"`   // larger records are rejected
 	LongLabels LongLabels             `yaml:"long_labels"` // what happens to labels of more than wire.MaxLabel bytes
 	Partitions int                    `yaml:"partitions"`  // only for `sevwatch topics`, when it has to make the topic
@@ -82,6 +85,31 @@ func (l *LongLabels) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// Isolation is what is read of transactions in a source.
+type Isolation string
+
+// What can be read of them.
+const (
+	ReadCommitted   Isolation = "read_committed"   // what was committed, when it was
+	ReadUncommitted Isolation = "read_uncommitted" // everything, at once
+)
+
+// UnmarshalText reads read_committed or read_uncommitted.
+func (i *Isolation) UnmarshalText(text []byte) error {
+	if *i = Isolation(text); *i != ReadCommitted && *i != ReadUncommitted {
+		return strictyaml.ErrExpected("read_committed or read_uncommitted")
+	}
+	return nil
+}
+
+// level is it in Kafka's protocol.
+func (i Isolation) level() kafka.IsolationLevel {
+	if i == ReadUncommitted {
+		return kafka.ReadUncommitted
+	}
+	return kafka.ReadCommitted
+}
+
 // DefaultSources are the topics of an assessment flow.
 func DefaultSources() []SourceConfig {
 	return []SourceConfig{
@@ -96,6 +124,7 @@ func DefaultSources() []SourceConfig {
 func (s *SourceConfig) fillIn() {
 	fill(s.Where, "format", &s.Format, Format{wire.FormatJSON})
 	fill(s.Where, "max_bytes", &s.MaxBytes, wire.MaxRecord)
+	fill(s.Where, "isolation", &s.Isolation, ReadCommitted)
 	fill(s.Where, "long_labels", &s.LongLabels, RejectLong)
 	fill(s.Where, "partitions", &s.Partitions, 4)
 	fill(s.Endpoints.Where, "ids", &s.Endpoints.IDs, s.foreign())

@@ -135,6 +135,16 @@ func (w *Worker) transactionalID(stage string, task int) string {
 	return fmt.Sprintf("sevwatch.%s.%s.%d", w.cfg.Pipeline, stage, task)
 }
 
+// isolation is how a topic is read: our own topics read committed, a source as it is configured.
+func (w *Worker) isolation(topic string) kafka.IsolationLevel {
+	for _, s := range w.cfg.Sources {
+		if s.Topic == topic {
+			return s.Isolation.level()
+		}
+	}
+	return kafka.ReadCommitted
+}
+
 func (w *Worker) source(topic string) SourceConfig {
 	for _, s := range w.cfg.Sources {
 		if s.Topic == topic {

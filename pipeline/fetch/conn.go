@@ -51,7 +51,7 @@ func dial(ctx context.Context, dialer *kafka.Dialer, address string) (*conn, err
 func (c *conn) close() error { return c.keep.Close() }
 
 // send asks for records of the partitions from their positions on.
-func (c *conn) send(cfg *Config, positions []*position) error {
+func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*position) error {
 	c.id++
 	b := c.out[:0]
 	b = append(b, 0, 0, 0, 0)
@@ -63,7 +63,7 @@ func (c *conn) send(cfg *Config, positions []*position) error {
 	b = binary.BigEndian.AppendUint32(b, uint32(cfg.MaxWait.Milliseconds()))
 	b = binary.BigEndian.AppendUint32(b, 1) // bytes at least
 	b = binary.BigEndian.AppendUint32(b, uint32(cfg.ResponseBytes))
-	b = append(b, byte(cfg.Isolation))
+	b = append(b, byte(isolation))
 	b = binary.BigEndian.AppendUint32(b, 0)          // no fetch session
 	b = binary.BigEndian.AppendUint32(b, 0xffffffff) // final epoch
 	c.asked = positions

@@ -36,6 +36,22 @@ type Start struct {
 	Topic     string
 	Partition int
 	Offset    int64
+	// Uncommitted also reads what a transaction has written that is still open or was aborted; Config.Isolation is for the others.
+	Uncommitted bool
+}
+
+// lane is a connection's worth of partitions: those of one leader that are read under one isolation level, which a request has only one of.
+type lane struct {
+	leader    string
+	isolation kafka.IsolationLevel
+}
+
+func (f *Fetcher) lane(p *position) lane {
+	l := lane{p.leader, f.cfg.Isolation}
+	if p.Uncommitted {
+		l.isolation = kafka.ReadUncommitted
+	}
+	return l
 }
 
 // Chunk is what one response has of one partition. Without batches it still tells where the log ends.
@@ -138,7 +154,7 @@ func (f *Fetcher) notify() {
 func (f *Fetcher) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	reading := map[string]bool{}
+	reading := map[lane]bool{}
 	var mu sync.Mutex
 	for ctx.Err() == nil {
 		lost, changed := f.leaderless()
@@ -148,10 +164,10 @@ func (f *Fetcher) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		for _, leader := range f.leaders() {
+		for _, l := range f.lanes() {
 			mu.Lock()
-			started := reading[leader]
-			reading[leader] = true
+			started := reading[l]
+			reading[l] = true
 			mu.Unlock()
 			if started {
 				continue
@@ -159,9 +175,9 @@ func (f *Fetcher) Run(ctx context.Context) error {
 			wg.Add(1)
 			go func() {
 				defer wg.Done()
-				f.readFrom(ctx, leader)
+				f.readFrom(ctx, l)
 				mu.Lock()
-				delete(reading, leader)
+				delete(reading, l)
 				mu.Unlock()
 				f.mu.Lock()
 				f.notify()
@@ -189,13 +205,13 @@ func (f *Fetcher) leaderless() ([]*position, chan struct{}) {
 	return lost, f.changed
 }
 
-func (f *Fetcher) leaders() []string {
+func (f *Fetcher) lanes() []lane {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var out []string
+	var out []lane
 	for _, p := range f.positions {
-		if p.leader != "" && !slices.Contains(out, p.leader) {
-			out = append(out, p.leader)
+		if l := f.lane(p); l.leader != "" && !slices.Contains(out, l) {
+			out = append(out, l)
 		}
 	}
 	return out
@@ -257,10 +273,10 @@ func (f *Fetcher) lookup(ctx context.Context, topic string) ([]kafka.Partition, 
 // reconnectAfter is how long a broker that broke a connection is left alone.
 const reconnectAfter = 100 * time.Millisecond
 
-// readFrom reads all partitions of one leader until there are none, the connection breaks, or ctx is done.
-func (f *Fetcher) readFrom(ctx context.Context, leader string) {
-	if err := f.session(ctx, leader); err != nil && ctx.Err() == nil {
-		f.cfg.OnError(fmt.Errorf("reading from broker %s: %w", leader, err))
+// readFrom reads all partitions of one lane until there are none, the connection breaks, or ctx is done.
+func (f *Fetcher) readFrom(ctx context.Context, l lane) {
+	if err := f.session(ctx, l); err != nil && ctx.Err() == nil {
+		f.cfg.OnError(fmt.Errorf("reading from broker %s: %w", l.leader, err))
 		select {
 		case <-ctx.Done():
 		case <-time.After(reconnectAfter):
@@ -269,14 +285,14 @@ func (f *Fetcher) readFrom(ctx context.Context, leader string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, p := range f.positions {
-		if p.leader == leader {
+		if f.lane(p) == l {
 			p.leader = ""
 		}
 	}
 }
 
-func (f *Fetcher) session(ctx context.Context, leader string) error {
-	c, err := dial(ctx, f.cfg.Dialer, leader)
+func (f *Fetcher) session(ctx context.Context, l lane) error {
+	c, err := dial(ctx, f.cfg.Dialer, l.leader)
 	if err != nil {
 		return err
 	}
@@ -291,7 +307,7 @@ func (f *Fetcher) session(ctx context.Context, leader string) error {
 	sent := false
 	for {
 		if !sent {
-			if sent, err = f.ask(ctx, c, leader); err != nil || !sent {
+			if sent, err = f.ask(ctx, c, l); err != nil || !sent {
 				return err
 			}
 		}
@@ -308,7 +324,7 @@ func (f *Fetcher) session(ctx context.Context, leader string) error {
 		res = res.WithRelease(func() { free <- buf })
 		f.advance(c, &res)
 		// The next request is on its way before the response is looked at.
-		if sent, err = f.ask(ctx, c, leader); err != nil {
+		if sent, err = f.ask(ctx, c, l); err != nil {
 			return err
 		}
 		select {
@@ -319,14 +335,14 @@ func (f *Fetcher) session(ctx context.Context, leader string) error {
 	}
 }
 
-// ask sends the next request. While all partitions of the leader are paused it waits; when there are none left it says false.
-func (f *Fetcher) ask(ctx context.Context, c *conn, leader string) (bool, error) {
+// ask sends the next request. While all partitions of the lane are paused it waits; when there are none left it says false.
+func (f *Fetcher) ask(ctx context.Context, c *conn, l lane) (bool, error) {
 	for {
 		f.mu.Lock()
 		var want []*position
 		mine := 0
 		for _, p := range f.positions {
-			if p.leader == leader && !p.stopped {
+			if f.lane(p) == l && !p.stopped {
 				mine++
 				if !p.paused {
 					want = append(want, p)
@@ -336,7 +352,7 @@ func (f *Fetcher) ask(ctx context.Context, c *conn, leader string) (bool, error)
 		changed := f.changed
 		f.mu.Unlock()
 		if len(want) > 0 {
-			return true, c.send(&f.cfg, want)
+			return true, c.send(&f.cfg, l.isolation, want)
 		}
 		if mine == 0 {
 			return false, nil
