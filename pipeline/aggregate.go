@@ -61,6 +61,7 @@ type source struct {
 	added       bool          // it has no event time yet, and others have: a mark gives it one before it is read
 	held        []fetch.Chunk // what came meanwhile
 	uncommitted bool          // its source is read uncommitted
+	stuck       *fetch.Chunk  // the walker stands at a record of it whose schema is being asked for
 	caughtUp    bool          // read to its end
 	asked       time.Time     // when the response that showed that was asked for
 	lag         int64
@@ -214,7 +215,7 @@ func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool) {
 	cfg := t.w.source(s.Topic)
 	src := &source{
 		Partition: t.agg.Add(s, at.offset, at.state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: t.w.now(), added: !known,
-		input: cfg.Input(t.w.cfg.Labels), uncommitted: cfg.Isolation == ReadUncommitted,
+		input: cfg.Input(t.w.cfg.Labels, t.w.schemas), uncommitted: cfg.Isolation == ReadUncommitted,
 	}
 	src.decoder.MaxBytes = cfg.MaxBytes
 	t.sources[s] = src
@@ -231,7 +232,7 @@ func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool) {
 
 // pauseSource asks for the partition's records only while they may be taken: marks from before come first, and a mark that is on its way.
 func (t *aggregateTask) pauseSource(s *source) {
-	t.reader.Pause(s.Topic, s.Source.Partition, s.waiting || !t.marks.ready())
+	t.reader.Pause(s.Topic, s.Source.Partition, s.waiting || s.stuck != nil || !t.marks.ready())
 }
 
 // tick is how often time is looked at when nothing comes.
@@ -272,6 +273,9 @@ func (t *aggregateTask) step(ctx context.Context, res *fetch.Response) error {
 			return err
 		}
 	}
+	if err := t.retryStuck(); err != nil {
+		return err
+	}
 	t.report()
 	if t.unsent == nil {
 		mark := t.clock.decide(t)
@@ -308,18 +312,29 @@ func (t *aggregateTask) response(res *fetch.Response) error {
 	return nil
 }
 
-// chunk takes what came of one source partition. While a mark is on its way, it is put aside.
+// chunk takes what came of one source partition. While a mark is on its way, or a schema is being asked for, it is put aside.
 func (t *aggregateTask) chunk(s *source, c *fetch.Chunk) error {
-	if s.waiting {
+	if s.waiting || s.stuck != nil {
 		if len(c.Batches) > 0 {
 			s.held = append(s.held, copyChunk(c))
 		}
 		return nil
 	}
+	if s.input != nil && s.input.Waits() {
+		own := copyChunk(c) // the walker may have to stand in it for longer than the response lives
+		c = &own
+	}
 	s.walker.Reset(c, s.Offset())
+	return t.walk(s, c)
+}
+
+// walk takes the records from the walker on, until one of them has to wait.
+func (t *aggregateTask) walk(s *source, c *fetch.Chunk) error {
 	for s.walker.Next() {
-		t.applyMarks(s, s.walker.Record().Offset)
-		t.record(s, s.walker.Record())
+		if !t.record(s, s.walker.Record()) {
+			t.stick(s, c)
+			return nil
+		}
 	}
 	if err := s.walker.Err(); err != nil {
 		return fmt.Errorf("cannot read %s/%d: %w", c.Topic, c.Partition, err)
@@ -354,23 +369,28 @@ func (t *aggregateTask) applyMarks(s *source, offset int64) {
 	}
 }
 
-// record takes one record: an event, a reject, a late one, or a transaction's marker.
-func (t *aggregateTask) record(s *source, r *fetch.Record) {
+// record takes one record: an event, a reject, a late one, or a transaction's marker; false if it has to wait.
+func (t *aggregateTask) record(s *source, r *fetch.Record) bool {
+	if s.input != nil && !r.Control && s.input.Waiting(r.Value) {
+		return false
+	}
+	t.applyMarks(s, r.Offset)
 	if r.Control {
 		s.Control(r.Offset)
-		return
+		return true
 	}
 	if s.input != nil {
 		t.foreign(s, r)
-		return
+		return true
 	}
 	if rejected := s.decoder.Decode(r.Value, r.Time, &t.event); rejected != nil {
 		t.reject(s, r, rejected)
-		return
+		return true
 	}
 	if late := t.agg.Count(s.Partition, r.Offset, &t.event); late > 0 {
 		t.late(s, r, late)
 	}
+	return true
 }
 
 // foreign takes a record of another shape, which may hold no event, or several.

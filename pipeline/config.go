@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -33,6 +34,7 @@ type Config struct {
 	Topics    Topics         `yaml:"topics"`
 	Group     Group          `yaml:"group"`
 	HTTP      HTTP           `yaml:"http"`
+	Registry  Registry       `yaml:"registry"`
 }
 
 // Tasks are how many pieces the work of a stage can be spread over. They are fixed when the topics are made.
@@ -70,6 +72,14 @@ type Group struct {
 type HTTP struct {
 	Where  strictyaml.Where
 	Listen string `yaml:"listen"` // host:port, or none
+}
+
+// Registry is the Schema Registry that records of the format confluent need.
+type Registry struct {
+	Where    strictyaml.Where
+	URL      string `yaml:"url"`
+	User     string `yaml:"user"`
+	Password string `yaml:"password"`
 }
 
 // ParseConfig reads a configuration file; the error is a strictyaml.Errors with every mistake.
@@ -198,6 +208,7 @@ func (c *Config) check(file string) strictyaml.Errors {
 	k.number(c.Topics.Where, "partitions", c.Topics.Partitions, 1, maxPartitions)
 	k.number(c.Topics.Where, "replication", c.Topics.Replication, 1, maxReplication)
 	k.group(&c.Group)
+	k.registry(c)
 	if l := c.HTTP.Listen; l != "none" && !hostPort(l, true) {
 		k.fail(c.HTTP.Where.Of("listen"), "listen is %q, expected host:port, :port or none", l)
 	}
@@ -305,6 +316,31 @@ func (k *checker) group(g *Group) {
 		key = "session_timeout"
 	}
 	k.fail(g.Where.Of(key), "heartbeat is %s, expected at most a third of session_timeout, which is %s", g.Heartbeat, g.SessionTimeout)
+}
+
+func (k *checker) registry(c *Config) {
+	r := &c.Registry
+	if r.URL != "" {
+		u, err := url.Parse(r.URL)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+			k.fail(r.Where.Of("url"), "url is %q, expected http:// or https:// and a host, without a user", r.URL)
+		}
+	}
+	if r.Password != "" && r.User == "" {
+		k.fail(r.Where.Of("password"), "password stands without a user")
+	}
+	for i := range c.Sources {
+		if s := &c.Sources[i]; s.Format.Format == wire.FormatConfluent && r.URL == "" {
+			k.fail(s.Where.Of("format"), "format is confluent, which needs registry.url")
+		}
+	}
+}
+
+// Secrets puts what the environment says in the place of secrets in the file, so that the file need not hold them.
+func (c *Config) Secrets(lookup func(string) (string, bool)) {
+	if password, set := lookup("SEVWATCH_REGISTRY_PASSWORD"); set {
+		c.Registry.Password = password
+	}
 }
 
 // Engine is what the two stages have to agree on.

@@ -139,8 +139,23 @@ func TestConfigTakes(t *testing.T) {
 	f("{brokers: [localhost:9092], sources: [{topic: a, kind: error, max_bytes: 104857600, partitions: 1}]}")
 	f("{brokers: [localhost:9092], sources: [{topic: a, fields: {kind: {const: error}, time: {path: ts, unit: ns}}, long_labels: cut}]}")
 	f("{brokers: [localhost:9092], domain: t, sources: [{topic: a, keep_labels: [t], endpoints: {patterns: ['/{a}/b', '/{c...}'], ids: true}}]}")
+	f("{brokers: [localhost:9092], sources: [{topic: a, kind: error, format: confluent}], registry: {url: 'https://r:8081/x', user: a, password: b}}")
 	f("{brokers: [localhost:9092], pane: 1s, lateness: 1s, tasks: {aggregate: 2}, topics: {replication: 1}}")
 	f("{brokers: [localhost:9092], topics: {alerts: sevwatch.recovery}}")
+}
+
+// What the environment says stands in the place of what the file says, also where it is empty.
+func TestConfigSecrets(t *testing.T) {
+	c := parseConfig(t, "{brokers: [localhost:9092], registry: {url: 'http://r', user: a, password: b}}")
+	env := map[string]string{}
+	lookup := func(name string) (string, bool) { value, set := env[name]; return value, set }
+	if c.Secrets(lookup); c.Registry.Password != "b" {
+		t.Errorf("the password is %q", c.Registry.Password)
+	}
+	env["SEVWATCH_REGISTRY_PASSWORD"] = "c"
+	if c.Secrets(lookup); c.Registry.Password != "c" {
+		t.Errorf("the password is %q", c.Registry.Password)
+	}
 }
 
 // Whatever the file: either a configuration, or mistakes that lie within it.

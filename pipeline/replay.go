@@ -63,7 +63,7 @@ func (r *Replay) Run(ctx context.Context) (sum Summary, err error) {
 		in := &input{lines: lines, decoder: wire.NewDecoder(rules.NoKind, r.Config.Labels)}
 		if r.Source != nil {
 			in.decoder = wire.NewDecoder(r.Source.Kind.Kind, r.Config.Labels)
-			in.decoder.MaxBytes, in.foreign = r.Source.MaxBytes, r.Source.Input(r.Config.Labels)
+			in.decoder.MaxBytes, in.foreign = r.Source.MaxBytes, r.Source.Input(r.Config.Labels, nil)
 		}
 		in.part = engine.Add(detector.Source{Topic: "file", Partition: i}, 0, detector.NewPartitionState())
 		inputs = append(inputs, in)

@@ -138,13 +138,15 @@ func (s *SourceConfig) plain() bool {
 	return !s.foreign() && s.Format.Format == wire.FormatJSON && s.LongLabels == RejectLong && !s.Endpoints.IDs && len(s.Endpoints.Patterns)+len(s.KeepLabels)+len(s.DropLabels) == 0
 }
 
-// Input makes what reads the records of a source whose configuration has been checked; nil where a Decoder does.
-func (s *SourceConfig) Input(labels []string) *wire.Input {
+// Input makes what reads the records of a source whose configuration has been checked; nil where a Decoder does. Only the format confluent
+// needs schemas.
+func (s *SourceConfig) Input(labels []string, schemas wire.Schemas) *wire.Input {
 	if s.plain() {
 		return nil
 	}
 	spec := wire.InputSpec{
 		Format: s.Format.Format, Kind: s.Kind.Kind, Labels: labels, MaxBytes: s.MaxBytes, CutLong: s.LongLabels == CutLong, Keep: s.KeepLabels, Drop: s.DropLabels,
+		Schemas: schemas,
 	}
 	var err error
 	if len(s.Fields) > 0 {

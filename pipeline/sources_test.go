@@ -56,8 +56,8 @@ func TestSourcesGuide(t *testing.T) {
 func guideSource(t *testing.T, text string) func(*wire.Record) string {
 	t.Helper()
 	indented := "  - " + strings.ReplaceAll(text, "\n", "\n    ")
-	c := parseConfig(t, "brokers: [localhost:9092]\nsources:\n"+indented)
-	in := c.Sources[0].Input(c.Labels)
+	c := parseConfig(t, "brokers: [localhost:9092]\nregistry: {url: 'http://registry'}\nsources:\n"+indented)
+	in := c.Sources[0].Input(c.Labels, nil)
 	return func(r *wire.Record) string {
 		t.Helper()
 		events, rejected := in.Read(r)

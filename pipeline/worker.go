@@ -13,6 +13,7 @@ import (
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/fetch"
+	"sevwatch/pipeline/registry"
 	"sevwatch/pipeline/wire"
 	"sevwatch/rules"
 )
@@ -27,6 +28,7 @@ type Worker struct {
 	log     *zap.Logger
 	metrics *workerMetrics
 	hints   *hints
+	schemas *registry.Client // nil without a registry
 	onTell  func(detector.Output)
 
 	outputs map[string][]int // partitions of all topics
@@ -64,6 +66,12 @@ func NewWorker(o WorkerOptions) *Worker {
 		Dialer: newDialer(), Brokers: o.Config.Brokers, Isolation: kafka.ReadCommitted,
 		OnError: func(err error) { o.Log.Warn("reading goes on after an error", zap.Error(err)) },
 	}}
+	if r := o.Config.Registry; r.URL != "" {
+		w.schemas = registry.New(registry.Config{
+			URL: r.URL, User: r.User, Password: r.Password,
+			OnError: func(err error) { o.Log.Warn("records wait for their schema", zap.Error(err)) },
+		})
+	}
 	return w
 }
 
@@ -103,7 +111,16 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.readHints,
 		w.serveHTTP,
 		w.heartbeat,
+		w.askRegistry,
 	)
+}
+
+// askRegistry asks for schemas until ctx is done.
+func (w *Worker) askRegistry(ctx context.Context) error {
+	if w.schemas == nil {
+		return nil
+	}
+	return w.schemas.Run(ctx)
 }
 
 // TopicError says which topics are not as they have to be.

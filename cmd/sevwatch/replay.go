@@ -81,8 +81,10 @@ func (c *replayCmd) Run(w world) error {
 func findSource(cfg *pipeline.Config, topic string) (*pipeline.SourceConfig, error) {
 	var topics []string
 	for i := range cfg.Sources {
-		if cfg.Sources[i].Topic == topic {
-			return &cfg.Sources[i], nil
+		if s := &cfg.Sources[i]; s.Topic == topic && s.Format.Format == wire.FormatConfluent {
+			return nil, exit{exitUsage, fmt.Errorf("the records of %s are of the format confluent, which files of lines cannot hold", topic)}
+		} else if s.Topic == topic {
+			return s, nil
 		}
 		topics = append(topics, cfg.Sources[i].Topic)
 	}

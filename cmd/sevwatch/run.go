@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
@@ -51,6 +52,7 @@ func loadConfig(path string) (*pipeline.Config, error) {
 	if err != nil {
 		return nil, exit{exitUsage, err}
 	}
+	cfg.Secrets(os.LookupEnv)
 	return cfg, nil
 }
 

@@ -20,7 +20,7 @@ const (
 
 // Formats are the names of all formats.
 func Formats() []string {
-	return []string{string(FormatJSON), string(FormatCloudEvents), string(FormatOTLP)}
+	return []string{string(FormatJSON), string(FormatCloudEvents), string(FormatOTLP), string(FormatConfluent)}
 }
 
 const (

@@ -18,6 +18,7 @@ type InputSpec struct {
 	CutLong    bool       // labels of more than MaxLabel bytes are cut; else their records are rejected
 	Mapping    *Mapping   // nil: the records have our own shape
 	Endpoints  *Endpoints // nil: endpoints stay as they are
+	Schemas    Schemas    // of FormatConfluent
 	Keep, Drop []string   // labels that alone are kept, and that are not; an empty Keep keeps all
 }
 
@@ -31,6 +32,9 @@ type Input struct {
 
 	spanReader *spanReader // FormatOTLP
 	ends       []int       // of the objects in shaped
+
+	schemaID uint32 // FormatConfluent: of the last record
+	schema   Schema
 
 	events   []detector.Event
 	objects  [][]byte // of our own shape, one an event
@@ -132,12 +136,19 @@ func (in *Input) shape(r *Record) (timestamp int64, rejected *Reject) {
 				return 0, reject(Missing, "data is missing or no JSON object, expected an event of our own shape: another needs fields")
 			}
 		}
+	case in.spec.Format == FormatConfluent:
+		if object, rejected = in.body(r.Value); rejected != nil {
+			return 0, rejected
+		}
+		if in.spec.Mapping != nil {
+			rejected = checkObject(object)
+		}
 	case in.spec.Mapping != nil:
 		if rejected := checkObject(object); rejected != nil {
 			return 0, rejected
 		}
 	}
-	if in.spec.Mapping != nil {
+	if in.spec.Mapping != nil && rejected == nil {
 		in.shaped, rejected = in.spec.Mapping.appendEvent(in.shaped[:0], object)
 		object = in.shaped
 	}
