@@ -397,7 +397,7 @@ func (t *aggregateTask) record(s *source, r *fetch.Record) bool {
 func (t *aggregateTask) foreign(s *source, r *fetch.Record) {
 	record := wire.Record{Value: r.Value, Time: r.Time}
 	if s.input.Headers() {
-		record = origin(s, r).Record
+		record = whole(r)
 	}
 	events, rejected := s.input.Read(&record)
 	if rejected != nil {
@@ -423,15 +423,20 @@ func (t *aggregateTask) late(s *source, r *fetch.Record, late int64) {
 
 // origin is the record as it goes to the rejected or late topic.
 func origin(s *source, r *fetch.Record) wire.Origin {
-	o := wire.Origin{Source: s.Source, Offset: r.Offset, Record: wire.Record{Key: r.Key, Value: r.Value, Time: r.Time}}
+	return wire.Origin{Source: s.Source, Offset: r.Offset, Record: whole(r)}
+}
+
+// whole is the record with its headers; one whose headers cannot be read is taken without them.
+func whole(r *fetch.Record) wire.Record {
+	out := wire.Record{Key: r.Key, Value: r.Value, Time: r.Time}
 	headers, err := r.Headers()
 	if err != nil {
-		return o // a record whose headers cannot be read is kept without them
+		return out
 	}
 	for _, h := range headers {
-		o.Headers = append(o.Headers, wire.Header{Key: h.Key, Value: h.Value})
+		out.Headers = append(out.Headers, wire.Header{Key: h.Key, Value: h.Value})
 	}
-	return o
+	return out
 }
 
 func (t *aggregateTask) putAside(topic string, r wire.Record) {

@@ -3,23 +3,26 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
 
 	"sevwatch/rules"
 )
 
 type checkCmd struct {
-	Files []string `arg:"" name:"file" help:"Rule files."`
+	Files []string `arg:"" name:"file" help:"Rule files and configuration files."`
 }
 
 // Run checks every file and prints all mistakes of all files.
 func (c *checkCmd) Run(w world) error {
 	bad := false
 	for _, path := range c.Files {
-		f, err := loadRules(path, rules.Options{})
+		said, err := check(path)
 		var mistakes interface{ Unwrap() error }
 		switch {
 		case err == nil:
-			fmt.Fprintf(w.stderr, "%s: %d rules, nothing wrong\n", path, len(f.Rules()))
+			fmt.Fprintf(w.stderr, "%s: %s, nothing wrong\n", path, said)
 		case errors.As(err, &mistakes):
 			fmt.Fprintln(w.stdout, err)
 			bad = true
@@ -29,4 +32,36 @@ func (c *checkCmd) Run(w world) error {
 		return exit{exitFound, errQuiet}
 	}
 	return nil
+}
+
+// check checks one file and says what it is. The rules that a configuration names are checked against its labels and panes.
+func check(path string) (said string, err error) {
+	_, data, err := readFile(path)
+	if err == nil && isConfig(data) {
+		cfg, err := loadConfig(path)
+		if err != nil {
+			return "", err
+		}
+		f, err := loadRules(cfg.Rules, cfg.RuleOptions())
+		if err != nil {
+			return "", err
+		}
+		return fmt.Sprintf("the configuration of the pipeline %s, %d sources, %d rules", cfg.Pipeline, len(cfg.Sources), len(f.Rules())), nil
+	}
+	f, err := loadRules(path, rules.Options{})
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d rules", len(f.Rules())), nil
+}
+
+// isConfig tells a configuration from a rule file by the keys that only it has.
+func isConfig(data []byte) bool {
+	var doc yaml.Node
+	if yaml.Unmarshal(data, &doc) != nil || len(doc.Content) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(doc.Content[0].Content, func(key *yaml.Node) bool {
+		return key.Value == "brokers" || key.Value == "sources" || key.Value == "topics"
+	})
 }

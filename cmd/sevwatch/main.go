@@ -27,12 +27,13 @@ const (
 
 // cli is the command line: a field a verb.
 type cli struct {
-	Demo   demoCmd   `cmd:"" help:"Watch a service being broken: broker, service, visitors and faults are all in this program."`
-	Run    runCmd    `cmd:"" help:"Judge live: read events from Kafka, publish incidents."`
-	Replay replayCmd `cmd:"" help:"Judge recorded events: the same engine and the same messages as live."`
-	Topics topicsCmd `cmd:"" help:"Look at the topics of a pipeline, or make them."`
-	Check  checkCmd  `cmd:"" help:"Check rule files: every mistake at once, with line and column."`
-	Test   testCmd   `cmd:"" help:"Run tests of rules: streams in, expected incidents out."`
+	Demo     demoCmd     `cmd:"" help:"Watch a service being broken: broker, service, visitors and faults are all in this program."`
+	Run      runCmd      `cmd:"" help:"Judge live: read events from Kafka, publish incidents."`
+	Replay   replayCmd   `cmd:"" help:"Judge recorded events: the same engine and the same messages as live."`
+	Topics   topicsCmd   `cmd:"" help:"Look at the topics of a pipeline, or make them."`
+	Check    checkCmd    `cmd:"" help:"Check rule files and configuration files: every mistake at once, with line and column."`
+	Rejected rejectedCmd `cmd:"" help:"Look at what was rejected or came too late, and send it back after a fix."`
+	Test     testCmd     `cmd:"" help:"Run tests of rules: streams in, expected incidents out."`
 }
 
 // world is what verbs touch outside themselves. stdout is data, stderr is people.

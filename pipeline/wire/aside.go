@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"sevwatch/detector"
 )
@@ -57,4 +60,37 @@ func aside(o Origin, reason, detail string) Record {
 	}
 	rec.Value = bytes.Clone(value)
 	return rec
+}
+
+// Aside is a record of the rejected or late topic, taken apart again.
+type Aside struct {
+	Origin
+	Reason string
+	Detail string
+	Cut    bool // the value is only the beginning of what it was
+}
+
+const asidePrefix = "sevwatch_"
+
+// ReadAside takes a record of the rejected or late topic apart. The headers that were added are told from the record's own by their prefix;
+// where one is there twice, the last is ours.
+func ReadAside(r Record) (Aside, error) {
+	a := Aside{Origin: Origin{Record: Record{Key: r.Key, Value: r.Value, Time: r.Time}}}
+	added := map[string]string{}
+	for _, h := range r.Headers {
+		if name, ours := strings.CutPrefix(h.Key, asidePrefix); ours {
+			added[name] = string(h.Value)
+		} else {
+			a.Headers = append(a.Headers, h)
+		}
+	}
+	a.Reason, a.Detail, a.Source.Topic = added["reason"], added["detail"], added["topic"]
+	_, a.Cut = added["sha256"]
+	var err, bad error
+	a.Source.Partition, err = strconv.Atoi(added["partition"])
+	a.Offset, bad = strconv.ParseInt(added["offset"], 10, 64)
+	if err = errors.Join(err, bad); err != nil || a.Reason == "" || a.Source.Topic == "" {
+		return a, fmt.Errorf("cannot tell where the record came from: its headers are %v", added)
+	}
+	return a, nil
 }

@@ -124,8 +124,65 @@ func TestReasons(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	number, err := wire.NewAvroSchema(`{"type":"record","name":"R","fields":[{"name":"n","type":"long"}]}`, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	confluent := wire.NewInput(wire.InputSpec{Format: wire.FormatConfluent, Kind: rules.KindError, Schemas: oneSchema{number}})
+	for _, record := range []string{"{}", "\x00\x00\x00\x00\x07\x02", "\x00\x00\x00\x00\x01"} {
+		if confluent.Waiting([]byte(record)) {
+			t.Fatalf("%q waits", record)
+		}
+		_, r := confluent.Read(&wire.Record{Value: []byte(record), Time: 7})
+		if r == nil {
+			t.Fatalf("%q is an event", record)
+		}
+		given[string(r.Reason)] = true
+		if err := schema.ValidateHeaders("rejected-headers.v1", headersOf(wire.Rejected(originOf(nil), r))); err != nil {
+			t.Error(err)
+		}
+	}
 	given[string(wire.FutureEvent)] = true // by the guard, not by the decoder
 	if diff := cmp.Diff(documented, given); diff != "" {
 		t.Errorf("-documented +given:\n%s", diff)
+	}
+}
+
+// oneSchema is a registry that knows one schema, of the number 1.
+type oneSchema struct{ known wire.Schema }
+
+func (s oneSchema) Schema(id uint32) wire.Schema {
+	if id == 1 {
+		return s.known
+	}
+	return wire.NoSuchSchema{Why: "there is none"}
+}
+
+// TestReadAside: what is put aside comes back whole, and what was not put there by us is told from it.
+func TestReadAside(t *testing.T) {
+	o := wire.Origin{
+		Source: detector.Source{Topic: "t", Partition: 3}, Offset: 12,
+		Record: wire.Record{Key: []byte("k"), Value: []byte("v"), Time: 7, Headers: []wire.Header{{Key: "trace", Value: []byte{0xff}}, {Key: "trace", Value: nil}}},
+	}
+	got, err := wire.ReadAside(wire.Rejected(o, &wire.Reject{Reason: wire.NotJSON, Detail: "d"}))
+	want := wire.Aside{Origin: o, Reason: "not_json", Detail: "d"}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v, -want +got:\n%s", err, diff)
+	}
+	if got, err = wire.ReadAside(wire.Late(o, 5, 10)); err != nil || got.Reason != "late" || got.Cut {
+		t.Errorf("%+v, %v", got, err)
+	}
+	o.Value = make([]byte, 600<<10)
+	if got, err = wire.ReadAside(wire.Rejected(o, &wire.Reject{Reason: wire.TooLarge})); err != nil || !got.Cut {
+		t.Errorf("%d bytes of it are whole: %v", len(got.Value), err)
+	}
+	o.Headers = []wire.Header{{Key: "sevwatch_topic", Value: []byte("forged")}}
+	if got, err = wire.ReadAside(wire.Rejected(o, &wire.Reject{Reason: wire.NotJSON})); err != nil || got.Source.Topic != "t" {
+		t.Errorf("%+v, %v", got.Source, err)
+	}
+	for _, headers := range [][]wire.Header{nil, {{Key: "sevwatch_reason", Value: []byte("x")}, {Key: "sevwatch_partition", Value: []byte("x")}}} {
+		if _, err := wire.ReadAside(wire.Record{Headers: headers}); err == nil {
+			t.Errorf("%v is taken", headers)
+		}
 	}
 }

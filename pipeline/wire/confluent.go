@@ -7,13 +7,6 @@ import (
 // FormatConfluent is the wire format of Confluent's serializers: a zero byte, the number of a schema, a body.
 const FormatConfluent Format = "confluent"
 
-// Reasons of this format.
-const (
-	NoSchema       Reason = "no_schema"
-	UnknownSchema  Reason = "unknown_schema"
-	SchemaMismatch Reason = "schema_mismatch"
-)
-
 // Schemas finds the schemas that records name by their numbers.
 type Schemas interface {
 	// Schema is the schema of a number, nil as long as it is being asked for. One that does not exist is a NoSuchSchema.

@@ -19,6 +19,10 @@ const (
 	NoTime       Reason = "no_time"
 	TooLarge     Reason = "too_large"
 	FutureEvent  Reason = "future"
+
+	NoSchema       Reason = "no_schema" // of the format confluent
+	UnknownSchema  Reason = "unknown_schema"
+	SchemaMismatch Reason = "schema_mismatch"
 )
 
 // Reject is why a record is no event. It is not an error of the program: the record is kept on the rejected topic.
