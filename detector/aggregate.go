@@ -18,9 +18,12 @@ type Aggregator struct {
 	task, tasks int
 	set         PartitionSet
 	partitions  []*Partition // by topic and number
-	series      map[string]*aggregate
+	series      lookup       // known series, a memory over flushes that no result depends on
+	order       []*aggregate // the same by domain and key, as of the last flush
 	panes       map[int64]*aggregatePane
 	paneOrder   []int64
+	last        *aggregatePane   // where the last event was counted
+	spare       []*aggregatePane // to be used again
 	silent      []Span
 	key         []byte
 	cells       int
@@ -32,12 +35,35 @@ type aggregate struct {
 	kind   rules.Kind
 	labels []Label
 	key    string
+	number int32 // among the known series
+	rank   int32 // in their order
 }
 
+// aggregatePane is what a pane has gained since the last flush.
 type aggregatePane struct {
+	start  int64
 	events int64
-	cells  map[*aggregate]*Cell
-	order  []*aggregate
+	cells  []aggregateCell
+	index  []int32 // by the number of the series: one more than its cell's, 0 without
+}
+
+// aggregateCell is what one series has counted.
+type aggregateCell struct {
+	series        *aggregate
+	count, valued int64
+	sum           Sum
+	max           int64
+	values        tally
+}
+
+// value takes one event's value in.
+func (c *aggregateCell) value(v int64) {
+	if c.valued == 0 || v > c.max {
+		c.max = v
+	}
+	c.valued++
+	c.sum = c.sum.Add(sumOf(v))
+	c.values.add(codeOf(v))
 }
 
 // Partition is one source partition: its own clock and its own accounts. Nothing that another partition does changes what is late here.
@@ -46,7 +72,8 @@ type Partition struct {
 	cfg       *Config
 	from, to  int64
 	watermark int64
-	told      bool // in a progress record
+	edge      int64 // of the watermark's pane
+	told      bool  // in a progress record
 	changed   bool
 	silentAt  int64 // watermark where the present silence began; never while events come
 	totals    Totals
@@ -54,10 +81,7 @@ type Partition struct {
 
 // NewAggregator is task number task of tasks, over no partitions yet.
 func NewAggregator(cfg Config, task, tasks int) *Aggregator {
-	return &Aggregator{
-		cfg: cfg, task: task, tasks: tasks,
-		series: map[string]*aggregate{}, panes: map[int64]*aggregatePane{},
-	}
+	return &Aggregator{cfg: cfg, task: task, tasks: tasks, series: newLookup(), panes: map[int64]*aggregatePane{}}
 }
 
 // SetPartitions says which partitions there are in all topics together.
@@ -79,6 +103,7 @@ func (a *Aggregator) Add(s Source, offset int64, state PartitionState) *Partitio
 		Source: s, cfg: &a.cfg, from: offset, to: offset,
 		watermark: state.Watermark, silentAt: state.SilentAt, totals: state.Totals,
 	}
+	p.edge = floor(p.watermark, a.cfg.Pane)
 	i, found := slices.BinarySearchFunc(a.partitions, p, comparePartitions)
 	if found {
 		panic(fmt.Sprintf("BUG: partition %v added twice", s))
@@ -106,12 +131,23 @@ func (p *Partition) Offset() int64 { return p.to }
 func (p *Partition) Watermark() int64 { return p.watermark }
 
 // Edge is the end of the partition's last closed pane: what is older is late.
-func (p *Partition) Edge() int64 { return floor(p.watermark, p.cfg.Pane) }
+func (p *Partition) Edge() int64 { return p.edge }
+
+// move moves the watermark on, never back.
+func (p *Partition) move(to int64) {
+	if to <= p.watermark {
+		return
+	}
+	p.watermark = to
+	if p.edge == never || to-p.edge >= p.cfg.Pane {
+		p.edge = floor(to, p.cfg.Pane)
+	}
+}
 
 // Late says by how many milliseconds an event of that time is too late, 0 if it is not.
 func (p *Partition) Late(time int64) int64 {
-	if edge := p.Edge(); time < edge {
-		return edge - time
+	if time < p.edge {
+		return p.edge - time
 	}
 	return 0
 }
@@ -161,12 +197,13 @@ func (a *Aggregator) Happened(h Happening) {
 		labels = slices.Insert(labels, 1, Label{"offsets", fmt.Sprintf("%d..%d", h.From, h.To-1)})
 	}
 	key := seriesKey(rules.KindPipeline, labels)
-	s := a.series[key]
-	if s == nil {
-		s = &aggregate{kind: rules.KindPipeline, labels: labels, key: key}
-		a.series[key] = s
+	number, hash := a.series.find(&Event{Kind: rules.KindPipeline, Labels: [][]byte{[]byte(key)}})
+	if number < 0 {
+		s := &aggregate{kind: rules.KindPipeline, labels: labels, key: key}
+		a.series.put(s, hash)
+		number = s.number
 	}
-	a.cellOf(a.pane(h.Pane), s).Count += h.Count
+	a.cellOf(a.pane(h.Pane), int(number)).count += h.Count
 }
 
 // Control accounts for a transaction marker at offset.
@@ -207,11 +244,15 @@ func (a *Aggregator) CountAll(p *Partition, offset int64, events []Event) (lateM
 // take counts an event that is not late.
 func (a *Aggregator) take(p *Partition, e *Event) {
 	p.silentAt = never
-	p.watermark = max(p.watermark, e.Time-a.cfg.Lateness)
-	pane := a.pane(floor(e.Time, a.cfg.Pane))
+	p.move(e.Time - a.cfg.Lateness)
+	pane := a.last
+	if pane == nil || e.Time < pane.start || e.Time-pane.start >= a.cfg.Pane {
+		pane = a.pane(floor(e.Time, a.cfg.Pane))
+		a.last = pane
+	}
 	pane.events++
 	cell := a.cell(pane, e)
-	cell.Count++
+	cell.count++
 	if e.HasValue {
 		cell.value(e.Value)
 	}
@@ -220,38 +261,45 @@ func (a *Aggregator) take(p *Partition, e *Event) {
 func (a *Aggregator) pane(start int64) *aggregatePane {
 	p := a.panes[start]
 	if p == nil {
-		p = &aggregatePane{cells: map[*aggregate]*Cell{}}
+		if n := len(a.spare); n > 0 {
+			p, a.spare = a.spare[n-1], a.spare[:n-1]
+		} else {
+			p = &aggregatePane{}
+		}
+		p.start = start
 		a.panes[start] = p
 		a.paneOrder = append(a.paneOrder, start)
 	}
 	return p
 }
 
-func (a *Aggregator) cell(p *aggregatePane, e *Event) *Cell { return a.cellOf(p, a.seriesOf(e)) }
-
-func (a *Aggregator) cellOf(p *aggregatePane, s *aggregate) *Cell {
-	c := p.cells[s]
-	if c == nil {
-		c = &Cell{}
-		p.cells[s] = c
-		p.order = append(p.order, s)
-		a.cells++
+func (a *Aggregator) cell(p *aggregatePane, e *Event) *aggregateCell {
+	number, hash := a.series.find(e)
+	if number < 0 {
+		number = a.newSeries(e, hash).number
 	}
-	return c
+	return a.cellOf(p, int(number))
 }
 
-// seriesOf finds or makes the series of an event. The look-up allocates nothing.
-func (a *Aggregator) seriesOf(e *Event) *aggregate {
+// cellOf is the cell of a series by its number.
+func (a *Aggregator) cellOf(p *aggregatePane, n int) *aggregateCell {
+	if n >= len(p.index) {
+		p.index = slices.Grow(p.index, len(a.series.all)-len(p.index))[:len(a.series.all)]
+	}
+	if p.index[n] == 0 {
+		p.cells = append(p.cells, aggregateCell{series: a.series.all[n]})
+		p.index[n] = int32(len(p.cells))
+		a.cells++
+	}
+	return &p.cells[p.index[n]-1]
+}
+
+func (a *Aggregator) newSeries(e *Event, hash uint64) *aggregate {
+	s := &aggregate{kind: e.Kind}
 	a.key = append(a.key[:0], byte(e.Kind))
-	for _, value := range e.Labels {
+	for i, value := range e.Labels {
 		a.key = binary.AppendUvarint(a.key, uint64(len(value)))
 		a.key = append(a.key, value...)
-	}
-	if s := a.series[string(a.key)]; s != nil {
-		return s
-	}
-	s := &aggregate{kind: e.Kind, key: string(a.key)}
-	for i, value := range e.Labels {
 		if len(value) > 0 {
 			s.labels = append(s.labels, Label{a.cfg.Labels[i], string(value)})
 		}
@@ -259,8 +307,9 @@ func (a *Aggregator) seriesOf(e *Event) *aggregate {
 			s.domain = string(value)
 		}
 	}
+	s.key = string(a.key)
 	slices.SortFunc(s.labels, func(x, y Label) int { return strings.Compare(x.Name, y.Name) })
-	a.series[s.key] = s
+	a.series.put(s, hash)
 	return s
 }
 
@@ -280,7 +329,8 @@ func (a *Aggregator) Advance(p *Partition, to int64, silent bool) {
 	} else {
 		p.silentAt = never
 	}
-	p.watermark, p.changed = to, true
+	p.move(to)
+	p.changed = true
 }
 
 // Edge is the end of the last pane that all partitions of the task have closed.
@@ -313,32 +363,83 @@ func (a *Aggregator) Flush() ([]Delta, Progress) {
 		}
 	}
 	slices.Sort(a.paneOrder)
+	a.order = a.series.ordered(a.order)
 	var deltas []Delta
+	used := 0
 	for _, start := range a.paneOrder {
 		pane := a.panes[start]
+		used = max(used, len(pane.cells))
 		progress.Events = append(progress.Events, PaneEvents{start, pane.events})
-		deltas = append(deltas, pane.deltas(start)...)
+		deltas = append(deltas, pane.deltas(a.order)...)
+		a.reuse(pane)
 	}
 	clear(a.panes)
-	clear(a.series)
-	a.paneOrder, a.silent, a.cells = a.paneOrder[:0], nil, 0
+	if len(a.series.all) > max(maxKnown, 4*used) {
+		a.series, a.order, a.spare = newLookup(), nil, nil
+	}
+	a.paneOrder, a.last, a.silent, a.cells = a.paneOrder[:0], nil, nil, 0
 	return deltas, progress
 }
 
-// deltas are the pane's cells by domain.
-func (p *aggregatePane) deltas(start int64) []Delta {
-	slices.SortFunc(p.order, func(x, y *aggregate) int {
-		return cmp.Or(strings.Compare(x.domain, y.domain), strings.Compare(x.key, y.key))
-	})
-	var out []Delta
-	for _, s := range p.order {
-		if len(out) == 0 || out[len(out)-1].Domain != s.domain {
-			out = append(out, Delta{Domain: s.domain, Pane: start})
-		}
-		d := &out[len(out)-1]
-		d.Series = append(d.Series, SeriesDelta{s.kind, s.labels, *p.cells[s]})
+// Bounds of what is kept over a flush only to be quick: series beyond four times those of a pane, and panes of so many cells.
+const (
+	maxKnown     = 1 << 12
+	maxSpare     = 64
+	maxSpareSize = 1 << 12
+)
+
+// reuse keeps the pane's memory, if it is little.
+func (a *Aggregator) reuse(p *aggregatePane) {
+	if len(a.spare) == maxSpare || cap(p.cells) > maxSpareSize || cap(p.index) > maxSpareSize {
+		return
 	}
+	clear(p.index)
+	clear(p.cells)
+	*p = aggregatePane{cells: p.cells[:0], index: p.index[:0]}
+	a.spare = append(a.spare, p)
+}
+
+// deltas are the pane's cells by domain. order has all series.
+func (p *aggregatePane) deltas(order []*aggregate) []Delta {
+	buckets := 0
+	for i := range p.cells {
+		buckets += p.cells[i].values.used()
+	}
+	room := make(Buckets, 0, buckets) // of all cells together
+	series := make([]SeriesDelta, 0, len(p.cells))
+	var out []Delta
+	begin := 0
+	p.each(order, func(c *aggregateCell) {
+		if n := len(out); n == 0 || out[n-1].Domain != c.series.domain {
+			begin = len(series)
+			out = append(out, Delta{Domain: c.series.domain, Pane: p.start})
+		}
+		from := len(room)
+		room = c.values.appendTo(room)
+		d := SeriesDelta{Kind: c.series.kind, Labels: c.series.labels, Cell: Cell{Count: c.count, Valued: c.valued, Sum: c.sum, Max: c.max}}
+		if len(room) > from {
+			d.Buckets = room[from:len(room):len(room)]
+		}
+		series = append(series, d)
+		out[len(out)-1].Series = series[begin:]
+	})
 	return out
+}
+
+// each calls f with every cell, in the order of the series.
+func (p *aggregatePane) each(order []*aggregate, f func(*aggregateCell)) {
+	if 4*len(p.cells) < len(order) {
+		slices.SortFunc(p.cells, func(x, y aggregateCell) int { return cmp.Compare(x.series.rank, y.series.rank) })
+		for i := range p.cells {
+			f(&p.cells[i])
+		}
+		return
+	}
+	for _, s := range order {
+		if int(s.number) < len(p.index) && p.index[s.number] > 0 {
+			f(&p.cells[p.index[s.number]-1])
+		}
+	}
 }
 
 // mergeSpans joins spans that touch or overlap.

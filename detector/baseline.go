@@ -9,7 +9,8 @@ import (
 // baseline is what a group's quantile usually is. A pane is learned when it has left the window, so that the value at a time never
 // depends on itself, and not at all if the group deviated while it was inside.
 type baseline struct {
-	pane    Buckets     // of the pane that closes
+	pane    dense       // of the pane that closes
+	values  bool        // it has some
 	Inside  []paneValue `json:"inside"`  // panes still in the window
 	Learned []float64   `json:"learned"` // quantiles of the last panes learned, oldest first
 }
@@ -22,9 +23,9 @@ type paneValue struct {
 
 // close notes the quantile of the pane that began at start, and learns those that began before from.
 func (b *baseline) close(r *rules.Baseline, start, from int64) {
-	if len(b.pane) > 0 {
-		b.Inside = append(b.Inside, paneValue{Start: start, Value: b.pane.Quantile(r.Quantile.Q)})
-		b.pane = b.pane[:0]
+	if b.values {
+		b.Inside = append(b.Inside, paneValue{Start: start, Value: b.pane.appendTo(nil).Quantile(r.Quantile.Q)})
+		b.clear()
 	}
 	n := 0
 	for ; n < len(b.Inside) && b.Inside[n].Start < from; n++ {
@@ -34,6 +35,17 @@ func (b *baseline) close(r *rules.Baseline, start, from int64) {
 	}
 	b.Inside = b.Inside[n:]
 	b.Learned = b.Learned[max(0, len(b.Learned)-r.Panes):]
+}
+
+// hear takes in values of the pane that closes.
+func (b *baseline) hear(values Buckets) {
+	b.pane.merge(values, 1)
+	b.values = b.values || len(values) > 0
+}
+
+func (b *baseline) clear() {
+	clear(b.pane.counts)
+	b.values = false
 }
 
 // spoil keeps the panes in the window from being learned.

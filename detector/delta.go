@@ -29,16 +29,6 @@ type Cell struct {
 	Buckets Buckets `json:"buckets,omitzero"` // of the values
 }
 
-// value takes one event's value in.
-func (c *Cell) value(v int64) {
-	if c.Valued == 0 || v > c.Max {
-		c.Max = v
-	}
-	c.Valued++
-	c.Sum = c.Sum.Add(sumOf(v))
-	c.Buckets.add(codeOf(v), 1)
-}
-
 // merge adds what another cell of the same series and pane counted. It gives the same in any order.
 func (c *Cell) merge(o *Cell) {
 	if o.Valued > 0 && (c.Valued == 0 || o.Max > c.Max) {
@@ -55,6 +45,7 @@ type SeriesDelta struct {
 	Kind   rules.Kind
 	Labels []Label // sorted by name, no empty values
 	Cell
+	Known *KnownSeries `json:"-"` // as Judge.Known has found it; nil: it was not asked
 }
 
 // Delta is what one pane of one domain gained since the task's last flush. Deltas may be merged in any order and grouping.

@@ -10,16 +10,19 @@ import (
 
 // domain judges the series of one tenant, apart from all others.
 type domain struct {
-	name   string
-	cfg    *Config
-	file   *rules.File
-	rules  []*ruleState
-	series map[string]*series
-	groups map[string]*group
-	order  []*group // every group once, for walking
-	panes  []*pane  // by start: closed ones that a window still needs, then open ones
-	closed int      // how many of panes are closed
-	heads  []int    // for each window: the first of panes that is inside it
+	name    string
+	cfg     *Config
+	file    *rules.File
+	rules   []*ruleState
+	series  map[string]*series
+	free    []int32 // numbers of series that are no more
+	key     []byte  // of the series that is looked for
+	groups  map[string]*group
+	order   []*group // every group once, for walking
+	panes   []*pane  // by start: closed ones that a window still needs, then open ones
+	closed  int      // how many of panes are closed
+	heads   []int    // for each window: the first of panes that is inside it
+	entered []*group // those that the pane that closes concerns
 
 	changes []Change  // of the last changeMemory, oldest first
 	gone    *[]string // keys of state records to be forgotten
@@ -34,6 +37,7 @@ type series struct {
 	kind     rules.Kind
 	labels   []Label
 	key      string
+	number   int32 // among the domain's series; free numbers are given again
 	bindings []binding
 	hist     bool // some group needs the distribution
 	panes    int  // how many panes hold a cell of it
@@ -45,16 +49,31 @@ type binding struct {
 	num, den bool
 }
 
-// pane is a slice of event time. While it is open, index finds a series' cell.
+// KnownSeries is a series as a judge knows it. Nobody else can look into it.
+type KnownSeries = series
+
+// pane is a slice of event time. While it is open, index finds a series' cell by its number: one more than the cell's, 0 without.
 type pane struct {
 	start int64
 	cells []seriesCell
-	index map[*series]int
+	index []int32
+	dists []Cell // of the cells whose distribution some group needs
 }
 
+// seriesCell is what a series has in a pane. It is small, because there are many.
 type seriesCell struct {
 	series *series
-	Cell
+	count  int64
+	dist   int32 // one more than the number in the pane's dists, 0 without
+}
+
+// cell is all that is kept of what a series counted. room is where it may be put.
+func (p *pane) cell(c *seriesCell, room *Cell) *Cell {
+	if c.dist > 0 {
+		return &p.dists[c.dist-1]
+	}
+	room.Count = c.count
+	return room
 }
 
 func newDomain(name string, cfg *Config, file *rules.File, states []*ruleState, windows []*windowCount) *domain {
@@ -71,39 +90,60 @@ func newDomain(name string, cfg *Config, file *rules.File, states []*ruleState, 
 // merge takes a delta into its open pane.
 func (d *domain) merge(delta *Delta) {
 	p := d.pane(delta.Pane)
+	p.cells = slices.Grow(p.cells, max(0, len(delta.Series)-len(p.cells)))
 	for i := range delta.Series {
 		s := d.seriesOf(&delta.Series[i])
-		n, found := p.index[s]
-		if !found {
-			n = len(p.cells)
-			p.index[s] = n
+		if int(s.number) >= len(p.index) {
+			p.index = append(p.index, make([]int32, max(int(s.number)+1, len(d.series))-len(p.index))...)
+		}
+		n := p.index[s.number]
+		if n == 0 {
 			p.cells = append(p.cells, seriesCell{series: s})
+			n = int32(len(p.cells))
+			p.index[s.number] = n
 			s.panes++
 		}
-		cell := delta.Series[i].Cell
-		if !s.hist {
-			cell.Buckets = nil
-		}
-		p.cells[n].merge(&cell)
+		p.merge(&p.cells[n-1], &delta.Series[i].Cell)
 	}
+}
+
+// merge adds to a cell what another of the same series and pane has.
+func (p *pane) merge(c *seriesCell, o *Cell) {
+	c.count += o.Count
+	if !c.series.hist {
+		return
+	}
+	if c.dist == 0 {
+		p.dists = append(p.dists, *o)
+		c.dist = int32(len(p.dists))
+		p.dists[c.dist-1].Buckets = slices.Clone(o.Buckets)
+		return
+	}
+	p.dists[c.dist-1].merge(o)
 }
 
 func (d *domain) pane(start int64) *pane {
 	i, found := slices.BinarySearchFunc(d.panes, start, func(p *pane, t int64) int { return cmp.Compare(p.start, t) })
 	if !found {
-		d.panes = slices.Insert(d.panes, i, &pane{start: start, index: map[*series]int{}})
+		d.panes = slices.Insert(d.panes, i, &pane{start: start})
 	}
 	return d.panes[i]
 }
 
 // seriesOf finds the series of a delta, or makes it and binds it to the groups of all rules that select it.
 func (d *domain) seriesOf(sd *SeriesDelta) *series {
-	key := seriesKey(sd.Kind, sd.Labels)
-	if s := d.series[key]; s != nil {
+	if sd.Known != nil && sd.Known.panes > 0 {
+		return sd.Known
+	}
+	d.key = AppendSeriesKey(d.key[:0], sd.Kind, sd.Labels)
+	if s := d.series[string(d.key)]; s != nil {
 		return s
 	}
-	s := &series{kind: sd.Kind, labels: sd.Labels, key: key}
-	d.series[key] = s
+	s := &series{kind: sd.Kind, labels: sd.Labels, key: string(d.key), number: int32(len(d.series))}
+	if n := len(d.free); n > 0 {
+		s.number, d.free = d.free[n-1], d.free[:n-1]
+	}
+	d.series[s.key] = s
 	for _, r := range d.rules {
 		b := binding{num: matchesAny(r.Signal.Num, s), den: matchesAny(r.Signal.Den, s)}
 		if b.num || b.den {
@@ -116,17 +156,24 @@ func (d *domain) seriesOf(sd *SeriesDelta) *series {
 	return s
 }
 
+// seriesKey tells series apart.
 func seriesKey(kind rules.Kind, labels []Label) string {
-	var b strings.Builder
-	b.WriteByte(byte(kind))
-	for _, l := range labels {
-		b.WriteString(l.Name)
-		b.WriteByte(0xff)
-		b.WriteString(l.Value)
-		b.WriteByte(0xff)
-	}
-	return b.String()
+	return string(AppendSeriesKey(nil, kind, labels))
 }
+
+// AppendSeriesKey appends what tells a series apart from the others of its domain: its kind, and of each label the name, SeriesKeyEnd, the
+// value, SeriesKeyEnd.
+func AppendSeriesKey(b []byte, kind rules.Kind, labels []Label) []byte {
+	b = append(b, byte(kind))
+	for _, l := range labels {
+		b = append(append(b, l.Name...), SeriesKeyEnd)
+		b = append(append(b, l.Value...), SeriesKeyEnd)
+	}
+	return b
+}
+
+// SeriesKeyEnd is a byte that no text has.
+const SeriesKeyEnd = 0xff
 
 func (s *series) value(name string) string {
 	for _, l := range s.labels {
@@ -157,7 +204,7 @@ func (d *domain) groupFor(r *ruleState, labels []Label) *group {
 	g := d.groups[key]
 	if g == nil {
 		g = &group{
-			rule: r, labels: labels, key: key, first: never, last: never,
+			rule: r, labels: labels, key: key, first: never, last: never, entered: never,
 			life: newLife(r.Rule),
 		}
 		if r.Signal.Deviation != nil {
@@ -178,8 +225,10 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 		d.closed++
 	}
 	d.leave(edge, windows)
-	if entered != nil {
-		d.hear(entered, edge)
+	if entered != nil { // when their windows have moved on
+		for _, g := range d.entered {
+			g.heard(start, edge)
+		}
 	}
 	var out []Output
 	forgot := false
@@ -201,41 +250,40 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 	return out
 }
 
-// enter adds a pane that closes to the windows of the groups that count its series.
+// enter adds a pane that closes to the windows of the groups that count its series, and notes which groups it concerns.
 func (d *domain) enter(p *pane) {
-	p.index = nil
+	p.index, d.entered = nil, d.entered[:0]
+	var room Cell
 	for i := range p.cells {
-		c := &p.cells[i]
-		for j := range c.series.bindings {
-			b := &c.series.bindings[j]
-			b.group.move(b, &c.Cell, 1)
-		}
-		if c.series.kind == rules.KindChange {
-			d.noteChange(c.series, p.start)
-		}
-	}
-}
-
-// hear tells the groups which of them had data in a pane that closed, when their windows have moved on to edge.
-func (d *domain) hear(p *pane, edge int64) {
-	for i := range p.cells {
-		for _, b := range p.cells[i].series.bindings {
-			if b.group.concerns(&p.cells[i].Cell) {
-				b.group.heard(p.start, edge)
+		s, cell := p.cells[i].series, p.cell(&p.cells[i], &room)
+		for j := range s.bindings {
+			b := &s.bindings[j]
+			if !b.group.concerns(cell) {
+				continue
 			}
+			b.group.move(b, cell, 1)
+			if b.group.entered != p.start {
+				b.group.entered = p.start
+				d.entered = append(d.entered, b.group)
+			}
+		}
+		if s.kind == rules.KindChange {
+			d.noteChange(s, p.start)
 		}
 	}
 }
 
 // leave drops the panes that are older than a window from the groups that have it.
 func (d *domain) leave(edge int64, windows []*windowCount) {
+	var room Cell
 	for w, count := range windows {
 		for d.heads[w] < d.closed && d.panes[d.heads[w]].start < edge-count.length {
-			cells := d.panes[d.heads[w]].cells
-			for i := range cells {
-				for j := range cells[i].series.bindings {
-					if b := &cells[i].series.bindings[j]; b.group.rule.window == w {
-						b.group.move(b, &cells[i].Cell, -1)
+			p := d.panes[d.heads[w]]
+			for i := range p.cells {
+				s, cell := p.cells[i].series, p.cell(&p.cells[i], &room)
+				for j := range s.bindings {
+					if b := &s.bindings[j]; b.group.rule.window == w && b.group.concerns(cell) {
+						b.group.move(b, cell, -1)
 					}
 				}
 			}
@@ -277,6 +325,7 @@ func (d *domain) prune(edge int64, forgot bool) {
 		for _, c := range d.panes[n].cells {
 			if c.series.panes--; c.series.panes == 0 {
 				delete(d.series, c.series.key)
+				d.free = append(d.free, c.series.number)
 				for _, b := range c.series.bindings {
 					b.group.refs--
 				}

@@ -13,15 +13,16 @@ type group struct {
 
 	// The window, kept by adding the pane that closes and dropping the one that leaves.
 	num, den int64
-	hist     Buckets
+	hist     dense
 	cells    int64 // cells in the window; 0 means that it is empty
 
-	first  int64 // start of the first pane that it was seen in; never while it is unknown
-	last   int64 // end of the last pane that it had data in
-	silent int64 // absence: ms of observed panes since last
-	alive  bool  // absence: before its silence the window was full enough
-	life   life
-	usual  *baseline // of rules that learn one
+	first   int64 // start of the first pane that it was seen in; never while it is unknown
+	last    int64 // end of the last pane that it had data in
+	entered int64 // start of the last pane whose cells were added
+	silent  int64 // absence: ms of observed panes since last
+	alive   bool  // absence: before its silence the window was full enough
+	life    life
+	usual   *baseline // of rules that learn one
 
 	known    bool // its state was told
 	wasClean bool // and that was nothing but that it is known
@@ -38,11 +39,8 @@ type ruleState struct {
 // concerns says whether a cell tells the group anything: a quantile is made of values, an event without one is nothing to it.
 func (g *group) concerns(c *Cell) bool { return !g.rule.hist || c.Valued > 0 }
 
-// move adds (sign 1) or drops (sign -1) one cell of the group's window.
+// move adds (sign 1) or drops (sign -1) one cell that concerns the group.
 func (g *group) move(b *binding, c *Cell, sign int64) {
-	if !g.concerns(c) {
-		return
-	}
 	count := c.Count
 	if g.rule.hist {
 		count = c.Valued
@@ -56,10 +54,12 @@ func (g *group) move(b *binding, c *Cell, sign int64) {
 	if g.rule.hist && b.num {
 		g.hist.merge(c.Buckets, sign)
 		if g.usual != nil && sign > 0 {
-			g.usual.pane.merge(c.Buckets, 1)
+			g.usual.hear(c.Buckets)
 		}
 	}
-	g.cells += sign
+	if g.cells += sign; g.cells == 0 {
+		g.hist = dense{}
+	}
 }
 
 // heard notes that the group had data in the pane [start, end), after its cells were added.
@@ -90,7 +90,7 @@ func (g *group) measure(edge int64, w *windowCount, observed bool) rules.Measure
 		Full: w.observed == w.panes && g.first <= edge-int64(g.rule.Window),
 	}
 	if g.rule.hist {
-		m.Dist = g.hist
+		m.Dist = g.hist.appendTo(nil)
 	}
 	if g.usual != nil {
 		m.Usual = g.usual.expected(g.rule.Signal.Deviation)

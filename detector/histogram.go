@@ -3,7 +3,6 @@ package detector
 import (
 	"math"
 	"slices"
-	"sort"
 
 	"github.com/prometheus/prometheus/model/histogram"
 )
@@ -37,13 +36,46 @@ var octave = func() []float64 {
 	return bounds
 }()
 
+// Fractions between 0.5 and 1 as the bits of a float64 have them: 52 bits behind the leading one, which is not written.
+const (
+	fractionBits = 52
+	fractionMask = 1<<fractionBits - 1
+	exponentHalf = 1022 // the exponent of a float64 between 0.5 and 1
+	stepBits     = 7    // a step of 1/128 is narrower than any bucket, so that at most one bound lies within it
+)
+
+// octaveBits are the fractions of octave.
+var octaveBits = func() []uint64 {
+	var out []uint64
+	for _, bound := range octave {
+		out = append(out, math.Float64bits(bound)&fractionMask)
+	}
+	return append(out, fractionMask) // no fraction is beyond it
+}()
+
+// firstBound is, for each step of fractions, the first bound that is not before the step's begin.
+var firstBound = func() (first [1 << stepBits]uint8) {
+	for step := range first {
+		begin := uint64(step) << (fractionBits - stepBits)
+		for octaveBits[first[step]] < begin {
+			first[step]++
+		}
+	}
+	return first
+}()
+
 // codeOf is the bucket of v millionths. Dividing once and comparing with constants gives the same bucket on every machine.
 func codeOf(v int64) int32 {
 	if v == 0 {
 		return 0
 	}
-	frac, exp := math.Frexp(math.Abs(float64(v) / 1e6))
-	code := int32(sort.SearchFloat64s(octave, frac) + (exp-1)*len(octave) + codeZero)
+	b := math.Float64bits(math.Abs(float64(v) / 1e6))
+	fraction := b & fractionMask
+	i := int32(firstBound[fraction>>(fractionBits-stepBits)])
+	if fraction > octaveBits[i] {
+		i++
+	}
+	code := i + (int32(b>>fractionBits)-exponentHalf-1)<<Schema + codeZero
 	if v < 0 {
 		return -code
 	}

@@ -95,7 +95,7 @@ func (j *Judge) Totals() Totals {
 	return sum
 }
 
-// Delta takes in what a pane gained. The delta must not be changed afterwards.
+// Delta takes in what a pane gained. It keeps nothing of the delta but labels.
 func (j *Judge) Delta(d *Delta) {
 	if d.Pane < j.since {
 		return
@@ -107,6 +107,21 @@ func (j *Judge) Delta(d *Delta) {
 		return
 	}
 	j.domain(d.Domain).merge(d)
+}
+
+// Known finds the series of a delta of the domain by its key, as AppendSeriesKey makes it, and fills it in: so whoever decodes a delta need
+// not make the labels anew. It holds until the next Advance.
+func (j *Judge) Known(domain string, key []byte, s *SeriesDelta) bool {
+	d := j.domains[domain]
+	if d == nil {
+		return false
+	}
+	known := d.series[string(key)]
+	if known == nil {
+		return false
+	}
+	s.Known, s.Labels = known, known.labels
+	return true
 }
 
 func (j *Judge) domain(name string) *domain {

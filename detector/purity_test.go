@@ -27,7 +27,7 @@ var (
 	// forbiddenTime are the parts of package time that ask the machine.
 	forbiddenTime = []string{"Now", "Since", "Until", "After", "AfterFunc", "Sleep", "Tick", "NewTicker", "NewTimer", "Ticker", "Timer", "Local"}
 	// allowedMath gives the same bits on every machine. Exp, Log, Pow and the like do not.
-	allowedMath = []string{"Abs", "Ceil", "Floor", "Sqrt", "Frexp", "Ldexp", "IsNaN", "IsInf", "Inf", "MaxInt64", "MinInt64"}
+	allowedMath = []string{"Abs", "Ceil", "Floor", "Sqrt", "Frexp", "Ldexp", "Float64bits", "IsNaN", "IsInf", "Inf", "MaxInt64", "MinInt64"}
 	// mapRanges are the only functions that walk over a map: they sort what they find, or nothing depends on the order.
 	mapRanges = []string{
 		"detector/sorted.go sortedKeys", "detector/sorted.go sortedLabels", "detector/sorted.go sortedSources",

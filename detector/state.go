@@ -328,16 +328,18 @@ func (d *domain) refill(edge int64, windows []*windowCount) {
 	for d.closed < len(d.panes) && d.panes[d.closed].start < edge {
 		p := d.panes[d.closed]
 		p.index = nil
+		var room Cell
 		for i := range p.cells {
-			for k := range p.cells[i].series.bindings {
-				b := &p.cells[i].series.bindings[k]
-				if !b.group.concerns(&p.cells[i].Cell) {
+			s, cell := p.cells[i].series, p.cell(&p.cells[i], &room)
+			for k := range s.bindings {
+				b := &s.bindings[k]
+				if !b.group.concerns(cell) {
 					continue
 				}
-				b.group.move(b, &p.cells[i].Cell, 1)
+				b.group.move(b, cell, 1)
 				b.group.last = max(b.group.last, p.start+d.cfg.Pane)
 				if b.group.usual != nil {
-					b.group.usual.pane = b.group.usual.pane[:0]
+					b.group.usual.clear()
 				}
 			}
 		}
@@ -400,8 +402,10 @@ func (d *domain) deltas() []Delta {
 	var out []Delta
 	for _, p := range d.panes {
 		delta := Delta{Domain: d.name, Pane: p.start}
-		for _, c := range p.cells {
-			delta.Series = append(delta.Series, SeriesDelta{c.series.kind, c.series.labels, c.Cell})
+		var room Cell
+		for i := range p.cells {
+			c := &p.cells[i]
+			delta.Series = append(delta.Series, SeriesDelta{Kind: c.series.kind, Labels: c.series.labels, Cell: *p.cell(c, &room)})
 		}
 		out = append(out, delta)
 	}

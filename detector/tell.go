@@ -235,13 +235,14 @@ func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, 
 	if g.rule.TooFew() {
 		return
 	}
+	var room Cell
 	for _, p := range d.panes[:d.closed] {
 		if p.start < edge-int64(g.rule.Window) {
 			continue
 		}
 		for i := range p.cells {
-			c := &p.cells[i]
-			for _, b := range c.series.bindings {
+			s, c := p.cells[i].series, p.cell(&p.cells[i], &room)
+			for _, b := range s.bindings {
 				if b.group != g || !b.num && !completion {
 					continue
 				}
@@ -254,7 +255,7 @@ func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, 
 				case completion && b.num:
 					n = -n
 				}
-				f(c.series, n)
+				f(s, n)
 			}
 		}
 	}

@@ -63,9 +63,11 @@ func (r *lineReader) unpack(raw io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("cannot read %s as gzip: %w", r.name, err)
 		}
-		r.in = bufio.NewReaderSize(z, lineBuffer)
+		a := readAhead(z)
+		r.closer = append([]func() error{a.close}, r.closer...)
+		r.in = bufio.NewReaderSize(a, lineBuffer)
 	case bytes.HasPrefix(head, zstdMagic):
-		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1))
+		z, err := zstd.NewReader(in) // it unpacks ahead of what is read, on goroutines of its own
 		if err != nil {
 			return fmt.Errorf("cannot read %s as zstd: %w", r.name, err)
 		}

@@ -27,6 +27,7 @@ type judgeTask struct {
 	judge    *detector.Judge
 	reader   reader
 	walker   fetch.Walker
+	deltas   wire.DeltaDecoder
 
 	loading bool            // reading again what the state already knows
 	known   int64           // offset up to which progress is in the state
@@ -60,6 +61,7 @@ func (w *Worker) runJudge(ctx context.Context, a assignment, seat *seat) error {
 // openJudge takes over a task and restores its judge.
 func (w *Worker) openJudge(ctx context.Context, a assignment, seat *seat) (*judgeTask, error) {
 	t := &judgeTask{w: w, a: a, seat: seat, judge: detector.NewJudge(w.cfg.Engine(), w.rules), first: map[int64]int64{}}
+	t.deltas.Known = t.judge.Known
 	var err error
 	if t.producer, err = w.broker.takeOver(ctx, w.transactionalID("judge", a.task)); err != nil {
 		return nil, err
@@ -197,7 +199,7 @@ func (t *judgeTask) record(r *fetch.Record) error {
 	}
 	switch kind {
 	case wire.TypeDelta:
-		d, err := wire.DecodeDelta(string(r.Key), r.Value)
+		d, err := t.deltas.Decode(string(r.Key), r.Value)
 		if err != nil {
 			return err
 		}

@@ -20,10 +20,10 @@ import (
 )
 
 type options struct {
-	events, runs, tasks int
-	variants            string
-	results, profile    string
-	keep                bool
+	events, runs, tasks, warm int
+	variants                  string
+	results, profile          string
+	keep                      bool
 }
 
 func main() {
@@ -31,6 +31,7 @@ func main() {
 	flag.IntVar(&o.events, "events", 3_000_000, "events of every variant")
 	flag.IntVar(&o.runs, "runs", 3, "runs of every variant; the best counts")
 	flag.IntVar(&o.tasks, "tasks", 2, "tasks.aggregate of the configuration")
+	flag.IntVar(&o.warm, "warm", 8, "small runs before, to warm the broker up")
 	flag.StringVar(&o.variants, "variants", "plain", "plain, all, or names: "+names())
 	flag.StringVar(&o.results, "results", "", "directory to write results to, by commit")
 	flag.StringVar(&o.profile, "profile", "", "file for a CPU profile of the first run")
@@ -88,6 +89,9 @@ func run(ctx context.Context, o *options) (err error) {
 	}
 	defer func() { err = errors.Join(err, cluster.Close()) }()
 	b := &bench{options: o, dir: dir, binary: binary, cluster: cluster, client: &kafka.Client{Addr: kafka.TCP(cluster.Addr())}}
+	if err := b.warm(ctx); err != nil {
+		return fmt.Errorf("warming up: %w", err)
+	}
 	for _, v := range chosen {
 		if err := b.variant(ctx, v); err != nil {
 			return fmt.Errorf("%s: %w", v.name, err)

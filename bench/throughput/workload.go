@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"math/rand"
 	"strconv"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 
@@ -74,6 +76,25 @@ func (w *workload) each(take func(partition int, at time.Time, value []byte, e m
 // batchEvents is how many events a record batch has: some 900 kB.
 const batchEvents = 3500
 
+// produce writes a batch; a topic that is younger than the client's view of the cluster is waited for.
+func produce(ctx context.Context, client *kafka.Client, topic string, partition int, codec kafka.Compression, records []kafka.Record) error {
+	wait := backoff.NewExponentialBackOff(backoff.WithMaxElapsedTime(30 * time.Second))
+	return backoff.Retry(func() error {
+		for _, r := range records {
+			if _, err := r.Value.(io.Seeker).Seek(0, io.SeekStart); err != nil {
+				return backoff.Permanent(err)
+			}
+		}
+		res, err := client.Produce(ctx, &kafka.ProduceRequest{
+			Topic: topic, Partition: partition, RequiredAcks: kafka.RequireOne, Compression: codec, Records: protocol.NewRecordReader(records...),
+		})
+		if err == nil {
+			err = res.Error
+		}
+		return err
+	}, backoff.WithContext(wait, ctx))
+}
+
 // write fills the topic and returns what is in it, counted without any of the code that is measured.
 func (w *workload) write(ctx context.Context, client *kafka.Client, topic string) (*minutes.Truth, error) {
 	truth := minutes.NewTruth()
@@ -82,13 +103,7 @@ func (w *workload) write(ctx context.Context, client *kafka.Client, topic string
 		if len(full[p]) == 0 {
 			return nil
 		}
-		res, err := client.Produce(ctx, &kafka.ProduceRequest{
-			Topic: topic, Partition: p, RequiredAcks: kafka.RequireOne, Compression: w.codec, Records: protocol.NewRecordReader(full[p]...),
-		})
-		if err == nil {
-			err = res.Error
-		}
-		if err != nil {
+		if err := produce(ctx, client, topic, p, w.codec, full[p]); err != nil {
 			return fmt.Errorf("cannot write to %s/%d: %w", topic, p, err)
 		}
 		full[p] = full[p][:0]

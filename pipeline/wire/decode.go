@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"unicode/utf8"
@@ -32,10 +33,17 @@ type Decoder struct {
 	LabelBytes int
 
 	kind    rules.Kind // of records that do not name one; NoKind: they have to
-	fields  map[string]field
+	fields  map[string]*field
+	unknown map[string]*field
+	begin   field // before the first key
 	labels  int
-	status  int // index of the label status_class, -1 without
-	unknown map[string]*int64
+	status  int                // index of the label status_class, -1 without
+	valued  [len(needs)]uint64 // bit of the value that a kind has
+	minute  minute
+	named   struct { // the last kind that a record named
+		text string
+		kind rules.Kind
+	}
 
 	// Of the present record:
 	scan    scanner
@@ -47,9 +55,20 @@ type Decoder struct {
 	words   [wordCount][]byte
 }
 
-// field is a known key: what its value is.
+// field is a key: what its value is.
 type field struct {
-	bit   uint64
+	name   string
+	quoted string // as it is mostly written: "name":
+	next   *field // the key that came behind it last: records of a source are alike, so that is tried first
+	seen   int64  // of unknown ones: how often
+	texts  bool   // its value is mostly a text
+
+	// The first and the last eight bytes of quoted, as a word has them, and which of its bits count; where quoted has fewer than eight, both
+	// are the first. No mask: it has more than sixteen.
+	first, last, mask uint64
+	at                int // of the last eight
+
+	bit   uint64 // 0 of unknown ones
 	id    fieldID
 	label int     // index into Event.Labels, -1: none
 	word  wordID  // of texts that a kind depends on
@@ -65,6 +84,7 @@ const (
 	fieldSession
 	fieldStatus
 	fieldNumber
+	fieldUnknown
 )
 
 type wordID uint8
@@ -98,8 +118,8 @@ func NewDecoder(kind rules.Kind, labels []string) *Decoder {
 	if len(labels) > MaxLabels {
 		panic(fmt.Sprintf("BUG: %d labels, at most %d fit", len(labels), MaxLabels))
 	}
-	d := &Decoder{kind: kind, labels: len(labels), status: slices.Index(labels, "status_class"), unknown: map[string]*int64{}}
-	d.fields = map[string]field{
+	d := &Decoder{kind: kind, labels: len(labels), status: slices.Index(labels, "status_class"), unknown: map[string]*field{}}
+	d.fields = map[string]*field{
 		"time": {id: fieldTime}, "kind": {id: fieldKind}, "session": {id: fieldSession}, "message": {}, "status": {id: fieldStatus},
 		"duration_ms": {id: fieldNumber, value: valueDuration}, "dwell_ms": {id: fieldNumber, value: valueDwell},
 		"value": {id: fieldNumber, value: valueValue}, "score": {id: fieldNumber, value: valueScore},
@@ -108,23 +128,50 @@ func NewDecoder(kind rules.Kind, labels []string) *Decoder {
 	// Keys of the contract are checked even where no label is made of them.
 	for _, name := range slices.Concat(rules.DefaultLabels(), []string{"tenant"}, labels) {
 		if _, known := d.fields[name]; !known && name != "status_class" {
-			d.fields[name] = field{}
+			d.fields[name] = &field{}
 		}
 	}
 	bit := uint64(1)
 	for name, f := range d.fields {
+		f.named(name)
 		f.label, f.bit = slices.Index(labels, name), bit
-		d.fields[name] = f
 		bit <<= 1
 	}
+	for kind, need := range needs {
+		if need.value != noValue {
+			d.valued[kind] = d.fields[need.name].bit
+		}
+	}
 	return d
+}
+
+func (f *field) named(name string) {
+	f.name, f.quoted = name, `"`+name+`":`
+	f.texts = f.id == fieldText || f.id == fieldTime || f.id == fieldKind || f.id == fieldSession
+	switch n := len(f.quoted); {
+	case n < 8:
+		word := append([]byte(f.quoted), make([]byte, 8-n)...)
+		f.first, f.mask = binary.LittleEndian.Uint64(word), 1<<(8*n)-1
+		f.last = f.first
+	case n <= 16:
+		f.first, f.mask, f.at = binary.LittleEndian.Uint64([]byte(f.quoted)), ^uint64(0), n-8
+		f.last = binary.LittleEndian.Uint64([]byte(f.quoted[f.at:]))
+	}
+}
+
+// begins says whether the bytes begin with the key as it is mostly written.
+func (f *field) begins(in []byte) bool {
+	if len(in) < 16 || f.mask == 0 {
+		return len(in) >= len(f.quoted) && string(in[:len(f.quoted)]) == f.quoted
+	}
+	return (binary.LittleEndian.Uint64(in)^f.first)&f.mask == 0 && (binary.LittleEndian.Uint64(in[f.at:f.at+8])^f.last)&f.mask == 0
 }
 
 // Unknown counts the keys that nobody knows, by name.
 func (d *Decoder) Unknown() map[string]int64 {
 	counts := make(map[string]int64, len(d.unknown))
-	for name, n := range d.unknown {
-		counts[name] = *n
+	for name, f := range d.unknown {
+		counts[name] = f.seen
 	}
 	return counts
 }
@@ -150,7 +197,7 @@ func (d *Decoder) Decode(value []byte, timestamp int64, e *detector.Event) *Reje
 		s.syntax()
 		return s.err
 	}
-	s.members(d.member, '}')
+	d.members()
 	if s.err == nil && (s.peek() != 0 || s.pos < len(s.in)) {
 		s.syntax()
 	}
@@ -180,76 +227,169 @@ func (d *Decoder) reset(value []byte, timestamp int64, e *detector.Event) {
 	e.Time, e.Kind, e.Session, e.Value, e.HasValue = timestamp, d.kind, nil, 0, false
 }
 
-// member reads one key and its value.
-func (d *Decoder) member() {
+// members reads all keys and their values, and the brackets around them.
+func (d *Decoder) members() {
 	s := &d.scan
+	s.pos++
+	if s.peek() == '}' {
+		s.pos++
+		return
+	}
+	for f := &d.begin; s.err == nil; {
+		f = d.key(d.texts(f))
+		if s.err != nil {
+			return
+		}
+		d.value(f)
+		if s.pos < len(s.in) && s.in[s.pos] == ',' && s.err == nil {
+			s.pos++
+			continue
+		}
+		if s.peek() == ',' && s.err == nil {
+			s.pos++
+			continue
+		}
+		s.take('}')
+		return
+	}
+}
+
+// texts reads keys and texts as long as they are those that came last time, plainly written and followed by a comma, and returns the last
+// of them. All else it leaves where it is. This is where most of a record is read.
+func (d *Decoder) texts(f *field) *field {
+	in, pos, read := d.scan.in, d.scan.pos, uint64(0)
+	for g := f.next; g != nil && g.texts && g.begins(in[pos:]) && (d.have|read)&g.bit == 0; g = f.next {
+		start := pos + len(g.quoted) + 1
+		if start >= len(in) || in[start-1] != '"' {
+			break
+		}
+		i := plain(in, start)
+		if i+1 >= len(in) || in[i] != '"' || in[i+1] != ',' {
+			break
+		}
+		d.take(g, in[start:i])
+		f, pos, read = g, i+2, read|g.bit
+	}
+	d.scan.pos, d.have, d.given = pos, d.have|read, d.given|read
+	return f
+}
+
+// key reads the key behind that of last, and the colon.
+func (d *Decoder) key(last *field) *field {
+	s := &d.scan
+	if f := last.next; f != nil && f.begins(s.in[s.pos:]) {
+		s.pos += len(f.quoted)
+		return f
+	}
 	key := s.str()
 	s.take(':')
 	if s.err != nil {
-		return
+		return nil
 	}
-	f, known := d.fields[string(key)]
-	if !known {
-		d.countUnknown(key)
-		s.skip(1)
-		return
+	f := d.fields[string(key)]
+	if f == nil {
+		f = d.unknownField(key)
 	}
-	if d.have&f.bit != 0 {
-		d.refuse(DuplicateKey, "the key %q is there twice", key)
-		s.skip(1)
-		return
-	}
-	d.have |= f.bit
-	if s.peek() == 'n' {
-		s.literal("null") // the same as absent
-		return
-	}
-	d.given |= f.bit
-	d.read(f, key)
+	last.next = f
+	return f
 }
 
-func (d *Decoder) countUnknown(key []byte) {
-	n := d.unknown[string(key)]
-	if n == nil {
-		name := otherUnknown
-		if len(d.unknown) < maxUnknown && len(key) <= MaxLabel {
-			name = string(key)
-		}
-		if n = d.unknown[name]; n == nil {
-			n = new(int64)
-			d.unknown[name] = n
-		}
+func (d *Decoder) unknownField(key []byte) *field {
+	f := d.unknown[string(key)]
+	if f != nil {
+		return f
 	}
-	*n++
+	name := otherUnknown
+	if len(d.unknown) < maxUnknown && len(key) <= MaxLabel {
+		name = string(key)
+	}
+	if f = d.unknown[name]; f == nil {
+		f = &field{id: fieldUnknown}
+		f.named(name)
+		d.unknown[name] = f
+	}
+	return f
 }
 
-func (d *Decoder) read(f field, key []byte) {
+// value reads the value of a key.
+func (d *Decoder) value(f *field) {
+	s := &d.scan
+	switch {
+	case f.id == fieldUnknown:
+		f.seen++
+		s.skip(1)
+	case d.have&f.bit != 0:
+		d.refuse(DuplicateKey, "the key %q is there twice", f.name)
+		s.skip(1)
+	default:
+		d.have |= f.bit
+		if s.peek() == 'n' {
+			s.literal("null") // the same as absent
+			return
+		}
+		d.given |= f.bit
+		d.read(f)
+	}
+}
+
+// read reads the value of a known key.
+func (d *Decoder) read(f *field) {
+	s := &d.scan
+	switch {
+	case f.id == fieldStatus:
+		d.statusClass(f)
+	case f.id == fieldNumber:
+		d.number(f)
+	case s.peek() == '"':
+		if text := s.str(); s.err == nil {
+			d.take(f, text)
+		}
+	case f.id == fieldTime:
+		d.epoch()
+	default:
+		d.wrongType(f.name, "text")
+	}
+}
+
+// take takes the text that is the value of a known key.
+func (d *Decoder) take(f *field, text []byte) {
 	e := d.event
 	switch f.id {
 	case fieldText:
-		text := d.text(key)
-		d.words[f.word] = text
+		if f.word != noWord {
+			d.words[f.word] = text
+		}
 		if f.label < 0 {
 			return
 		}
 		if limit := cmp.Or(d.LabelBytes, MaxLabel); len(text) > limit {
-			d.refuse(OutOfRange, "%s has %d bytes, expected %d at most", key, len(text), limit)
+			d.refuse(OutOfRange, "%s has %d bytes, expected %d at most", f.name, len(text), limit)
 		}
 		e.Labels[f.label] = text
 	case fieldTime:
-		d.time()
-	case fieldKind:
-		text := d.text(key)
-		if e.Kind = rules.KindOf(string(text)); e.Kind == rules.NoKind {
-			d.refuse(UnknownValue, "kind is %q, expected one of %v", clip(text), kinds)
+		t, ok := d.minute.time(text)
+		if !ok {
+			d.refuse(BadTime, "time is %q, expected RFC 3339 such as 2026-11-01T12:00:03.120Z, from 1970 to 9999", clip(text))
 		}
+		e.Time = t
+	case fieldKind:
+		d.takeKind(text)
 	case fieldSession:
-		e.Session = d.text(key)
-	case fieldStatus:
-		d.statusClass()
-	case fieldNumber:
-		d.number(f.value, key)
+		e.Session = text
 	}
+}
+
+func (d *Decoder) takeKind(text []byte) {
+	e := d.event
+	if string(text) == d.named.text && d.named.kind != rules.NoKind {
+		e.Kind = d.named.kind
+		return
+	}
+	if e.Kind = rules.KindOf(string(text)); e.Kind == rules.NoKind {
+		d.refuse(UnknownValue, "kind is %q, expected one of %v", clip(text), kinds)
+		return
+	}
+	d.named.text, d.named.kind = e.Kind.String(), e.Kind
 }
 
 var kinds = rules.Kinds()
@@ -271,18 +411,8 @@ func cut(text []byte, most int) []byte {
 	return text[:end]
 }
 
-// text reads a string value.
-func (d *Decoder) text(key []byte) []byte {
-	s := &d.scan
-	if s.peek() != '"' {
-		d.wrongType(key, "text")
-		return nil
-	}
-	return s.str()
-}
-
 // wrongType passes over the next value, which is not what was expected.
-func (d *Decoder) wrongType(key []byte, expected string) {
+func (d *Decoder) wrongType(key, expected string) {
 	s := &d.scan
 	start := s.pos
 	if s.skip(1); s.err != nil {
@@ -293,7 +423,7 @@ func (d *Decoder) wrongType(key []byte, expected string) {
 }
 
 // numeric reads a number's text; nil if there is none.
-func (d *Decoder) numeric(key []byte, expected string) []byte {
+func (d *Decoder) numeric(key, expected string) []byte {
 	s := &d.scan
 	if c := s.peek(); c != '-' && (c < '0' || c > '9') {
 		d.wrongType(key, expected)
@@ -302,14 +432,17 @@ func (d *Decoder) numeric(key []byte, expected string) []byte {
 	return s.number()
 }
 
-var (
-	keyStatus     = []byte("status")
-	keyTime       = []byte("time")
-	statusClasses = [...][]byte{1: []byte("1xx"), 2: []byte("2xx"), 3: []byte("3xx"), 4: []byte("4xx"), 5: []byte("5xx")}
-)
+var statusClasses = [...][]byte{1: []byte("1xx"), 2: []byte("2xx"), 3: []byte("3xx"), 4: []byte("4xx"), 5: []byte("5xx")}
 
-func (d *Decoder) statusClass() {
-	text := d.numeric(keyStatus, "a whole number")
+func (d *Decoder) statusClass(f *field) {
+	s := &d.scan
+	if v, end := plainNumber(s.in, s.pos); end > 0 && v >= 100e6 && v < 600e6 && v%1e6 == 0 {
+		if s.pos = end; d.status >= 0 {
+			d.event.Labels[d.status] = statusClasses[v/100e6]
+		}
+		return
+	}
+	text := d.numeric(f.name, "a whole number")
 	if text == nil {
 		return
 	}
@@ -325,7 +458,12 @@ func (d *Decoder) statusClass() {
 }
 
 // number reads a measured value.
-func (d *Decoder) number(id valueID, key []byte) {
+func (d *Decoder) number(f *field) {
+	s, id, key := &d.scan, f.value, f.name
+	if v, end := plainNumber(s.in, s.pos); end > 0 {
+		s.pos, d.values[id] = end, v
+		return
+	}
 	text := d.numeric(key, "a number")
 	if text == nil {
 		return
@@ -341,30 +479,17 @@ func (d *Decoder) number(id valueID, key []byte) {
 	}
 }
 
-// time reads RFC 3339 or epoch milliseconds.
-func (d *Decoder) time() {
-	s, e := &d.scan, d.event
-	switch c := s.peek(); {
-	case c == '"':
-		text := s.str()
-		t, ok := parseTime(text)
-		if !ok {
-			d.refuse(BadTime, "time is %q, expected RFC 3339 such as 2026-11-01T12:00:03.120Z, from 1970 to 9999", clip(text))
-		}
-		e.Time = t
-	case c == '-' || c >= '0' && c <= '9':
-		text := s.number()
-		if text == nil {
-			return
-		}
-		v, ok := epochMillis(text)
-		if !ok {
-			d.refuse(BadTime, "time is %s, expected whole epoch milliseconds from 0 up to the year 9999", clip(text))
-		}
-		e.Time = v
-	default:
-		d.wrongType(keyTime, "RFC 3339 text or epoch milliseconds")
+// epoch reads a time that is no text: epoch milliseconds.
+func (d *Decoder) epoch() {
+	text := d.numeric("time", "RFC 3339 text or epoch milliseconds")
+	if text == nil {
+		return
 	}
+	v, ok := epochMillis(text)
+	if !ok {
+		d.refuse(BadTime, "time is %s, expected whole epoch milliseconds from 0 up to the year 9999", clip(text))
+	}
+	d.event.Time = v
 }
 
 // complete checks what only the whole record shows.
@@ -378,9 +503,9 @@ func (d *Decoder) complete() {
 		d.refuse(NoTime, "time is missing, and the record has no timestamp")
 		return
 	}
-	need := needs[e.Kind]
+	need := &needs[e.Kind]
 	if need.value != noValue {
-		e.HasValue = d.given&d.fields[need.name].bit != 0
+		e.HasValue = d.given&d.valued[e.Kind] != 0
 		e.Value = d.values[need.value]
 		if !e.HasValue && need.required {
 			d.refuse(Missing, "%s is missing, which events of kind %s have", need.name, e.Kind)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"sevwatch/detector"
 	"sevwatch/rules"
@@ -28,7 +29,7 @@ const (
 func EncodeDelta(d *detector.Delta) [][]byte {
 	var out [][]byte
 	for from := 0; from < len(d.Series); {
-		w := deltaWriter{index: map[string]uint64{}}
+		w := deltaWriter{index: map[string]uint64{}, entries: make([]byte, 0, min(64*(len(d.Series)-from), MaxDelta+MaxSeries))}
 		to := from
 		for ; to < len(d.Series) && len(w.entries)+len(w.table) < MaxDelta; to++ {
 			w.entry(&d.Series[to])
@@ -47,9 +48,31 @@ type deltaWriter struct {
 	index   map[string]uint64
 	table   []byte
 	entries []byte
+	last    []detector.Label // of the entry before, and its texts' numbers: neighbours have most labels in common
+	numbers []uint64
 }
 
-func (w *deltaWriter) text(s string) {
+// labels writes an entry's labels.
+func (w *deltaWriter) labels(labels []detector.Label) {
+	w.entries = binary.AppendUvarint(w.entries, uint64(len(labels)))
+	for len(w.numbers) < 2*len(labels) {
+		w.numbers = append(w.numbers, 0)
+	}
+	for i, l := range labels {
+		if i >= len(w.last) || w.last[i].Name != l.Name {
+			w.numbers[2*i] = w.text(l.Name)
+		}
+		if i >= len(w.last) || w.last[i].Value != l.Value {
+			w.numbers[2*i+1] = w.text(l.Value)
+		}
+		w.entries = binary.AppendUvarint(w.entries, w.numbers[2*i])
+		w.entries = binary.AppendUvarint(w.entries, w.numbers[2*i+1])
+	}
+	w.last = labels
+}
+
+// text is a text's number in the table.
+func (w *deltaWriter) text(s string) uint64 {
 	i, known := w.index[s]
 	if !known {
 		i = uint64(len(w.index))
@@ -57,16 +80,12 @@ func (w *deltaWriter) text(s string) {
 		w.table = binary.AppendUvarint(w.table, uint64(len(s)))
 		w.table = append(w.table, s...)
 	}
-	w.entries = binary.AppendUvarint(w.entries, i)
+	return i
 }
 
 func (w *deltaWriter) entry(s *detector.SeriesDelta) {
 	w.entries = append(w.entries, byte(s.Kind))
-	w.entries = binary.AppendUvarint(w.entries, uint64(len(s.Labels)))
-	for _, l := range s.Labels {
-		w.text(l.Name)
-		w.text(l.Value)
-	}
+	w.labels(s.Labels)
 	w.entries = binary.AppendUvarint(w.entries, uint64(s.Count))
 	var flags byte
 	if s.Valued > 0 {
@@ -95,18 +114,55 @@ func (w *deltaWriter) entry(s *detector.SeriesDelta) {
 
 // DecodeDelta reads what EncodeDelta wrote. The domain is the record's key.
 func DecodeDelta(domain string, value []byte) (*detector.Delta, error) {
+	return (&DeltaDecoder{}).Decode(domain, value)
+}
+
+// DeltaDecoder reads many deltas. It is not safe for concurrent use.
+type DeltaDecoder struct {
+	// Known, where given, says which series there are already, so that their labels need not be made anew (detector.Judge.Known).
+	Known func(domain string, key []byte, s *detector.SeriesDelta) bool
+
+	delta   detector.Delta
+	buckets detector.Buckets // of all entries
+	texts   [][]byte
+	entry   []uint64 // the numbers of an entry's texts
+	key     []byte
+	shared  map[string]string // texts of labels, which many series have in common
+}
+
+// maxShared is how many texts are remembered to be shared; beyond it remembering begins anew.
+const maxShared = 1 << 14
+
+// share is the text, the same string for the same text where it came lately.
+func (dd *DeltaDecoder) share(text []byte) string {
+	s, known := dd.shared[string(text)]
+	if !known {
+		if dd.shared == nil || len(dd.shared) >= maxShared {
+			dd.shared = map[string]string{}
+		}
+		s = string(text)
+		dd.shared[s] = s
+	}
+	return s
+}
+
+// Decode reads what EncodeDelta wrote. The delta holds until the next call, but for its labels, which stay.
+func (dd *DeltaDecoder) Decode(domain string, value []byte) (*detector.Delta, error) {
 	if len(value) == 0 || value[0] != deltaVersion {
 		return nil, errors.New("cannot read the delta: it is not of version 1")
 	}
-	r := deltaReader{in: value[1:]}
-	d := &detector.Delta{Domain: domain, Pane: r.signed()}
-	table := make([]string, r.count(1))
-	for i := range table {
-		table[i] = string(r.bytes(r.count(1)))
+	r := deltaReader{in: value[1:], DeltaDecoder: dd}
+	d := &dd.delta
+	d.Domain, d.Pane = domain, r.signed()
+	dd.texts, dd.buckets = dd.texts[:0], dd.buckets[:0]
+	for range r.count(1) {
+		dd.texts = append(dd.texts, r.bytes(r.count(1)))
 	}
-	d.Series = make([]detector.SeriesDelta, r.count(4))
+	n := r.count(4)
+	d.Series = slices.Grow(d.Series[:0], n)[:n]
 	for i := range d.Series {
-		r.entry(&d.Series[i], table)
+		d.Series[i] = detector.SeriesDelta{}
+		r.series(&d.Series[i])
 	}
 	if r.err == nil && len(r.in) > 0 {
 		r.fail("%d bytes are left over", len(r.in))
@@ -124,6 +180,7 @@ func abs(x int32) int32 { return max(x, -x) }
 
 // deltaReader reads on until something is wrong; then every method gives zeroes.
 type deltaReader struct {
+	*DeltaDecoder
 	in  []byte
 	err error
 }
@@ -193,20 +250,38 @@ func (r *deltaReader) positive() int64 {
 	return int64(v)
 }
 
-func (r *deltaReader) entry(s *detector.SeriesDelta, table []string) {
+// labels reads an entry's labels.
+func (r *deltaReader) labels(s *detector.SeriesDelta) {
+	n := r.count(2)
+	r.entry = r.entry[:0]
+	r.key = append(r.key[:0], byte(s.Kind))
+	for range 2 * n {
+		i := r.unsigned()
+		if i >= uint64(len(r.texts)) {
+			r.fail("text %d of %d", i, len(r.texts))
+			return
+		}
+		r.entry = append(r.entry, i)
+		r.key = append(append(r.key, r.texts[i]...), detector.SeriesKeyEnd)
+	}
+	if r.err != nil || r.Known != nil && r.Known(r.delta.Domain, r.key, s) {
+		return
+	}
+	s.Labels = make([]detector.Label, n)
+	for i := range s.Labels {
+		s.Labels[i] = detector.Label{Name: r.share(r.texts[r.entry[2*i]]), Value: r.share(r.texts[r.entry[2*i+1]])}
+		if i > 0 && s.Labels[i-1].Name >= s.Labels[i].Name {
+			r.fail("the labels %v are not in order", s.Labels[:i+1])
+		}
+	}
+}
+
+func (r *deltaReader) series(s *detector.SeriesDelta) {
 	s.Kind = rules.Kind(r.byte())
 	if !s.Kind.Known() {
 		r.fail("kind %d is unknown", s.Kind)
 	}
-	s.Labels = make([]detector.Label, r.count(2))
-	for i := range s.Labels {
-		s.Labels[i] = detector.Label{Name: r.text(table), Value: r.text(table)}
-	}
-	for i := 1; i < len(s.Labels); i++ {
-		if s.Labels[i-1].Name >= s.Labels[i].Name {
-			r.fail("the labels %v are not in order", s.Labels)
-		}
-	}
+	r.labels(s)
 	s.Count = r.positive()
 	flags := r.byte()
 	if flags > flagValues|flagBuckets {
@@ -217,25 +292,16 @@ func (r *deltaReader) entry(s *detector.SeriesDelta, table []string) {
 		s.Sum.Hi, s.Sum.Lo, s.Max = r.signed(), r.unsigned(), r.signed()
 	}
 	if flags&flagBuckets != 0 {
-		s.Buckets = make(detector.Buckets, r.count(2))
-		last := int32(0)
-		for i := range s.Buckets {
+		from, last := len(r.buckets), int32(0)
+		for i := range r.count(2) {
 			step := r.signed()
 			if i > 0 && step <= 0 || step < -2*maxCode || step > 2*maxCode || abs(last+int32(step)) > maxCode {
 				r.fail("the buckets are not in order, or one is of code %d + %d", last, step)
 				return
 			}
 			last += int32(step)
-			s.Buckets[i] = detector.Bucket{Code: last, N: r.positive()}
+			r.buckets = append(r.buckets, detector.Bucket{Code: last, N: r.positive()})
 		}
+		s.Buckets = r.buckets[from:len(r.buckets):len(r.buckets)]
 	}
-}
-
-func (r *deltaReader) text(table []string) string {
-	i := r.unsigned()
-	if i >= uint64(len(table)) {
-		r.fail("text %d of %d", i, len(table))
-		return ""
-	}
-	return table[i]
 }

@@ -223,3 +223,35 @@ func allCodes() []int32 {
 	}
 	return codes
 }
+
+// TestDecodeWithKnownSeries: what a judge knows already is not made anew, and the judge counts the same.
+func TestDecodeWithKnownSeries(t *testing.T) {
+	name, data := rules.Runbook()
+	file, err := rules.Parse(name, data, rules.Options{Labels: rules.DefaultLabels(), Pane: 10_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, quick := detector.NewJudge(detector.DefaultConfig(), file), detector.NewJudge(detector.DefaultConfig(), file)
+	decoder := DeltaDecoder{Known: quick.Known}
+	for i := range 60 {
+		delta := randomDelta(int64(i%7), 50)
+		delta.Pane = int64(i%5) * 10_000
+		for _, value := range EncodeDelta(delta) {
+			d, err := DecodeDelta("", value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			plain.Delta(d)
+			if d, err = decoder.Decode("", value); err != nil {
+				t.Fatal(err)
+			}
+			quick.Delta(d)
+			if i > 7 && len(d.Series) > 0 && d.Series[0].Known == nil {
+				t.Fatalf("delta %d: the series %v was not known", i, d.Series[0].Labels)
+			}
+		}
+	}
+	if !bytes.Equal(plain.Snapshot(), quick.Snapshot()) {
+		t.Errorf("the judges differ:\n%s\n%s", plain.Snapshot(), quick.Snapshot())
+	}
+}

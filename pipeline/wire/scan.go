@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"math/bits"
 	"unicode/utf16"
@@ -91,12 +92,48 @@ func (s *scanner) literal(word string) {
 
 // str reads a string; the result holds until the next record.
 func (s *scanner) str() []byte {
-	s.take('"')
-	if s.err != nil {
+	if s.pos < len(s.in) && s.in[s.pos] == '"' && s.err == nil {
+		s.pos++
+	} else if s.take('"'); s.err != nil {
 		return nil
 	}
-	start, ascii := s.pos, true
-	for i := start; i < len(s.in); i++ {
+	start := s.pos
+	i := plain(s.in, start)
+	if i < len(s.in) && s.in[i] == '"' {
+		s.pos = i + 1
+		return s.in[start:i]
+	}
+	return s.awkward(start, i)
+}
+
+// Every byte of a word: one, the highest bit, and the bytes that a plain string has none of.
+const (
+	ones   = 0x0101010101010101
+	tops   = 0x80 * ones
+	quotes = '"' * ones
+	slants = '\\' * ones
+	spaces = ' ' * ones
+)
+
+// plain is where, from i on, the first byte is that is no printable ASCII or has a meaning in a string: quote, backslash, control
+// character, a part of a longer character. Eight bytes at a time: a borrow reaches a byte only from one that is to be found before it.
+func plain(in []byte, i int) int {
+	for ; i+8 <= len(in); i += 8 {
+		x := binary.LittleEndian.Uint64(in[i:])
+		if found := (x | ((x ^ quotes) - ones) | ((x ^ slants) - ones) | (x - spaces)) & tops; found != 0 {
+			return i + bits.TrailingZeros64(found)>>3
+		}
+	}
+	for i < len(in) && in[i] >= ' ' && in[i] < utf8.RuneSelf && in[i] != '"' && in[i] != '\\' {
+		i++
+	}
+	return i
+}
+
+// awkward reads a string on from i, where it is no longer plain.
+func (s *scanner) awkward(start, i int) []byte {
+	ascii := true
+	for ; i < len(s.in); i++ {
 		switch c := s.in[i]; {
 		case c == '"':
 			s.pos = i + 1
@@ -285,6 +322,35 @@ func (s *scanner) members(each func(), closing byte) {
 		return
 	}
 }
+
+// plainNumber reads a number such as numbers mostly are, 0 or more, without an exponent, up to twelve digits before the point and six
+// behind it, and a comma or a closing bracket after it: its millionths, and where it ends. End is 0 of every other one.
+func plainNumber(in []byte, i int) (v int64, end int) {
+	begin := i
+	for ; i < len(in) && in[i]-'0' <= 9; i++ {
+		v = v*10 + int64(in[i]-'0')
+	}
+	whole := i - begin
+	if whole == 0 || whole > 12 || whole > 1 && in[begin] == '0' || i == len(in) {
+		return 0, 0
+	}
+	places := 0
+	if in[i] == '.' {
+		begin = i + 1
+		for i++; i < len(in) && in[i]-'0' <= 9; i++ {
+			v = v*10 + int64(in[i]-'0')
+		}
+		if places = i - begin; places == 0 || places > 6 || i == len(in) {
+			return 0, 0
+		}
+	}
+	if in[i] != ',' && in[i] != '}' {
+		return 0, 0
+	}
+	return v * tens[6-places], i
+}
+
+var tens = [...]int64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6}
 
 // millionths is the number times 10^6, rounded half away from zero; false if it does not fit.
 func millionths(text []byte) (int64, bool) {

@@ -1,0 +1,56 @@
+package detector
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"sevwatch/rules"
+)
+
+// TestLookupAgainstMap: series are told apart exactly as their kinds and label values are, also where those are cut differently.
+func TestLookupAgainstMap(t *testing.T) {
+	for seed := range uint64(20) {
+		g := rand.New(rand.NewPCG(seed, 1))
+		l, want := newLookup(), map[string]int32{}
+		for range 3000 {
+			e := Event{Kind: rules.Kind(1 + g.IntN(3)), Labels: make([][]byte, 4)}
+			for i := range e.Labels {
+				if text := strings.Repeat("ab", g.IntN(14)) + string(rune('a'+g.IntN(2))); g.IntN(3) > 0 {
+					e.Labels[i] = []byte(text[g.IntN(2):])
+				}
+			}
+			key := fmt.Sprintf("%v %q", e.Kind, e.Labels)
+			number, hash := l.find(&e)
+			known, found := want[key]
+			switch {
+			case !found && number >= 0:
+				t.Fatalf("seed %d: %s is found as series %d, although it is new", seed, key, number)
+			case found && number != known:
+				t.Fatalf("seed %d: %s is found as series %d, expected %d", seed, key, number, known)
+			case !found:
+				want[key] = int32(len(want))
+				l.put(&aggregate{}, hash)
+			}
+		}
+		if len(want) != len(l.all) {
+			t.Fatalf("seed %d: %d series, expected %d", seed, len(l.all), len(want))
+		}
+	}
+}
+
+// TestLookupWithEqualHashes: series whose hashes collide are told apart by their labels.
+func TestLookupWithEqualHashes(t *testing.T) {
+	l := newLookup()
+	for i := range 300 {
+		e := Event{Kind: rules.KindError, Labels: [][]byte{fmt.Append(nil, i)}}
+		l.hash(&e)
+		l.put(&aggregate{}, 7)
+		for _, x := range l.slots {
+			if x.number > 0 && l.printed(x.from) != (int(x.number) == i+1) {
+				t.Fatalf("series %d has the print of series %d", x.number-1, i)
+			}
+		}
+	}
+}
