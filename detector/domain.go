@@ -15,7 +15,7 @@ type domain struct {
 	file    *rules.File
 	rules   []*ruleState
 	series  map[string]*series
-	free    []int32 // numbers of series that are no more
+	spare   []int32 // numbers of series that are no more
 	key     []byte  // of the series that is looked for
 	groups  map[string]*group
 	order   []*group // every group once, for walking
@@ -26,7 +26,15 @@ type domain struct {
 
 	changes []Change  // of the last changeMemory, oldest first
 	gone    *[]string // keys of state records to be forgotten
-	longest int64     // ms, of the windows
+
+	asked []asked // actions, not long ago
+
+	said     []Act     // by people, to be applied at the edge that closes
+	silences []silence // that last at that edge
+	longest  int64     // ms, of the windows
+	cooldown int64     // ms, the longest of the actions
+
+	ranks map[string]int // of services, while incidents are correlated
 }
 
 // changeMemory is how long before an incident a change can be its cause.
@@ -84,6 +92,9 @@ func newDomain(name string, cfg *Config, file *rules.File, states []*ruleState, 
 	for _, w := range windows {
 		d.longest = max(d.longest, w.length)
 	}
+	for _, name := range sortedKeys(file.Actions) {
+		d.cooldown = max(d.cooldown, int64(file.Actions[name].Cooldown))
+	}
 	return d
 }
 
@@ -140,8 +151,8 @@ func (d *domain) seriesOf(sd *SeriesDelta) *series {
 		return s
 	}
 	s := &series{kind: sd.Kind, labels: sd.Labels, key: string(d.key), number: int32(len(d.series))}
-	if n := len(d.free); n > 0 {
-		s.number, d.free = d.free[n-1], d.free[:n-1]
+	if n := len(d.spare); n > 0 {
+		s.number, d.spare = d.spare[n-1], d.spare[:n-1]
 	}
 	d.series[s.key] = s
 	for _, r := range d.rules {
@@ -232,6 +243,7 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 	}
 	var out []Output
 	forgot := false
+	var live []turn
 	for _, g := range d.order {
 		if g.first == never {
 			continue
@@ -245,7 +257,15 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 		m := g.measure(edge, windows[g.rule.window], observed)
 		out = append(out, d.judge(g, m, edge)...)
 		forgot = forgot || g.first == never
+		if g.life.Incident != nil {
+			live = append(live, turn{g, m, g.rule.Judge(m)})
+		}
 	}
+	if len(live) > 0 {
+		out = append(out, d.correlate(live, edge)...)
+		out = append(out, d.act(live, edge)...)
+	}
+	d.forgetAsked(edge)
 	d.prune(edge, forgot)
 	return out
 }
@@ -295,22 +315,32 @@ func (d *domain) leave(edge int64, windows []*windowCount) {
 // judge asks the rule about one group and tells what changed.
 func (d *domain) judge(g *group, m rules.Measure, edge int64) []Output {
 	v := g.rule.Judge(m)
-	transition, tier := g.life.step(g.rule.Rule, v, d.cfg.Pane, edge)
-	if g.usual != nil && !g.life.clean() {
+	var out []Output
+	if g.life.Incident != nil && len(d.said) > 0 {
+		out = d.obey(g, m, v, edge)
+	}
+	g.life.past(g.rule.Rule, edge)
+	n := g.life.temper(g.rule.Rule, v, g.life.step(g.rule.Rule, v, d.cfg.Pane, edge), edge)
+	if g.usual != nil && !g.life.calm() {
 		g.usual.spoil()
 	}
-	if transition == "" && g.life.Incident != nil && g.gone(edge) {
-		transition, tier = Expired, g.life.held()
+	if n.transition == "" && g.life.Incident != nil && g.gone(edge) {
+		n = news{transition: Expired}
 	}
-	var out []Output
-	if transition != "" {
-		out = d.tell(g, m, v, transition, tier, edge)
+	switch o := g.life.Incident; {
+	case n.transition == Opened:
+		d.open(g, n.tier) // correlate tells of it, or of what it is part of
+	case o != nil && o.untold():
+		d.follow(g, n)
+	case n.transition != "":
+		out = append(out, d.tell(g, m, v, n, edge)...)
 	}
-	if g.life.Incident != nil {
-		out = append(out, d.expireRequests(g, edge)...)
+	if o := g.life.Incident; o != nil && !o.untold() {
+		out = append(out, d.remind(g, m, v, edge)...)
+		out = append(out, d.expireRequests(g, m, v, edge)...)
 	}
 	switch {
-	case transition == Expired, g.life.Incident == nil && g.gone(edge):
+	case n.transition == Expired, g.life.Incident == nil && g.gone(edge):
 		g.forget()
 	case g.cells == 0 && g.life.clean() && !g.missed():
 		g.forget()
@@ -325,7 +355,7 @@ func (d *domain) prune(edge int64, forgot bool) {
 		for _, c := range d.panes[n].cells {
 			if c.series.panes--; c.series.panes == 0 {
 				delete(d.series, c.series.key)
-				d.free = append(d.free, c.series.number)
+				d.spare = append(d.spare, c.series.number)
 				for _, b := range c.series.bindings {
 					b.group.refs--
 				}

@@ -52,6 +52,11 @@ type engine struct {
 	onRecord   func(r any)      // what the judge reads
 	low        map[Source]int64 // the watermarks that the judge was told, and of which partitions
 	set        PartitionSet
+
+	spoken  int               // how many of the acts the judge has heard
+	late    map[int64]bool    // those whose edge cannot be told from their time
+	applied map[int64]Applied // what the judge wants to have logged
+	logged  map[int64]Applied // what is in the log already: then all acts are read before anything else, as a replay does
 }
 
 type engineTask struct {
@@ -64,6 +69,7 @@ type engineTask struct {
 // newEngine is an engine of so many tasks that takes its chances from the seed.
 func newEngine(t *tale, tasks int, seed uint64) *engine {
 	e := &engine{Rand: rand.New(rand.NewPCG(seed, 7)), t: t, judge: NewJudge(t.cfg, t.file), flushEvery: 20, low: map[Source]int64{}}
+	e.late, e.applied = map[int64]bool{}, map[int64]Applied{}
 	for n := range tasks {
 		task := &engineTask{agg: NewAggregator(t.cfg, n, tasks), parts: map[int]*Partition{}, offsets: map[int]int64{}}
 		task.agg.SetPartitions(t.set(t.there))
@@ -86,6 +92,9 @@ func (e *engine) add(source int) *Partition {
 // run takes all steps, in an order that differs between partitions, and returns everything that was told.
 func (e *engine) run() []Output {
 	there, steps := e.t.there, e.t.steps
+	if e.logged != nil {
+		e.speak(len(e.t.acts))
+	}
 	for len(steps) > 0 {
 		n := slices.IndexFunc(steps, func(s taleStep) bool { return s.what == stepGrow })
 		if n < 0 {
@@ -101,11 +110,40 @@ func (e *engine) run() []Output {
 	for n := range e.tasks {
 		e.flush(n)
 	}
+	e.speak(len(e.t.acts))
 	for n := range e.tasks {
 		e.deliver(n, len(e.tasks[n].queue))
 	}
 	e.advance()
 	return e.out
+}
+
+// speak lets the judge hear the next n acts.
+func (e *engine) speak(n int) {
+	for ; n > 0 && e.spoken < len(e.t.acts); n-- {
+		a := &e.t.acts[e.spoken]
+		offset := int64(e.spoken * 2) // a marker stands between them
+		e.late[offset] = a.time == 0 || ceil(a.time, e.t.cfg.Pane) <= e.judge.Edge()
+		e.judge.Hear(offset, a.of(), e.logged[offset].Edge)
+		e.judge.Hear(offset+1, nil, 0)
+		e.spoken++
+		e.changed()
+	}
+}
+
+// actsOf are the acts with the edges at which they were applied, for the model.
+func (e *engine) actsOf() (acts []modelAct) {
+	for i, a := range e.t.acts {
+		offset := int64(i * 2)
+		logged, ok := e.applied[offset]
+		switch {
+		case ok:
+			acts = append(acts, modelAct{a, logged.Edge})
+		case !e.late[offset]:
+			acts = append(acts, modelAct{a, ceil(a.time, e.t.cfg.Pane)})
+		}
+	}
+	return acts
 }
 
 // segment merges the partitions' steps in a random order.
@@ -173,6 +211,9 @@ func (e *engine) chance() {
 	if e.IntN(10) == 0 {
 		e.advance()
 	}
+	if e.IntN(40) == 0 {
+		e.speak(1)
+	}
 }
 
 func (e *engine) flush(n int) {
@@ -228,6 +269,9 @@ func (e *engine) deliver(n, records int) {
 func (e *engine) advance() {
 	before := e.judge.Edge()
 	e.out = append(e.out, e.judge.Advance()...)
+	for _, a := range e.judge.Applied() {
+		e.applied[a.Offset] = a
+	}
 	want := e.finished()
 	if want == math.MinInt64 {
 		want = before

@@ -50,14 +50,19 @@ type Transition string
 
 // The transitions that this engine makes. Consumers tolerate more.
 const (
-	Opened      Transition = "opened"
-	Escalated   Transition = "escalated"
-	Deescalated Transition = "deescalated"
-	Updated     Transition = "updated"
-	NoData      Transition = "no_data"
-	Resolved    Transition = "resolved"
-	Expired     Transition = "expired"
-	Superseded  Transition = "superseded"
+	Opened       Transition = "opened"
+	Reopened     Transition = "reopened"
+	Escalated    Transition = "escalated"
+	Deescalated  Transition = "deescalated"
+	Updated      Transition = "updated"
+	Flapping     Transition = "flapping"
+	Overdue      Transition = "overdue"
+	Acknowledged Transition = "acknowledged"
+	Silenced     Transition = "silenced"
+	NoData       Transition = "no_data"
+	Resolved     Transition = "resolved"
+	Expired      Transition = "expired"
+	Superseded   Transition = "superseded"
 )
 
 // Phase is where an incident is in its life.
@@ -82,6 +87,7 @@ type Incident struct {
 	PeakSeverity     rules.Severity    `json:"peak_severity"`
 	Status           Status            `json:"status"`
 	Reason           string            `json:"reason"`
+	Word             *Word             `json:"word,omitempty"`
 	Rule             RuleRef           `json:"rule"`
 	Labels           map[string]string `json:"labels"`
 	Signal           Signal            `json:"signal"`
@@ -92,6 +98,9 @@ type Incident struct {
 	Impact           Impact            `json:"impact"`
 	Contributors     []Contributor     `json:"contributors,omitempty"`
 	Change           *Change           `json:"change,omitempty"`
+	Parent           string            `json:"parent,omitempty"`
+	Children         []string          `json:"children,omitempty"`
+	ChildrenCount    int               `json:"children_count,omitempty"`
 	Channel          string            `json:"channel"`
 	Contacts         []string          `json:"contacts,omitempty"`
 	Playbook         *Playbook         `json:"playbook,omitempty"`
@@ -100,9 +109,19 @@ type Incident struct {
 
 // Status is the phase and the flags beside it.
 type Status struct {
-	Phase        Phase `json:"phase"`
-	Acknowledged bool  `json:"acknowledged"`
-	Silenced     bool  `json:"silenced"`
+	Phase          Phase  `json:"phase"`
+	Acknowledged   bool   `json:"acknowledged"`
+	AcknowledgedBy string `json:"acknowledged_by,omitempty"`
+	Silenced       bool   `json:"silenced"`
+	SilencedUntil  Millis `json:"silenced_until,omitzero"`
+}
+
+// Word is what a person said, where that is why the revision is told.
+type Word struct {
+	Act     ActKind `json:"act"`
+	By      string  `json:"by,omitempty"`
+	Comment string  `json:"comment,omitempty"`
+	Cause   string  `json:"cause,omitempty"`
 }
 
 // RuleRef says by which rule of which file.
@@ -201,6 +220,9 @@ type RecoveryTransition string
 // The transitions that this engine makes.
 const (
 	RecoveryRequested RecoveryTransition = "requested"
+	RecoveryApproved  RecoveryTransition = "approved"
+	RecoveryVerified  RecoveryTransition = "verified"
+	RecoveryFailed    RecoveryTransition = "failed"
 	RecoveryCancelled RecoveryTransition = "cancelled"
 	RecoveryExpired   RecoveryTransition = "expired"
 )

@@ -25,6 +25,7 @@ type Judge struct {
 	lost, late int64
 	since      int64    // panes before it were not kept when the rules changed
 	pending    []Output // what a change of the rules made of open incidents
+	words      words    // of people
 
 	saved    map[string][]byte // records of the state as they were told
 	told     map[Source]PartitionProgress
@@ -196,6 +197,7 @@ func (j *Judge) Advance() []Output {
 	for j.edge < target {
 		if j.idle() {
 			j.jump(min(target, j.firstPane(target)))
+			j.words.due(j.edge) // there is no incident that they could be about
 			continue
 		}
 		out = append(out, j.closePane()...)
@@ -266,12 +268,14 @@ func (j *Judge) closePane() []Output {
 	start, edge := j.edge, j.edge+j.cfg.Pane
 	observed := j.slide(start, edge)
 	j.edge = edge
+	said := j.words.due(edge)
 	var out []Output
 	for _, name := range sortedKeys(j.domains) {
 		d := j.domains[name]
+		d.said, d.silences = said, j.words.Silences
 		out = append(out, d.close(start, edge, j.windows, observed)...)
-		if d.idle() && len(d.panes) == 0 && len(d.changes) == 0 {
-			j.gone = append(j.gone, key(keyChanges, name))
+		if d.idle() && len(d.panes) == 0 && len(d.changes) == 0 && len(d.asked) == 0 {
+			j.gone = append(j.gone, key(keyChanges, name), key(keyAsked, name))
 			delete(j.domains, name)
 		}
 	}

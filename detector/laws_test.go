@@ -15,13 +15,15 @@ type laws struct {
 	t    *testing.T
 	name string
 	last map[string]*Incident
-	asks map[string]RecoveryTransition // by incident and action
+	asks map[string]RecoveryTransition // by incident, action and attempt
+
+	flapped map[string]bool
 }
 
 // obeyed checks all outputs of one run against the laws.
 func obeyed(t *testing.T, name string, outputs []Output) {
 	t.Helper()
-	l := &laws{t: t, name: name, last: map[string]*Incident{}, asks: map[string]RecoveryTransition{}}
+	l := &laws{t: t, name: name, last: map[string]*Incident{}, asks: map[string]RecoveryTransition{}, flapped: map[string]bool{}}
 	if !slices.IsSortedFunc(outputs, Output.Compare) {
 		l.broken("outputs are not in the order (at, id, revision, type)", outputs[0])
 	}
@@ -87,12 +89,12 @@ func (l *laws) incident(i *Incident, o Output) {
 	check(i.At > i.StartedAt, "told before it began")
 	check((i.Transition == Resolved) == (i.ResolvedAt != 0) && (i.ResolvedAt == 0 || i.ResolvedAt == i.At), "resolved_at goes with resolved")
 	check(i.Signal.Window.End == i.At, "the window does not end where the pane does")
-	check((i.Status.Phase == PhaseNoData) == (i.Transition == NoData), "phase no_data goes with no_data")
+	check(i.Transition != NoData || i.Status.Phase == PhaseNoData, "no_data in another phase")
 	check(len(i.Reason) > 0 && !strings.Contains(i.Reason, "NaN"), "no reason")
 	share := i.Impact.Share
 	check(share == nil || *share >= 0 && *share <= 1, "a share outside 0..1")
 	check(i.Signal.Observed == nil || i.Signal.Unit != "share" || *i.Signal.Observed >= 0 && *i.Signal.Observed <= 1, "an observed share outside 0..1")
-	check(i.Transition != Resolved || i.Signal.Observed != nil, "resolved without evidence")
+	check(i.Transition != Resolved || i.Signal.Observed != nil || i.Word != nil, "resolved without evidence")
 	if before == nil {
 		check(i.PreviousSeverity == 0 && i.PeakSeverity == i.Severity, "opened with a past")
 		return
@@ -100,20 +102,28 @@ func (l *laws) incident(i *Incident, o Output) {
 	check(before.Revision+1 == i.Revision, "revisions do not count up")
 	check(before.StartedAt == i.StartedAt && before.Rule == i.Rule, "an incident changed its beginning or its rule")
 	final := []Phase{PhaseResolved, PhaseExpired, PhaseSuperseded}
-	check(!slices.Contains(final, before.Status.Phase), "told after it was over")
+	reopens := before.Status.Phase == PhaseResolved && (i.Transition == Reopened || i.Transition == Flapping)
+	check(!slices.Contains(final, before.Status.Phase) || reopens, "told after it was over")
+	check(i.Transition != Reopened || reopens, "reopened, and was not over")
 	check(i.PeakSeverity == min(before.PeakSeverity, i.Severity), "the peak is not the worst so far")
 	changed := map[bool]rules.Severity{true: before.Severity}[before.Severity != i.Severity]
 	check(i.PreviousSeverity == changed, "previous_severity is not that of the revision before")
-	check((i.Transition == Escalated) == (i.Severity < before.Severity), "escalated goes with a worse severity")
-	check((i.Transition == Deescalated) == (i.Severity > before.Severity), "deescalated goes with a milder severity")
-	check(i.Transition != Escalated || i.RespondBy != 0, "no deadline")
-	check(i.Transition == Escalated || i.RespondBy == before.RespondBy, "the deadline moved without an escalation")
-	check(i.Transition != Updated || before.Status.Phase == PhaseNoData, "updated although nothing was missing")
+	if i.Transition == Flapping || i.Transition == Reopened {
+		l.flapped[i.ID] = true // from here on a change may be told with another word, or later
+	}
+	again := i.Transition == Reopened || i.Transition == Flapping && before.Status.Phase == PhaseResolved
+	check((i.Transition == Escalated) == (i.Severity < before.Severity) || l.flapped[i.ID], "escalated goes with a worse severity")
+	check((i.Transition == Deescalated) == (i.Severity > before.Severity) || l.flapped[i.ID], "deescalated goes with a milder severity")
+	check(i.Transition == Escalated || again || i.RespondBy == before.RespondBy, "the deadline moved without an escalation")
+	check(i.Transition != Escalated || !i.Status.Silenced, "an escalation is silenced")
+	check(i.Transition != Overdue || !i.Status.Acknowledged && i.At >= i.RespondBy, "overdue, and is not")
+	check(again || !before.Status.Acknowledged || i.Status.Acknowledged, "an acknowledgement was lost")
+	check((i.Transition == Acknowledged) == (i.Status.Acknowledged && (again || !before.Status.Acknowledged)), "acknowledged without a word")
 }
 
 // recovery is about one request after another.
 func (l *laws) recovery(r *Recovery, o Output) {
-	key := r.IncidentID + r.Action
+	key := fmt.Sprint(r.IncidentID, r.Action, r.Attempt)
 	before := l.asks[key]
 	l.asks[key] = r.Transition
 	i := l.last[r.IncidentID]
@@ -122,11 +132,13 @@ func (l *laws) recovery(r *Recovery, o Output) {
 		l.broken("a recovery that does not follow its incident's latest revision", o)
 	case (r.Transition == RecoveryRequested) != (before == ""):
 		l.broken("asked twice, or ended without being asked, or ended twice", o)
-	case r.Transition != RecoveryRequested && before != RecoveryRequested:
+	case r.Transition != RecoveryRequested && before != RecoveryRequested && before != RecoveryApproved:
 		l.broken("ended twice", o)
 	case r.Transition == RecoveryRequested && r.ExpiresAt <= r.At, r.Transition == RecoveryExpired && r.ExpiresAt > r.At:
 		l.broken("its time does not fit", o)
-	case r.Transition == RecoveryCancelled && i.Status.Phase != PhaseResolved && i.Status.Phase != PhaseExpired:
-		l.broken("cancelled while the incident goes on", o)
+	case (r.Transition == RecoveryCancelled || r.Transition == RecoveryVerified) && i.Status.Phase != PhaseResolved && i.Status.Phase != PhaseExpired && i.Transition != Deescalated:
+		l.broken("settled while the incident goes on as bad", o)
+	case r.Attempt > 1 && l.asks[fmt.Sprint(r.IncidentID, r.Action, r.Attempt-1)] == RecoveryRequested:
+		l.broken("asked again before the last attempt has ended", o)
 	}
 }

@@ -9,6 +9,7 @@ type life struct {
 	RunStart int64    `json:"run_start,omitempty"` // start of the unbroken run in which any tier breached; 0: none runs
 	Tiers    []timer  `json:"tiers"`               // worst first, as in the rule
 	Incident *ongoing `json:"incident,omitempty"`
+	Past     *ongoing `json:"past,omitempty"` // resolved, and not forgotten: it may be reopened, or holds until the signal has recovered
 }
 
 // timer is the state of one tier. Panes without enough evidence leave it as it is.
@@ -30,7 +31,22 @@ type ongoing struct {
 	RespondBy int64          `json:"respond_by"`
 	Change    *Change        `json:"change,omitempty"`
 	Requests  []outstanding  `json:"requests,omitempty"`
-	About     about          `json:"about"`
+
+	AcknowledgedBy string  `json:"acknowledged_by,omitempty"`
+	SilencedUntil  int64   `json:"silenced_until,omitempty"`
+	Overdue        int     `json:"overdue,omitempty"` // a bit for each severity that was told to be overdue
+	Edges          []int64 `json:"edges,omitempty"`   // when it changed for better or worse, within flap_window
+	Flapping       bool    `json:"flapping,omitempty"`
+	Told           int64   `json:"told,omitempty"`   // when the last revision was
+	Closed         int64   `json:"closed,omitempty"` // when it was resolved, while it is past
+	ByHand         bool    `json:"by_hand,omitempty"`
+
+	Parent   string   `json:"parent,omitempty"`   // the incident that it is part of; while that is told, this one is not
+	Children []string `json:"children,omitempty"` // the first ones that became part of it
+	Joined   int      `json:"joined,omitempty"`   // how many did
+	Storm    bool     `json:"storm,omitempty"`    // so many of its rule opened at once that more of them are part of it
+
+	About about `json:"about"`
 }
 
 // about is what was last told of an incident: enough to tell its end when its rule is no longer there.
@@ -42,58 +58,70 @@ type about struct {
 	Window    int64             `json:"window"` // ms
 }
 
+// untold says whether nothing was published of it: it is part of another incident.
+func (o *ongoing) untold() bool { return o.Revision == 0 }
+
 // outstanding is a recovery action that was asked for.
 type outstanding struct {
-	Action    string    `json:"action"`
-	Attempt   int       `json:"attempt"`
-	Automatic bool      `json:"automatic"`
-	ExpiresAt int64     `json:"expires_at"`
-	Versions  *Versions `json:"versions,omitempty"`
-	Evidence  string    `json:"evidence"`
+	Action    string         `json:"action"`
+	Attempt   int            `json:"attempt"`
+	Tries     int            `json:"tries,omitempty"`    // as Attempt, since the incident opened or was reopened
+	Severity  rules.Severity `json:"severity,omitempty"` // it is asked for when the incident is at least that bad
+	Automatic bool           `json:"automatic"`          // it may be carried out: by the rule, or because a person approved
+	ExpiresAt int64          `json:"expires_at"`         // 0: it has ended
+	Versions  *Versions      `json:"versions,omitempty"`
+	Evidence  string         `json:"evidence"`
 }
 
-// step moves the timers on by one judged pane that ends at edge, and says what that means: a transition, or "" for none; and the
-// tier that the reason is about: the one that holds, or, on the way down, the one that was left.
-func (l *life) step(r *rules.Rule, v rules.Verdict, pane, edge int64) (transition Transition, tier int) {
+// step moves the timers on by one judged pane that ends at edge, and says what that means, if anything: the tier is the one that holds or,
+// on the way down, the one that was left.
+func (l *life) step(r *rules.Rule, v rules.Verdict, pane, edge int64) news {
 	switch v.Evidence {
 	case rules.Nothing:
 		if l.Incident != nil && l.Incident.Phase == PhaseOpen {
 			l.Incident.Phase = PhaseNoData
-			return NoData, l.held()
+			return news{transition: NoData, tier: l.held()}
 		}
-		return "", 0
+		return news{}
 	case rules.TooSmall:
-		return l.awake(), l.held()
+		return l.awake()
 	}
 	l.count(v, pane, edge)
+	if l.Past != nil && l.Past.ByHand {
+		l.Past.ByHand = v.Healthy < len(l.Tiers)
+		return news{}
+	}
 	before := l.held()
 	l.hold(r, pane)
 	now := l.held()
 	switch {
-	case l.Incident == nil && now < len(l.Tiers):
-		return Opened, now
+	case l.Incident == nil && now == len(l.Tiers):
+		return news{}
+	case l.Incident == nil && l.Past != nil:
+		return news{transition: Reopened, tier: now}
 	case l.Incident == nil:
-		return "", 0
-	case now == len(l.Tiers):
-		return Resolved, len(l.Tiers) - 1
+		return news{transition: Opened, tier: now}
+	case now == len(l.Tiers) && (before < now || !l.Incident.Flapping):
+		l.Incident.Phase = PhaseOpen // until it is told: flapping keeps it open
+		return news{transition: Resolved, tier: now - 1}
 	case now < before:
 		l.Incident.Phase = PhaseOpen
-		return Escalated, now
+		return news{transition: Escalated, tier: now}
 	case now > before:
 		l.Incident.Phase = PhaseOpen
-		return Deescalated, before
+		return news{transition: Deescalated, tier: before}
 	default:
-		return l.awake(), now
+		return l.awake()
 	}
 }
 
 // awake ends the phase no_data: data are back.
-func (l *life) awake() Transition {
+func (l *life) awake() news {
 	if l.Incident == nil || l.Incident.Phase != PhaseNoData {
-		return ""
+		return news{}
 	}
 	l.Incident.Phase = PhaseOpen
-	return Updated
+	return news{transition: Updated, tier: l.held()}
 }
 
 // count moves the timers.
@@ -142,8 +170,18 @@ func (l *life) held() int {
 	return len(l.Tiers)
 }
 
-// clean says whether nothing has to be remembered: no incident, no run.
-func (l *life) clean() bool { return l.Incident == nil && l.RunStart == 0 }
+// calm says whether nothing deviates: no incident, no run.
+func (l *life) calm() bool { return l.Incident == nil && l.RunStart == 0 }
+
+// clean says whether nothing has to be remembered.
+func (l *life) clean() bool { return l.calm() && l.Past == nil }
+
+// past keeps an incident that is over for as long as it may be reopened, or has to hold.
+func (l *life) past(r *rules.Rule, edge int64) {
+	if p := l.Past; p != nil && !p.ByHand && edge-p.Closed >= int64(r.ReopenFor) {
+		l.Past = nil
+	}
+}
 
 // reset forgets everything.
 func (l *life) reset() {

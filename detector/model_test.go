@@ -25,7 +25,15 @@ type model struct {
 
 	byPane map[int64][]*modelEvent
 	groups map[string]*modelGroup
+	acts   []modelAct
+	asked  map[string][]int64 // by domain and action: when
 	rows   []string
+}
+
+// modelAct is a person's word, and the edge at which it counts.
+type modelAct struct {
+	taleAct
+	edge int64
 }
 
 type modelEvent struct {
@@ -42,7 +50,7 @@ type modelPart struct {
 
 // newModel has heard nothing yet.
 func newModel(t *tale) *model {
-	m := &model{t: t, there: t.there, byPane: map[int64][]*modelEvent{}, groups: map[string]*modelGroup{}}
+	m := &model{t: t, there: t.there, byPane: map[int64][]*modelEvent{}, groups: map[string]*modelGroup{}, asked: map[string][]int64{}}
 	for range t.sources {
 		m.clocks = append(m.clocks, math.MinInt64)
 	}
@@ -126,8 +134,17 @@ func (m *model) close(edge int64) {
 		}
 	}
 	var rows []string
+	domains := map[string][]*modelGroup{}
 	for _, key := range slices.Sorted(maps.Keys(m.groups)) {
-		rows = append(rows, m.groups[key].close(edge)...)
+		g := m.groups[key]
+		rows = append(rows, g.close(edge)...)
+		if g.incident != nil {
+			domains[g.domain] = append(domains[g.domain], g)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(domains)) {
+		rows = append(rows, m.correlate(edge, domains[name])...)
+		rows = append(rows, m.act(edge, domains[name])...)
 	}
 	slices.Sort(rows)
 	m.rows = append(m.rows, rows...)
@@ -172,6 +189,9 @@ type modelGroup struct {
 	alive       bool
 	judged      []modelVerdict // every judged pane since the last incident was over
 	incident    *modelIncident
+	f           facts // at this edge
+	k           knowledge
+	past        *modelIncident // resolved, and not forgotten
 	spoiled     map[int64]bool // panes that were in a window that deviated
 }
 
@@ -190,10 +210,26 @@ type modelIncident struct {
 	respondBy int64
 	change    string
 	requests  []modelRequest
+
+	answered      bool
+	silencedUntil int64
+	overdue       map[rules.Severity]bool
+	edges         []int64 // of all changes for better or worse
+	flapping      bool
+	told          int64
+	closed        int64
+	byHand        bool
+
+	parent   string // an id
+	children int
+	storm    bool
 }
 
 type modelRequest struct {
 	action    string
+	severity  rules.Severity
+	attempt   int
+	tries     int
 	automatic bool
 	expires   int64
 	over      bool
@@ -367,15 +403,14 @@ func (g *modelGroup) close(edge int64) []string {
 	case g.incident == nil:
 		g.silent = 0
 	}
-	was := g.incident != nil
-	rows := g.live(edge, f)
-	if was || g.incident != nil || g.runStart() != 0 {
+	rows, deviates := g.live(edge, f)
+	if deviates {
 		for at := edge - int64(g.r.Window); at < edge; at += pane {
 			g.spoiled[at] = true
 		}
 	}
 	gone := edge-g.last >= int64(g.r.NoDataAfter)
-	nothing := f.any == 0 && g.runStart() == 0 && !g.missed()
+	nothing := f.any == 0 && g.runStart() == 0 && g.past == nil && !g.missed()
 	if g.incident == nil && (gone || nothing) {
 		g.known = false
 	}
@@ -419,46 +454,86 @@ const (
 	enough
 )
 
-// live is what the pane's evidence means to the incident, and to what was asked for.
-func (g *modelGroup) live(edge int64, f facts) []string {
-	rows := g.revise(edge, f)
-	if g.incident != nil {
-		rows = append(rows, g.endRequests(edge, "expired", func(r modelRequest) bool { return r.expires <= edge })...)
+// live is what the pane's evidence, people's words and time itself mean to the incident, and whether the group deviates.
+func (g *modelGroup) live(edge int64, f facts) (rows []string, deviates bool) {
+	k := g.knowledge(f)
+	for _, a := range g.m.acts {
+		switch {
+		case a.edge != edge || g.incident == nil || !g.concerned(a):
+		case g.incident.revision == 0:
+			if a.act == ActSilence {
+				g.incident.silencedUntil = max(g.incident.silencedUntil, a.until)
+			}
+		default:
+			rows = append(rows, g.obey(edge, f, k, a)...)
+		}
 	}
-	return rows
+	if p := g.past; p != nil && !p.byHand && edge-p.closed >= int64(g.r.ReopenFor) {
+		g.past = nil
+	}
+	deviated := g.incident != nil
+	transition := g.temper(edge, f, k, g.revise(edge, f, k))
+	deviates = deviated || g.runStart() != 0
+	if transition == "" && g.incident != nil && edge-g.last >= int64(g.r.NoDataAfter) {
+		transition = "expired"
+	}
+	g.f, g.k = f, k
+	switch o := g.incident; {
+	case transition == "opened":
+	case o != nil && o.revision == 0 && (transition == "resolved" || transition == "expired"):
+		g.incident, g.judged = nil, nil
+	case o != nil && o.revision == 0:
+		if o.tier < len(g.r.Severities) {
+			o.severity = g.r.Severities[o.tier].Severity
+		}
+	case transition != "":
+		rows = append(rows, g.tell(edge, f, k, transition)...)
+	}
+	if o := g.incident; o != nil && o.revision > 0 {
+		rows = append(rows, g.remind(edge, f, k)...)
+		for i := range o.requests {
+			switch r := &o.requests[i]; {
+			case r.over || r.expires > edge:
+			case r.automatic:
+				rows = append(rows, g.endRequest(edge, r, "failed"))
+			default:
+				rows = append(rows, g.endRequest(edge, r, "expired"))
+			}
+		}
+	}
+	return rows, deviates
 }
 
 // revise is one row of the state table.
-func (g *modelGroup) revise(edge int64, f facts) []string {
-	k := g.knowledge(f)
+func (g *modelGroup) revise(edge int64, f facts, k knowledge) string {
+	o := g.incident
 	blind := k == empty && g.r.NoData == rules.NoDataFire && f.observed
-	tell := func(transition string) []string { return g.tell(edge, f, k, transition) }
-	expired := g.incident != nil && edge-g.last >= int64(g.r.NoDataAfter)
 	switch {
 	case k == empty && !blind:
-		if g.incident != nil && !g.incident.noData {
-			g.incident.noData = true
-			return tell("no_data")
+		if o != nil && !o.noData {
+			o.noData = true
+			return "no_data"
 		}
+		return ""
 	case k == small:
-		if g.incident != nil && g.incident.noData {
-			g.incident.noData = false
-			return tell("updated")
+		if o != nil && o.noData {
+			o.noData = false
+			return "updated"
 		}
-	default:
-		v := modelVerdict{edge: edge}
-		if !blind {
-			v.worst, v.healthy = g.ladder(f)
-		}
-		g.judged = append(g.judged, v)
-		if transition := g.move(edge); transition != "" {
-			return tell(transition)
-		}
+		return ""
 	}
-	if expired {
-		return tell("expired")
+	v := modelVerdict{edge: edge}
+	if !blind {
+		v.worst, v.healthy = g.ladder(f)
 	}
-	return nil
+	g.judged = append(g.judged, v)
+	if g.past != nil && g.past.byHand {
+		if v.healthy == len(g.r.Severities) {
+			g.past.byHand = false
+		}
+		return ""
+	}
+	return g.move(edge)
 }
 
 // move changes the tier that is held, and says what that is called.
@@ -471,13 +546,25 @@ func (g *modelGroup) move(edge int64) string {
 			reached = i
 		}
 	}
-	if g.incident == nil {
-		if reached == tiers {
-			return ""
+	switch {
+	case g.incident == nil && reached == tiers:
+		return ""
+	case g.incident == nil && g.past != nil:
+		g.incident, g.past = g.past, nil
+		g.incident.tier, g.incident.noData = reached, false
+		g.incident.answered, g.incident.overdue = false, map[rules.Severity]bool{}
+		for i := range g.incident.requests {
+			g.incident.requests[i].tries = 0
 		}
-		g.incident = &modelIncident{tier: reached, started: g.runStart(), severity: g.r.Severities[reached].Severity, peak: rules.Sev4}
-		g.incident.respondBy = deadline(g.incident.severity, edge)
+		g.incident.respondBy = deadline(g.r.Severities[reached].Severity, edge)
+		g.incident.silencedUntil = g.silenced(edge)
+		return "reopened"
+	case g.incident == nil:
+		g.incident = &modelIncident{
+			tier: reached, started: g.runStart(), severity: g.r.Severities[reached].Severity, peak: rules.Sev4, overdue: map[rules.Severity]bool{},
+		}
 		g.incident.change = g.change()
+		g.incident.silencedUntil = g.silenced(edge)
 		return "opened"
 	}
 	o := g.incident
@@ -496,17 +583,132 @@ func (g *modelGroup) move(edge int64) string {
 	awake := o.noData
 	o.noData = false
 	switch {
+	case o.tier == tiers && before == tiers && o.flapping:
 	case o.tier == tiers:
 		return "resolved"
 	case o.tier < before:
-		o.respondBy = deadline(g.r.Severities[o.tier].Severity, edge)
 		return "escalated"
 	case o.tier > before:
 		return "deescalated"
-	case awake:
+	}
+	if awake {
 		return "updated"
 	}
 	return ""
+}
+
+// temper tells flapping once, and then nothing until there was no change for as long, but for what is worse than ever.
+func (g *modelGroup) temper(edge int64, f facts, k knowledge, transition string) string {
+	o, limit := g.incident, *g.r.FlapLimit
+	if o == nil {
+		o = g.past
+	}
+	if o == nil || limit == 0 || o.revision == 0 {
+		return transition
+	}
+	if slices.Contains([]string{"opened", "reopened", "escalated", "deescalated", "no_data", "resolved"}, transition) {
+		o.edges = append(o.edges, edge)
+	}
+	recent := 0
+	for _, at := range o.edges {
+		if at > edge-int64(g.r.FlapWindow) {
+			recent++
+		}
+	}
+	held := o.tier < len(g.r.Severities)
+	change := len(o.edges) > 0 && o.edges[len(o.edges)-1] == edge && transition != "" && transition != "updated" && transition != "opened"
+	switch {
+	case held && g.r.Severities[o.tier].Severity < o.peak && (transition == "escalated" || transition == "reopened"):
+		return transition
+	case !o.flapping && change && recent > limit:
+		o.flapping = true
+		return "flapping"
+	case !o.flapping:
+		return transition
+	case recent > 0 || !held && k != enough:
+		return ""
+	}
+	o.flapping = false
+	switch {
+	case !held:
+		return "resolved"
+	case o.noData:
+		return "no_data"
+	}
+	return "updated"
+}
+
+// concerned says whether an act is about the group's incident.
+func (g *modelGroup) concerned(a modelAct) bool {
+	if a.about != "" {
+		return a.about == g.about()
+	}
+	return g.matched(a)
+}
+
+// matched says whether a silence is about the group. Made-up silences name a rule or a service.
+func (g *modelGroup) matched(a modelAct) bool {
+	return a.alert == g.r.Alert || a.service != "" && strings.Contains(" "+g.labels, " service="+a.service+" ")
+}
+
+func (g *modelGroup) obey(edge int64, f facts, k knowledge, a modelAct) (rows []string) {
+	o := g.incident
+	switch a.act {
+	case ActAcknowledge:
+		if !o.answered {
+			o.answered = true
+			return g.tell(edge, f, k, "acknowledged")
+		}
+	case ActSilence:
+		if a.until > edge && a.until > o.silencedUntil {
+			o.silencedUntil = a.until
+			return g.tell(edge, f, k, "silenced")
+		}
+	case ActResolve:
+		o.byHand = true
+		return g.tell(edge, f, k, "resolved")
+	case ActApprove:
+		for i := range o.requests {
+			if r := &o.requests[i]; r.action == a.action && !r.over && !r.automatic {
+				r.automatic = true
+				r.expires = edge + int64(g.m.t.file.Actions[r.action].Expires)
+				rows = append(rows, g.recovery(edge, *r, "approved"))
+			}
+		}
+	}
+	return rows
+}
+
+// silenced is until when people want to hear nothing of the group, 0 if they do.
+func (g *modelGroup) silenced(edge int64) (until int64) {
+	for _, a := range g.m.acts {
+		if a.act == ActSilence && a.about == "" && a.edge <= edge && a.until > edge && g.matched(a) {
+			until = max(until, a.until)
+		}
+	}
+	return until
+}
+
+// remind is what time brings.
+func (g *modelGroup) remind(edge int64, f facts, k knowledge) (rows []string) {
+	o := g.incident
+	if o.silencedUntil != 0 && o.silencedUntil <= edge {
+		o.silencedUntil = 0
+		rows = append(rows, g.tell(edge, f, k, "updated")...)
+	}
+	severity := o.severity
+	if o.tier < len(g.r.Severities) {
+		severity = g.r.Severities[o.tier].Severity
+	}
+	if !o.answered && o.respondBy <= edge && !o.overdue[severity] {
+		o.overdue[severity] = true
+		rows = append(rows, g.tell(edge, f, k, "overdue")...)
+	}
+	every := int64(g.m.t.file.Renotify[o.severity])
+	if !o.answered && every > 0 && edge-o.told >= every && o.silencedUntil == 0 && !o.flapping {
+		rows = append(rows, g.tell(edge, f, k, "updated")...)
+	}
+	return rows
 }
 
 // deadline is the runbook's response time, with business days from Monday to Friday until five, in UTC.
@@ -678,7 +880,15 @@ func (g *modelGroup) change() string {
 // tell writes a revision down, and the recovery messages with it.
 func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) []string {
 	o := g.incident
+	if transition == "escalated" {
+		o.respondBy, o.silencedUntil = deadline(g.r.Severities[o.tier].Severity, edge), 0
+	}
+	if transition == "opened" {
+		o.respondBy = deadline(o.severity, edge)
+		o.peak, o.edges = o.severity, []int64{edge}
+	}
 	o.revision++
+	o.told = edge
 	previous := o.severity
 	if o.tier < len(g.r.Severities) {
 		o.severity = g.r.Severities[o.tier].Severity
@@ -694,7 +904,7 @@ func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) [
 	row := row{
 		at: edge, about: g.about(), revision: o.revision, transition: transition, severity: o.severity, previous: previous, peak: o.peak,
 		phase: phase, started: o.started, num: f.num, den: f.den, respondBy: o.respondBy, change: o.change,
-		observed: math.NaN(), expected: max(0, f.usual),
+		observed: math.NaN(), expected: max(0, f.usual), acknowledged: o.answered, silenced: max(edge, o.silencedUntil) - edge,
 	}
 	if k == enough {
 		row.observed = g.value(f)
@@ -708,13 +918,152 @@ func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) [
 	if transition == "resolved" {
 		row.contributors = ""
 	}
+	row.parent, row.children = o.parent, o.children
 	rows := []string{row.String()}
-	switch transition {
-	case "opened", "escalated":
-		rows = append(rows, g.request(edge, f)...)
-	case "resolved", "expired":
-		rows = append(rows, g.endRequests(edge, "cancelled", func(modelRequest) bool { return true })...)
+	over := o.tier == len(g.r.Severities) || transition == "expired" || o.byHand
+	if transition == "deescalated" || transition == "resolved" || transition == "expired" {
+		for i := range o.requests {
+			switch r := &o.requests[i]; {
+			case r.over || !over && o.severity <= r.severity:
+			case r.automatic && transition != "expired" && !o.byHand:
+				rows = append(rows, g.endRequest(edge, r, "verified"))
+			default:
+				rows = append(rows, g.endRequest(edge, r, "cancelled"))
+			}
+		}
+	}
+	if transition == "resolved" || transition == "expired" {
 		g.incident, g.judged = nil, nil
+		if transition == "resolved" && (o.byHand || g.r.ReopenFor > 0) {
+			o.flapping, o.closed = false, edge
+			g.past = o
+		}
+	}
+	return rows
+}
+
+// id is the incident's.
+func (g *modelGroup) id() string {
+	var labels []Label
+	for _, l := range strings.Fields(g.labels) {
+		name, value, _ := strings.Cut(l, "=")
+		labels = append(labels, Label{name, value})
+	}
+	return incidentID(g.r.Alert, g.domain, labels, g.incident.started)
+}
+
+func (g *modelGroup) service() string {
+	for _, l := range strings.Fields(g.labels) {
+		if v, ok := strings.CutPrefix(l, "service="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// calls says whether one made-up service depends on another: web calls api, api calls new.
+func calls(x, y string) bool {
+	return x == "web" && (y == "api" || y == "new") || x == "api" && y == "new"
+}
+
+// correlate decides which incidents are told, and which are part of another one.
+func (m *model) correlate(edge int64, live []*modelGroup) (rows []string) {
+	c := m.t.file.Correlate
+	rank := func(g *modelGroup) int {
+		if c == nil {
+			return 0
+		}
+		return map[string]int{"new": -2, "api": -1}[g.service()]
+	}
+	slices.SortFunc(live, func(x, y *modelGroup) int {
+		return cmp.Or(cmp.Compare(x.incident.severity, y.incident.severity), rank(x)-rank(y),
+			cmp.Compare(x.incident.started, y.incident.started), cmp.Compare(x.id(), y.id()))
+	})
+	root := func(id string) *modelGroup {
+		for _, g := range live {
+			if g.incident.parent == "" && g.id() == id {
+				return g
+			}
+		}
+		return nil
+	}
+	var roots []*modelGroup
+	fresh := map[*rules.Rule]int{}
+	for _, g := range live {
+		if g.incident.revision > 0 && g.incident.parent == "" {
+			roots = append(roots, g)
+		}
+	}
+	for _, g := range live {
+		if r := root(g.incident.parent); g.incident.revision == 0 && (r == nil || r.incident.revision == 0) {
+			fresh[g.r]++
+		}
+	}
+	more := map[*modelGroup]bool{}
+	for _, g := range live {
+		if r := root(g.incident.parent); g.incident.revision > 0 || r != nil && slices.Contains(roots, r) {
+			continue
+		}
+		g.incident.parent = ""
+		for _, r := range roots {
+			if c != nil && related(c, g, r, fresh[g.r] > c.Storm) {
+				g.incident.parent = r.id()
+				r.incident.children++
+				more[r] = true
+				break
+			}
+		}
+		if g.incident.parent == "" && !g.incident.noData {
+			g.incident.storm = c != nil && fresh[g.r] > c.Storm
+			roots = append(roots, g)
+		}
+	}
+	for _, g := range live {
+		o := g.incident
+		r := root(o.parent)
+		switch {
+		case o.revision > 0 && more[g]:
+			rows = append(rows, g.tell(edge, g.f, g.k, "updated")...)
+		case o.revision > 0, o.noData, r != nil && o.severity >= r.incident.severity:
+		default:
+			rows = append(rows, g.tell(edge, g.f, g.k, "opened")...)
+		}
+	}
+	return rows
+}
+
+// related says whether an incident that opens is part of a root.
+func related(c *rules.Correlate, g, root *modelGroup, storm bool) bool {
+	if g.r.Alone || root.r.Alone {
+		return false
+	}
+	o, r := g.incident, root.incident
+	if o.started-r.started > int64(c.Within) || r.started-o.started > int64(c.Within) {
+		return false
+	}
+	x, y := g.service(), root.service()
+	deploy := strings.Contains(o.change, "|deploy|") && o.change == r.change
+	return x == "" || y == "" || x == y || calls(x, y) || calls(y, x) || deploy || g.r == root.r && (r.storm || storm)
+}
+
+// act asks for actions, the worst incidents first.
+func (m *model) act(edge int64, live []*modelGroup) (rows []string) {
+	for _, g := range live {
+		if g.incident.revision == 0 {
+			continue
+		}
+		from := []*modelGroup{g}
+		for _, x := range live {
+			if x.incident.revision == 0 && x.incident.parent == g.id() {
+				from = append(from, x)
+			}
+		}
+		for _, x := range from {
+			blind := x.k == empty && x.r.NoData == rules.NoDataFire && x.f.observed
+			if !x.incident.noData && (x.k == enough || blind) {
+				rows = append(rows, g.request(edge, x, live)...)
+			}
+		}
 	}
 	return rows
 }
@@ -769,26 +1118,57 @@ func (g *modelGroup) wrong(e *modelEvent, mildest rules.Tier, f facts) bool {
 	return aboveBy([]int64{e.value}, g.bound(mildest, f)) > 0
 }
 
-// request asks for what the rule names and was not asked for yet.
-func (g *modelGroup) request(edge int64, f facts) (rows []string) {
+// request asks for what the rule of from names.
+func (g *modelGroup) request(edge int64, from *modelGroup, live []*modelGroup) (rows []string) {
 	o := g.incident
-	for _, want := range g.r.Actions {
-		asked := slices.ContainsFunc(o.requests, func(r modelRequest) bool { return r.action == want.Action })
-		if o.severity > want.Severity || asked {
+	for _, want := range from.r.Actions {
+		action := g.m.t.file.Actions[want.Action]
+		if from.incident.severity > want.Severity || !g.mayAsk(edge, want.Action, live) {
 			continue
 		}
-		r := modelRequest{action: want.Action, automatic: want.Automatic, expires: edge + int64(g.m.t.file.Actions[want.Action].Expires)}
+		r := modelRequest{action: want.Action, severity: want.Severity, automatic: want.Automatic, expires: edge + int64(action.Expires)}
 		if want.Action == "rollback" {
-			change := strings.Split(o.change, "|")
-			if len(change) != 5 || change[2] != "deploy" || !g.blames(edge, f, change[3]) {
+			change := strings.Split(from.incident.change, "|")
+			if len(change) != 5 || change[2] != "deploy" || !from.blames(edge, from.f, change[3]) {
 				continue
 			}
 			r.versions = change[3] + ">" + change[4]
 		}
+		r.attempt, r.tries = 1, 1
+		for i := range o.requests {
+			if o.requests[i].action == r.action {
+				r.attempt, r.tries = o.requests[i].attempt+1, o.requests[i].tries+1
+				o.requests[i].action = "an older one"
+			}
+		}
 		o.requests = append(o.requests, r)
+		g.m.asked[g.domain+"|"+r.action] = append(g.m.asked[g.domain+"|"+r.action], edge)
 		rows = append(rows, g.recovery(edge, r, "requested"))
 	}
 	return rows
+}
+
+// mayAsk says whether the guard rails let the action be asked for.
+func (g *modelGroup) mayAsk(edge int64, name string, live []*modelGroup) bool {
+	action := g.m.t.file.Actions[name]
+	for _, x := range live {
+		for _, r := range x.incident.requests {
+			same := len(action.Target) > 0 && maps.Equal(action.Target, g.m.t.file.Actions[r.action].Target)
+			if !r.over && (same || x == g && r.action == name) || x == g && r.action == name && r.tries >= action.Attempts {
+				return false
+			}
+		}
+	}
+	lastHour := 0
+	for _, at := range g.m.asked[g.domain+"|"+name] {
+		if edge-at < int64(action.Cooldown) {
+			return false
+		}
+		if edge-at < 3600_000 {
+			lastHour++
+		}
+	}
+	return action.Budget == 0 || lastHour < action.Budget
 }
 
 // blames says whether four of five events gone wrong carry the version: of a completion, of those who did not complete.
@@ -813,20 +1193,14 @@ func (g *modelGroup) blames(edge int64, f facts, version string) bool {
 	return all > 0 && version != "" && carry*5 >= all*4 && !tooFew
 }
 
-// endRequests ends those that which picks.
-func (g *modelGroup) endRequests(edge int64, how string, which func(modelRequest) bool) (rows []string) {
-	for i := range g.incident.requests {
-		r := &g.incident.requests[i]
-		if !r.over && which(*r) {
-			r.over = true
-			rows = append(rows, g.recovery(edge, *r, how))
-		}
-	}
-	return rows
+// endRequest ends one.
+func (g *modelGroup) endRequest(edge int64, r *modelRequest, how string) string {
+	r.over = true
+	return g.recovery(edge, *r, how)
 }
 
 func (g *modelGroup) recovery(edge int64, r modelRequest, transition string) string {
 	o := g.incident
-	return fmt.Sprintf("%s %s r%d recovery %s %s automatic=%v %s until %s versions %q",
-		clock(edge), g.about(), o.revision, r.action, transition, r.automatic, o.severity, clock(r.expires), r.versions)
+	return fmt.Sprintf("%s %s r%d recovery %s %d %s automatic=%v %s until %s versions %q",
+		clock(edge), g.about(), o.revision, r.action, r.attempt, transition, r.automatic, o.severity, clock(r.expires), r.versions)
 }

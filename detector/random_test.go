@@ -19,26 +19,34 @@ func talesOf(t *testing.T, n int, f func(t *testing.T, tale *tale)) {
 func TestModel(t *testing.T) {
 	told := map[string]bool{}
 	talesOf(t, 300, func(t *testing.T, tale *tale) {
+		tale.speak(newEngine(tale, 1, 1).run())
+		e := newEngine(tale, 1+int(tale.seed%4), tale.seed)
+		outputs := e.run()
 		m := newModel(tale)
+		m.acts = e.actsOf()
 		for i := range tale.steps {
 			m.hear(&tale.steps[i])
 		}
-		e := newEngine(tale, 1+int(tale.seed%4), tale.seed)
-		outputs := e.run()
 		differ(t, tale, "engine against model", rowsOf(tale.cfg, tale.file, outputs), m.judge())
 		obeyed(t, fmt.Sprintf("seed %d", tale.seed), outputs)
 		accounted(t, e, m)
+		again := newEngine(tale, 1, 1)
+		again.logged = e.applied
+		same(t, tale, "replayed with what was logged of people's words", again.run(), outputs)
 		for _, o := range outputs {
 			told[o.Type()] = true
 			if o.Incident != nil {
 				told[string(o.Incident.Signal.Name)] = true
+				told["parent"] = told["parent"] || o.Incident.Parent != ""
+				told["children"] = told["children"] || o.Incident.ChildrenCount > 1
 			}
 		}
 	})
-	const expected = "abandonment absence completion count deviation quantile rate ratio " +
-		"sevwatch.incident.deescalated.v1 sevwatch.incident.escalated.v1 sevwatch.incident.expired.v1 sevwatch.incident.no_data.v1 " +
-		"sevwatch.incident.opened.v1 sevwatch.incident.resolved.v1 sevwatch.incident.updated.v1 " +
-		"sevwatch.recovery.cancelled.v1 sevwatch.recovery.expired.v1 sevwatch.recovery.requested.v1"
+	const expected = "abandonment absence children completion count deviation parent quantile rate ratio " +
+		"sevwatch.incident.acknowledged.v1 sevwatch.incident.deescalated.v1 sevwatch.incident.escalated.v1 sevwatch.incident.expired.v1 sevwatch.incident.flapping.v1 sevwatch.incident.no_data.v1 " +
+		"sevwatch.incident.opened.v1 sevwatch.incident.overdue.v1 sevwatch.incident.reopened.v1 sevwatch.incident.resolved.v1 " +
+		"sevwatch.incident.silenced.v1 sevwatch.incident.updated.v1 sevwatch.recovery.approved.v1 sevwatch.recovery.cancelled.v1 sevwatch.recovery.expired.v1 sevwatch.recovery.failed.v1 " +
+		"sevwatch.recovery.requested.v1 sevwatch.recovery.verified.v1"
 	if got := strings.Join(sortedKeys(told), " "); got != expected && *flagSeed == 0 && !testing.Short() {
 		t.Errorf("the random tales have told only of %s", got)
 	}

@@ -9,25 +9,61 @@ import (
 // explains is the share of the events gone wrong that has to carry a new version before it is to blame.
 const explains = 0.8
 
-// request asks for the actions that the rule names for the incident's severity and that were not asked for yet.
-func (d *domain) request(g *group, m rules.Measure, edge int64) []Output {
-	o := g.life.Incident
-	var out []Output
-	for _, want := range g.rule.Actions {
-		if o.Severity > want.Severity || o.asked(want.Action) {
+// asked is an action that was asked for in a domain: for cooldowns and budgets.
+type asked struct {
+	Action string `json:"action"`
+	At     int64  `json:"at"`
+}
+
+const hour = int64(3600_000)
+
+// act asks for the actions that the rules name for incidents as bad as these. The worst incidents come first, in each the rules' order; what
+// an incident that is not told would ask for, the one that it is part of asks for.
+func (d *domain) act(live []turn, edge int64) (out []Output) {
+	parts := map[string][]*turn{}
+	var busy []string // actions under way
+	for i := range live {
+		for _, r := range live[i].incident().Requests {
+			if r.ExpiresAt != 0 {
+				busy = append(busy, r.Action)
+			}
+		}
+		if t := &live[i]; t.incident().untold() {
+			parts[t.incident().Parent] = append(parts[t.incident().Parent], t)
+		}
+	}
+	for i := range live {
+		t := &live[i]
+		if t.incident().untold() {
+			continue
+		}
+		for _, from := range append([]*turn{t}, parts[t.incident().ID]...) {
+			if from.incident().Phase == PhaseOpen && from.v.Evidence == rules.Enough {
+				out = append(out, d.request(t, from, &busy, edge)...)
+			}
+		}
+	}
+	return out
+}
+
+// request asks for what the rule of from names, in the name of t's incident.
+func (d *domain) request(t, from *turn, busy *[]string, edge int64) (out []Output) {
+	o := t.incident()
+	for _, want := range from.rule.Actions {
+		if from.incident().Severity > want.Severity || !d.free(o, want.Action, *busy, edge) {
 			continue
 		}
 		action := d.file.Actions[want.Action]
 		r := outstanding{
-			Action: want.Action, Attempt: 1, Automatic: want.Automatic, ExpiresAt: edge + int64(action.Expires),
-			Evidence: fmt.Sprintf("%s is %s", g.rule.Alert, o.Severity),
+			Action: want.Action, Severity: want.Severity, Attempt: 1, Automatic: want.Automatic, ExpiresAt: edge + int64(action.Expires),
+			Evidence: fmt.Sprintf("%s is %s", from.rule.Alert, from.incident().Severity),
 		}
 		if action.AfterOnly != "" {
-			c := o.Change
+			c := from.incident().Change
 			if c == nil || c.Change != action.AfterOnly {
 				continue
 			}
-			share, blamed := d.blame(g, m, c.Version, edge)
+			share, blamed := d.blame(from.group, from.m, c.Version, edge)
 			if !blamed {
 				continue
 			}
@@ -35,19 +71,63 @@ func (d *domain) request(g *group, m rules.Measure, edge int64) []Output {
 			r.Evidence = fmt.Sprintf("%s of %s at %s precedes the incident; %.1f %% of its events carry that version",
 				c.Change, c.Version, c.At, share*100)
 		}
-		o.Requests = append(o.Requests, r)
+		o.ask(&r)
+		*busy = append(*busy, r.Action)
+		d.asked = append(d.asked, asked{r.Action, edge})
 		out = append(out, d.recovery(o, r, RecoveryRequested, edge))
 	}
 	return out
 }
 
-func (o *ongoing) asked(action string) bool {
-	for _, r := range o.Requests {
-		if r.Action == action {
-			return true
+// ask notes a request, in the place of the last one for the same action.
+func (o *ongoing) ask(r *outstanding) {
+	for i := range o.Requests {
+		if last := &o.Requests[i]; last.Action == r.Action {
+			r.Attempt, r.Tries = last.Attempt+1, last.Tries+1
+			*last = *r
+			return
 		}
 	}
-	return false
+	r.Tries = 1
+	o.Requests = append(o.Requests, *r)
+}
+
+// free says whether an action may be asked for in an incident now: not while it, or another one on the same target, is under way; not more
+// often than attempts, not sooner than cooldown, and not beyond the budget of an hour.
+func (d *domain) free(o *ongoing, name string, busy []string, edge int64) bool {
+	action := d.file.Actions[name]
+	for _, r := range o.Requests {
+		if r.Action == name && (r.ExpiresAt != 0 || r.Tries >= action.Attempts) {
+			return false
+		}
+	}
+	for _, other := range busy {
+		if b := d.file.Actions[other]; action.SameTarget(&b) {
+			return false
+		}
+	}
+	spent := 0
+	for _, a := range d.asked {
+		if a.Action != name {
+			continue
+		}
+		if edge-a.At < int64(action.Cooldown) {
+			return false
+		}
+		if edge-a.At < hour {
+			spent++
+		}
+	}
+	return action.Budget == 0 || spent < action.Budget
+}
+
+// forgetAsked lets go of what no budget and no cooldown looks at any more.
+func (d *domain) forgetAsked(edge int64) {
+	n := 0
+	for n < len(d.asked) && edge-d.asked[n].At >= max(hour, d.cooldown) {
+		n++
+	}
+	d.asked = d.asked[n:]
 }
 
 // blame is the share of the events gone wrong that carry the version, and whether that explains the deviation.
@@ -66,19 +146,73 @@ func (d *domain) blame(g *group, m rules.Measure, version string, edge int64) (s
 	return share, share >= explains
 }
 
-// expireRequests tells of requests whose time is over.
-func (d *domain) expireRequests(g *group, edge int64) []Output {
-	return d.withdraw(g.life.Incident, edge, RecoveryExpired, func(r outstanding) bool { return edge >= r.ExpiresAt })
-}
-
-// withdraw ends the requests that when picks.
-func (d *domain) withdraw(o *ongoing, edge int64, t RecoveryTransition, when func(outstanding) bool) []Output {
-	var out []Output
+// expireRequests ends the requests whose time is over: what might be carried out has not helped, what nobody approved was not done.
+func (d *domain) expireRequests(g *group, m rules.Measure, v rules.Verdict, edge int64) (out []Output) {
+	o := g.life.Incident
 	for i := range o.Requests {
 		r := &o.Requests[i]
-		if r.ExpiresAt != 0 && when(*r) {
-			out = append(out, d.recovery(o, *r, t, edge))
-			r.ExpiresAt = 0
+		switch {
+		case r.ExpiresAt == 0 || edge < r.ExpiresAt:
+		case r.Automatic:
+			why := "no data since"
+			if v.Evidence == rules.Enough && !v.Blind {
+				why = "still " + g.rule.Signal.Print(v.Value) + " over " + g.rule.Window.String()
+			}
+			out = append(out, d.end(o, r, RecoveryFailed, why, edge))
+		default:
+			out = append(out, d.end(o, r, RecoveryExpired, "nobody approved it in time", edge))
+		}
+	}
+	return out
+}
+
+// settle ends the requests that the incident is no longer bad enough for, all if it is over. If that is because the signal has recovered,
+// what was carried out has helped, as far as the engine can see.
+func (d *domain) settle(g *group, recovered bool, why string, edge int64) (out []Output) {
+	o := g.life.Incident
+	over := g.life.held() == len(g.rule.Severities) || !recovered
+	for i := range o.Requests {
+		r := &o.Requests[i]
+		switch {
+		case r.ExpiresAt == 0 || !over && o.Severity <= r.Severity:
+		case recovered && r.Automatic:
+			out = append(out, d.end(o, r, RecoveryVerified, why, edge))
+		case over:
+			out = append(out, d.end(o, r, RecoveryCancelled, "the incident is over", edge))
+		default:
+			out = append(out, d.end(o, r, RecoveryCancelled, fmt.Sprintf("the incident is only %s now", o.Severity), edge))
+		}
+	}
+	return out
+}
+
+// cancel ends all requests of an incident that is over.
+func (d *domain) cancel(o *ongoing, edge int64) (out []Output) {
+	for i := range o.Requests {
+		if r := &o.Requests[i]; r.ExpiresAt != 0 {
+			out = append(out, d.end(o, r, RecoveryCancelled, "the incident is over", edge))
+		}
+	}
+	return out
+}
+
+// end tells how a request ended.
+func (d *domain) end(o *ongoing, r *outstanding, t RecoveryTransition, why string, edge int64) Output {
+	ended := *r
+	ended.Evidence = why
+	r.ExpiresAt = 0
+	return d.recovery(o, ended, t, edge)
+}
+
+// approve lets an action that was asked for be carried out, with as much time as if it were asked for now.
+func (d *domain) approve(g *group, a *Act, edge int64) (out []Output) {
+	for i := range g.life.Incident.Requests {
+		r := &g.life.Incident.Requests[i]
+		if r.Action == a.Action && r.ExpiresAt != 0 && !r.Automatic {
+			r.Automatic, r.ExpiresAt = true, edge+int64(d.file.Actions[r.Action].Expires)
+			approved := *r
+			approved.Evidence = a.words()
+			out = append(out, d.recovery(g.life.Incident, approved, RecoveryApproved, edge))
 		}
 	}
 	return out
@@ -90,18 +224,11 @@ func (d *domain) recovery(o *ongoing, r outstanding, t RecoveryTransition, edge 
 	if r.Automatic {
 		mode = "automatic"
 	}
-	evidence := r.Evidence
-	switch t {
-	case RecoveryCancelled:
-		evidence = "the incident is over"
-	case RecoveryExpired:
-		evidence = "nobody reported it done in time"
-	}
 	return Output{Recovery: &Recovery{
 		IncidentID: o.ID, Revision: o.Revision, Transition: t, Action: r.Action,
 		Target: orEmpty(action.Target), Parameters: orEmptyNumbers(action.Parameters), Versions: r.Versions,
 		Commands: Commands{Inspect: action.Inspect, Apply: action.Apply, Verify: action.Verify},
-		Mode:     mode, Attempt: r.Attempt, At: Millis(edge), ExpiresAt: Millis(r.ExpiresAt), Severity: o.Severity, Evidence: evidence,
+		Mode:     mode, Attempt: r.Attempt, At: Millis(edge), ExpiresAt: Millis(r.ExpiresAt), Severity: o.Severity, Evidence: r.Evidence,
 	}}
 }
 

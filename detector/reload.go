@@ -61,6 +61,9 @@ func (s *groupState) ladder(rungs []rules.Tier) (tiers []timer, ok bool) {
 		}
 		ok = len(s.Tiers) == len(rungs)
 	}
+	if slices.EqualFunc(s.Tiers, rungs, func(t timer, rung rules.Tier) bool { return t.Severity == rung.Severity }) {
+		return s.Tiers, true // while an incident flaps, what is held is not what was told
+	}
 	for _, rung := range rungs {
 		t := timer{Severity: rung.Severity}
 		for _, old := range s.Tiers {
@@ -81,7 +84,7 @@ func (s *groupState) ladder(rungs []rules.Tier) (tiers []timer, ok bool) {
 func (d *domain) supersede(s *groupState, edge int64) ([]Output, error) {
 	o := s.Incident
 	switch {
-	case o == nil:
+	case o == nil || o.untold():
 		return nil, nil
 	case s.V == 1:
 		return nil, fmt.Errorf("cannot end incident %s of rule %s, which is gone: its state is of version 1; start once under the rules of then", o.ID, s.Rule)
@@ -103,7 +106,7 @@ func (d *domain) supersede(s *groupState, edge int64) ([]Output, error) {
 		Channel: d.file.Channel(o.StartedAt), Contacts: d.file.Contacts[o.Severity],
 	}
 	d.texts(o, &i)
-	return append([]Output{{Incident: &i}}, d.withdraw(o, edge, RecoveryCancelled, func(outstanding) bool { return true })...), nil
+	return append([]Output{{Incident: &i}}, d.cancel(o, edge)...), nil
 }
 
 // renumbered are the keys of observed panes that were told under other rules: their numbers come round at another length.

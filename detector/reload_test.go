@@ -142,7 +142,9 @@ func keptAndSuperseded(t *testing.T, tale *tale, after *rules.File, told []Outpu
 		}
 		return out
 	}
-	same(t, tale, "of rules that did not change", strip(told), strip(newEngine(tale, 1, 1).run()))
+	if tale.file.Correlate == nil { // else what one rule tells depends on the others
+		same(t, tale, "of rules that did not change", strip(told), strip(newEngine(tale, 1, 1).run()))
+	}
 	open := map[string]bool{}
 	for _, o := range told {
 		i := o.Incident

@@ -12,7 +12,7 @@ import (
 // topic is what the judge reads: the records of all tasks in one order, and what was committed of reading it.
 type topic struct {
 	t       *tale
-	log     []any // *Delta or *Progress
+	log     []any // *Delta, *Progress or *spoken
 	next    int   // the next record to read
 	judge   *Judge
 	pending []Output
@@ -22,6 +22,12 @@ type topic struct {
 	needed int // the first record that the windows need
 	state  map[string][]byte
 	told   []Output
+}
+
+// spoken is an act at its place in the log.
+type spoken struct {
+	offset int64
+	act    *Act
 }
 
 // record keeps the log that an engine's judge reads.
@@ -42,6 +48,8 @@ func (p *topic) read(judge, commit bool) {
 		if err := p.judge.Progress(r); err != nil {
 			panic(err)
 		}
+	case *spoken:
+		p.judge.Hear(r.offset, r.act, 0)
 	}
 	p.next++
 	if !judge && p.next < len(p.log) {
@@ -123,6 +131,38 @@ func TestKilled(t *testing.T) {
 			}
 		}
 		same(t, tale, "killed at random", p.told, want)
+	})
+}
+
+// TestKilledWhilePeopleSpeak kills a judge that reads people's words between its other records, many of them too late for their time: each
+// takes effect once, where it did before.
+func TestKilledWhilePeopleSpeak(t *testing.T) {
+	talesOf(t, 60, func(t *testing.T, tale *tale) {
+		g := rand.New(rand.NewPCG(tale.seed, 17))
+		tale.speak(newEngine(tale, 1, 1).run())
+		log := record(tale, 2, tale.seed)
+		for i := range tale.acts {
+			log = slices.Insert(log, g.IntN(len(log)), any(&spoken{act: tale.acts[i].of()}))
+		}
+		offset := int64(0)
+		for _, r := range log {
+			if s, ok := r.(*spoken); ok {
+				s.offset = offset
+				offset += 1 + g.Int64N(3)
+			}
+		}
+		tell := func(killEvery int) []Output {
+			p := &topic{t: tale, log: log, judge: NewJudge(tale.cfg, tale.file), state: map[string][]byte{}}
+			for kills := 60; p.next < len(p.log); {
+				p.read(true, g.IntN(3) == 0)
+				if g.IntN(killEvery) == 0 && kills > 0 {
+					kills--
+					p.kill()
+				}
+			}
+			return p.told
+		}
+		same(t, tale, "killed at random", tell(5+g.IntN(40)), tell(1<<40))
 	})
 }
 

@@ -22,14 +22,18 @@ type row struct {
 	observed                 float64 // NaN: absent
 	threshold, expected      float64
 	contributors, change     string
+	acknowledged             bool
+	silenced                 int64 // for how long still
+	parent                   string
+	children                 int
 }
 
 func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format("02T15:04:05") }
 
 func (r row) String() string {
-	return fmt.Sprintf("%s %s r%d %s %s %s<%s peak %s, %d/%d = %.6g of %.6g usually %.6g, %d affected [%s] respond by %s after %q",
+	return fmt.Sprintf("%s %s r%d %s %s %s<%s peak %s, %d/%d = %.6g of %.6g usually %.6g, %d affected [%s] respond by %s after %q acknowledged=%v silent for %d parent %s children %d",
 		clock(r.at), r.about, r.revision, r.transition, r.phase, r.severity, r.previous, r.peak, r.num, r.den, r.observed, r.threshold,
-		r.expected, r.affected, r.contributors, clock(r.respondBy), r.change)
+		r.expected, r.affected, r.contributors, clock(r.respondBy), r.change, r.acknowledged, r.silenced, r.parent, r.children)
 }
 
 // rowsOf are the engine's outputs as lines, those of one edge in the order of the lines.
@@ -68,7 +72,7 @@ func rowOf(file *rules.File, about string, o Output) string {
 		if r.Versions != nil {
 			versions = r.Versions.From + ">" + r.Versions.To
 		}
-		return fmt.Sprintf("%s %s r%d recovery %s %s automatic=%v %s until %s versions %q", clock(int64(r.At)), about, r.Revision, r.Action,
+		return fmt.Sprintf("%s %s r%d recovery %s %d %s automatic=%v %s until %s versions %q", clock(int64(r.At)), about, r.Revision, r.Action, r.Attempt,
 			r.Transition, r.Mode == "automatic", r.Severity, clock(int64(r.ExpiresAt)), versions)
 	}
 	i := o.Incident
@@ -77,6 +81,10 @@ func rowOf(file *rules.File, about string, o Output) string {
 		severity: i.Severity, previous: i.PreviousSeverity, peak: i.PeakSeverity, started: int64(i.StartedAt),
 		respondBy: int64(i.RespondBy), num: i.Signal.Numerator, affected: i.Impact.Events,
 		observed: math.NaN(), threshold: float64(i.Signal.Threshold),
+		acknowledged: i.Status.Acknowledged, parent: i.Parent, children: i.ChildrenCount,
+	}
+	if i.Status.Silenced {
+		out.silenced = int64(i.Status.SilencedUntil - i.At)
 	}
 	if i.Signal.Denominator != nil {
 		out.den = *i.Signal.Denominator

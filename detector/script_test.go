@@ -93,6 +93,7 @@ type script struct {
 	log    []any
 	day    int64 // epoch ms of midnight
 	dealt  int   // events dealt out so far
+	said   int64 // acts so far
 	told   []Output
 	names  map[string]string // a letter for each incident's id
 
@@ -166,6 +167,8 @@ func (s *script) command(line string, body []string) string {
 		return s.at(args[1:], body)
 	case "mark":
 		return s.mark(args[1:])
+	case "say":
+		return s.say(body)
 	case "show":
 		return s.show(args[1:])
 	}
@@ -319,6 +322,28 @@ func (s *script) mark(args []string) string {
 		}
 	}
 	return s.settle()
+}
+
+// say takes control records, one a line; an incident is named by its letter. Each is heard before the next pane is closed.
+func (s *script) say(body []string) string {
+	for _, line := range body {
+		var a Act
+		if err := json.Unmarshal([]byte(line), &a); err != nil {
+			s.fail("%q is no act: %v", line, err)
+		}
+		for id, name := range s.names {
+			if name == a.IncidentID {
+				a.IncidentID = id
+				break
+			}
+		}
+		heard := &spoken{s.said, &a}
+		s.said++
+		s.log = append(s.log, heard)
+		s.engine.judge.Hear(heard.offset, heard.act, 0)
+		s.engine.changed()
+	}
+	return "heard\n"
 }
 
 // settle lets everything that was fed be judged, and says what was told.

@@ -26,9 +26,11 @@ type Record struct {
 const (
 	keySeparator = "\x1f"
 	keyEdge      = "edge"
+	keyWords     = "words"   // of people
 	keySource    = "source"  // and topic, partition
 	keySeen      = "seen"    // and a number that comes round again
 	keyChanges   = "changes" // and domain
+	keyAsked     = "asked"   // and domain
 	keyGroup     = "group"   // and domain, rule, group
 )
 
@@ -47,10 +49,22 @@ type edgeState struct {
 	Since   int64  `json:"since,omitempty"` // panes before it were not kept when the rules changed: they count for nobody
 }
 
+// wordsState is what people have said.
+type wordsState struct {
+	V int `json:"v"`
+	words
+}
+
 // changesState is the changes that a domain remembers.
 type changesState struct {
 	V       int      `json:"v"`
 	Changes []Change `json:"changes"`
+}
+
+// askedState is the actions that were asked for in a domain, not long ago.
+type askedState struct {
+	V     int     `json:"v"`
+	Asked []asked `json:"asked"`
 }
 
 // groupState is what is kept of a group besides its window. Where the window has data, Last is 0: the panes tell it.
@@ -145,6 +159,9 @@ func (j *Judge) state(emit func(key string, value []byte), all bool) {
 		}
 		emit(keyEdge, encode(s))
 	}
+	if j.words.Next > 0 {
+		emit(keyWords, encode(wordsState{stateVersion, j.words}))
+	}
 	for _, s := range sortedSources(j.partitions) {
 		p := j.partitions[s]
 		if told, ok := j.told[s]; all || !ok || p.To != told.To || p.Watermark != told.Watermark {
@@ -168,6 +185,11 @@ func (d *domain) state(emit func(key string, value []byte), all bool) {
 		emit(key(keyChanges, d.name), encode(changesState{stateVersion, d.changes}))
 	} else if !all {
 		*d.gone = append(*d.gone, key(keyChanges, d.name))
+	}
+	if len(d.asked) > 0 {
+		emit(key(keyAsked, d.name), encode(askedState{stateVersion, d.asked}))
+	} else if !all {
+		*d.gone = append(*d.gone, key(keyAsked, d.name))
 	}
 	for _, g := range d.order {
 		switch {
@@ -259,6 +281,11 @@ func (j *Judge) load(r Record) error {
 			j.events[e.Pane] = e.Events
 		}
 		return nil
+	case keyWords:
+		var s wordsState
+		err := read(&s, &s.V)
+		j.words = s.words
+		return err
 	case keySource:
 		var p PartitionProgress
 		err := read(&p, nil)
@@ -277,6 +304,11 @@ func (j *Judge) load(r Record) error {
 		var s changesState
 		err := read(&s, &s.V)
 		j.domain(parts[1]).changes = s.Changes
+		return err
+	case keyAsked:
+		var s askedState
+		err := read(&s, &s.V)
+		j.domain(parts[1]).asked = s.Asked
 		return err
 	case keyGroup:
 		var s groupState

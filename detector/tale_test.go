@@ -23,6 +23,66 @@ type tale struct {
 	sources []Source // those that grow adds are the last ones
 	there   int      // how many of them are there from the start
 	steps   []taleStep
+	acts    []taleAct // in the order in which they were written
+}
+
+// taleAct is a person's word: about one incident, or a silence about a rule or a service.
+type taleAct struct {
+	time           int64 // 0: at once
+	act            ActKind
+	id, about      string // the same incident, as the engine and as the model name it
+	alert, service string
+	until          int64
+	action         string
+}
+
+// of is the act as the engine takes it.
+func (a *taleAct) of() *Act {
+	out := &Act{Time: Millis(a.time), Act: a.act, IncidentID: a.id, Until: Millis(a.until), Action: a.action, By: "maria"}
+	matchers := ""
+	switch {
+	case a.alert != "":
+		matchers = fmt.Sprintf("{alert=%q}", a.alert)
+	case a.service != "":
+		matchers = fmt.Sprintf("{service=%q}", a.service)
+	}
+	if matchers != "" {
+		if err := out.Matchers.UnmarshalText([]byte(matchers)); err != nil {
+			panic(err)
+		}
+	}
+	return out
+}
+
+// speak makes up what people say of the incidents that would be told if nobody said anything.
+func (t *tale) speak(outputs []Output) {
+	g := rand.New(rand.NewPCG(t.seed, 0xac7))
+	pane := t.cfg.Pane
+	for _, o := range outputs {
+		i := o.Incident
+		if i == nil || i.Transition == Resolved || g.IntN(5) > 0 || len(t.acts) > 40 {
+			continue
+		}
+		a := taleAct{
+			time: int64(i.At) + g.Int64N(10*pane) - 2*pane, act: pick(g, ActAcknowledge, ActSilence, ActResolve, ActApprove),
+			id: i.ID, about: aboutOf(t.cfg, t.file, i),
+		}
+		switch a.act {
+		case ActSilence:
+			a.until = a.time + g.Int64N(30*pane) - pane
+			if n := g.IntN(4); n < 2 {
+				a.id, a.about = "", ""
+				a.alert, a.service = []string{i.Rule.Name, ""}[n], []string{"", "api"}[n]
+			}
+		case ActApprove:
+			a.action = pick(g, "rollback", "scale")
+		}
+		if g.IntN(6) == 0 {
+			a.time = 0
+		}
+		t.acts = append(t.acts, a)
+	}
+	g.Shuffle(len(t.acts), func(i, j int) { t.acts[i], t.acts[j] = t.acts[j], t.acts[i] })
 }
 
 type taleStep struct {
@@ -303,12 +363,15 @@ func randomRules(g *rand.Rand, pane int64) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `calendar: {timezone: UTC, hours: "09:00-17:00", days: [mon, tue, wed, thu, fri]}
 actions:
-  rollback: {after_change: deploy, apply: undo, expires: %s}
-  scale: {apply: more, parameters: {replicas: 10}, expires: %s}
-groups:
-  - name: made-up
-    rules:
-`, panes(pane, 3+g.IntN(20)), panes(pane, 1+g.IntN(40)))
+  rollback: {after_change: deploy, apply: undo, expires: %s, target: {thing: "%d"}}
+  scale: {apply: more, parameters: {replicas: 10}, expires: %s, target: {thing: "%d"}, attempts: %d, cooldown: %s, budget_per_hour: %d}
+renotify: {sev%d: %s}
+`, panes(pane, 3+g.IntN(20)), g.IntN(2), panes(pane, 1+g.IntN(40)), g.IntN(2), 1+g.IntN(3), panes(pane, g.IntN(40)), 1+g.IntN(6), 1+g.IntN(4),
+		panes(pane, 1+g.IntN(30)))
+	if g.IntN(3) > 0 {
+		fmt.Fprintf(&b, "correlate: {within: %s, storm: %d, depends_on: {web: [api], api: [new]}}\n", panes(pane, 1+g.IntN(30)), 1+g.IntN(4))
+	}
+	b.WriteString("groups:\n  - name: made-up\n    rules:\n")
 	for i := range 1 + g.IntN(6) {
 		randomRule(g, &b, fmt.Sprintf("R%d", i), pane)
 	}
@@ -379,6 +442,15 @@ func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
 	}
 	if g.IntN(2) == 0 {
 		fmt.Fprintf(b, "        no_data_timeout: %s\n", panes(pane, 1+g.IntN(40)))
+	}
+	if g.IntN(5) == 0 {
+		b.WriteString("        alone: true\n")
+	}
+	if g.IntN(2) == 0 {
+		fmt.Fprintf(b, "        reopen_within: %s\n", panes(pane, 1+g.IntN(30)))
+	}
+	if g.IntN(2) == 0 {
+		fmt.Fprintf(b, "        flap_limit: %d\n        flap_window: %s\n", pick(g, 0, 2, 2, 3, 5), panes(pane, 1+g.IntN(30)))
 	}
 	if g.IntN(2) == 0 {
 		fmt.Fprintf(b, "        recovery: [{action: rollback, severity: sev%d}, {action: scale, severity: sev%d, automatic: true}]\n",

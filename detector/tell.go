@@ -8,24 +8,46 @@ import (
 	"sevwatch/rules"
 )
 
-// tell makes the revision for a transition of the group's incident, and the recovery messages that go with it.
-func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, transition Transition, tier int, edge int64) []Output {
-	if transition == Opened {
-		d.open(g, tier, edge)
+// news is what a revision is to tell, and why.
+type news struct {
+	transition Transition
+	tier       int    // that the reason is about, where the signal is the reason
+	why        string // the reason, where it is not
+	act        *Act   // of the person whose word is the reason
+}
+
+// tell makes the revision for what is new of the group's incident, and the recovery messages that go with it.
+func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge int64) []Output {
+	transition := n.transition
+	if g.life.Incident == nil {
+		g.life.reopen(d.file.RespondBy(g.rule.Severities[n.tier].Severity, edge), d.silencedUntil(g))
 	}
 	o := g.life.Incident
 	o.Revision++
+	o.Told = edge
 	previous := o.Severity
 	if held := g.life.held(); held < len(g.rule.Severities) {
 		o.Severity = g.rule.Severities[held].Severity
 	}
-	if transition == Escalated {
-		o.RespondBy = d.file.RespondBy(o.Severity, edge)
+	switch transition {
+	case Opened:
+		previous, o.Peak = o.Severity, o.Severity
+		o.RespondBy, o.Edges = d.file.RespondBy(o.Severity, edge), []int64{edge}
+	case Escalated:
+		o.RespondBy, o.SilencedUntil = d.file.RespondBy(o.Severity, edge), 0
+	case Overdue:
+		o.Overdue |= 1 << o.Severity
 	}
 	o.Peak = min(o.Peak, o.Severity)
 
 	incident := d.describe(g, m, v, transition, edge)
-	incident.Reason = d.reason(g, m, v, transition, tier)
+	switch incident.Reason = n.why; {
+	case n.act != nil:
+		incident.Reason = n.act.words()
+		incident.Word = &Word{Act: n.act.Act, By: n.act.By, Comment: n.act.Comment, Cause: n.act.Cause}
+	case n.why == "":
+		incident.Reason = d.reason(g, m, v, transition, n.tier)
+	}
 	if previous != o.Severity {
 		incident.PreviousSeverity = previous
 	}
@@ -37,26 +59,30 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, transition Tra
 
 	out := []Output{{Incident: &incident}}
 	switch transition {
-	case Opened, Escalated:
-		out = append(out, d.request(g, m, edge)...)
+	case Deescalated:
+		out = append(out, d.settle(g, true, incident.Reason, edge)...)
 	case Resolved, Expired, Superseded:
-		out = append(out, d.withdraw(o, edge, RecoveryCancelled, func(outstanding) bool { return true })...)
+		out = append(out, d.settle(g, transition == Resolved && n.act == nil, incident.Reason, edge)...)
 		g.life.reset()
+		if byHand := n.act != nil; transition == Resolved && (byHand || g.rule.ReopenFor > 0) {
+			o.Closed, o.ByHand, o.Flapping = edge, byHand, false
+			g.life.Past = o
+		}
 	}
 	return out
 }
 
-// open begins an incident at the tier that was reached.
-func (d *domain) open(g *group, tier int, edge int64) {
+// open begins an incident at the tier that was reached. It is not told yet.
+func (d *domain) open(g *group, tier int) {
 	severity := g.rule.Severities[tier].Severity
 	g.life.Incident = &ongoing{
-		ID:        incidentID(g.rule.Alert, d.name, g.labels, g.life.RunStart),
-		Phase:     PhaseOpen,
-		Severity:  severity,
-		Peak:      severity,
-		StartedAt: g.life.RunStart,
-		RespondBy: d.file.RespondBy(severity, edge),
-		Change:    d.changeBefore(g),
+		ID:            incidentID(g.rule.Alert, d.name, g.labels, g.life.RunStart),
+		Phase:         PhaseOpen,
+		Severity:      severity,
+		Peak:          severity,
+		StartedAt:     g.life.RunStart,
+		Change:        d.changeBefore(g),
+		SilencedUntil: d.silencedUntil(g),
 	}
 }
 
@@ -67,7 +93,10 @@ func (d *domain) describe(g *group, m rules.Measure, v rules.Verdict, transition
 	incident := Incident{
 		ID: o.ID, Revision: o.Revision, Transition: transition,
 		Severity: o.Severity, PeakSeverity: o.Peak,
-		Status:    Status{Phase: phaseAfter(transition, o.Phase)},
+		Status: Status{
+			Phase: phaseAfter(transition, o.Phase), Acknowledged: o.AcknowledgedBy != "", AcknowledgedBy: o.AcknowledgedBy,
+			Silenced: o.SilencedUntil > edge,
+		},
 		Rule:      RuleRef{Name: r.Alert, FileHash: d.file.Hash, Playbook: playbook, Runbook: d.file.Link(playbook)},
 		Labels:    d.labels(g),
 		Signal:    signalOf(r, m, v, o.Severity, edge),
@@ -75,11 +104,16 @@ func (d *domain) describe(g *group, m rules.Measure, v rules.Verdict, transition
 		Impact:       Impact{Events: affected(r, m), Sentence: "No data in the window."},
 		Contributors: d.contributors(g, m, edge),
 		Change:       o.Change,
-		Channel:      d.file.Channel(o.StartedAt),
-		Contacts:     d.file.Contacts[o.Severity],
+		Parent:       o.Parent,
+		Children:     o.Children, ChildrenCount: o.Joined,
+		Channel:  d.file.Channel(o.StartedAt),
+		Contacts: d.file.Contacts[o.Severity],
 	}
 	if transition == Resolved {
 		incident.ResolvedAt = Millis(edge)
+	}
+	if incident.Status.Silenced {
+		incident.Status.SilencedUntil = Millis(o.SilencedUntil)
 	}
 	if v.Evidence != rules.Nothing && !v.Blind {
 		incident.Impact.Sentence = r.Impact(m)
@@ -165,10 +199,12 @@ func signalOf(r *ruleState, m rules.Measure, v rules.Verdict, severity rules.Sev
 func (d *domain) reason(g *group, m rules.Measure, v rules.Verdict, transition Transition, tier int) string {
 	r := g.rule
 	switch transition {
-	case Opened, Escalated:
+	case Opened, Escalated, Reopened:
 		return r.Breach(m, tier)
 	case Deescalated, Resolved:
 		return r.Recovery(m, tier)
+	case Flapping:
+		return fmt.Sprintf("more than %d changes within %s: told again when it has been calm for as long, or is worse than ever", *r.FlapLimit, r.FlapWindow)
 	case NoData:
 		return fmt.Sprintf("no data in the last %s: the incident stays open until there is evidence of recovery", r.Window)
 	case Expired:
@@ -193,6 +229,9 @@ func (d *domain) texts(o *ongoing, i *Incident) {
 		Severity: o.Severity, Impact: i.Impact.Sentence, Channel: i.Channel,
 		Status:    fmt.Sprintf("%s, %s: %s", o.Severity, i.Status.Phase, i.Reason),
 		RespondBy: o.RespondBy, Started: o.StartedAt, Resolved: int64(i.ResolvedAt), First: o.Revision == 1,
+	}
+	if i.Word != nil {
+		story.Cause = i.Word.Cause
 	}
 	if i.Playbook != nil {
 		story.NextSteps = i.Playbook.Steps

@@ -16,7 +16,7 @@ import (
 	"sevwatch/pipeline/wire"
 )
 
-// judgeTask is one task of the second stage: it reads its partition of the panes topic and commits incidents, recoveries, what changed in
+// judgeTask is one task of the second stage: it reads its partition of the panes topic, and people's words, and commits incidents, recoveries, what changed in
 // its state, and its offset in one transaction. The offset is that of the earliest delta that its windows still need: a restart reads
 // from there again, up to where the state had come, without judging. One goroutine owns it.
 type judgeTask struct {
@@ -28,6 +28,7 @@ type judgeTask struct {
 	reader   reader
 	walker   fetch.Walker
 	deltas   wire.DeltaDecoder
+	control  controlReader
 
 	loading bool            // reading again what the state already knows
 	known   int64           // offset up to which progress is in the state
@@ -109,7 +110,11 @@ func (t *judgeTask) restore(ctx context.Context) error {
 	t.loading, t.edge = true, t.judge.Edge()
 	t.w.log.Info("judge's state restored", zap.Int("task", t.a.task), zap.Int("records", len(records)), zap.Int("bytes", size),
 		zap.Duration("took", t.w.now().Sub(start)), zap.Int64("panes_to_read", t.known-t.next))
-	t.reader = t.w.broker.read([]fetch.Start{{Topic: topic, Partition: t.a.task, Offset: t.next}})
+	starts := []fetch.Start{{Topic: topic, Partition: t.a.task, Offset: t.next}}
+	if starts, err = t.openControl(ctx, starts); err != nil {
+		return err
+	}
+	t.reader = t.w.broker.read(starts)
 	return t.loaded()
 }
 
@@ -154,7 +159,7 @@ func (t *judgeTask) step(ctx context.Context, res *fetch.Response) error {
 			return err
 		}
 	}
-	if t.unsent == nil && !t.loading {
+	if t.unsent == nil && !t.loading && t.control.ready() {
 		t.advance()
 	}
 	if t.unsent == nil {
@@ -168,6 +173,12 @@ func (t *judgeTask) response(res *fetch.Response) error {
 		c := &res.Chunks[i]
 		if c.Err != nil {
 			return fmt.Errorf("cannot read %s/%d at offset %d (the log begins at %d): %w", c.Topic, c.Partition, c.Position, c.LogStart, c.Err)
+		}
+		if c.Topic == t.w.cfg.Topics.Control {
+			if err := t.readControl(c); err != nil {
+				return err
+			}
+			continue
 		}
 		for t.walker.Reset(c, t.next); t.walker.Next(); {
 			if r := t.walker.Record(); !r.Control {
@@ -238,6 +249,7 @@ func (t *judgeTask) advance() {
 		}
 		v.messages = append(v.messages, t.w.message(topic, wire.Message(t.w.cfg.Pipeline, o)))
 	}
+	v.messages = append(v.messages, t.applied()...)
 	for _, r := range append(t.judge.Changes(), detector.Record{Key: keyNext, Value: strconv.AppendInt(nil, t.next, 10)}) {
 		m := t.w.message(t.w.cfg.Topics.State, wire.Record{Key: []byte(r.Key), Value: r.Value})
 		m.Partition = t.a.task

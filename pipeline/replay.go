@@ -19,6 +19,9 @@ type Replay struct {
 	Source *SourceConfig // whose records the files hold; nil: events of our own shape
 	Until  int64         // event time up to which the input is known to be complete, epoch ms; 0: the end of input advances nothing
 
+	// Control are people's words, in the order of their offsets.
+	Control []ControlRecord
+
 	// Output takes every message in the order (at, id, revision, type).
 	Output func(detector.Output) error
 	// Rejected and Late, where given, take the records that were not counted.
@@ -52,6 +55,9 @@ type input struct {
 // Run reads all input to its end.
 func (r *Replay) Run(ctx context.Context) (sum Summary, err error) {
 	engine := detector.NewLocal(r.Config, r.Rules)
+	for _, c := range r.Control {
+		hear(engine.Judge, 0, c.Offset, c.Control)
+	}
 	set := detector.PartitionSet{Version: 1, Topics: map[string]int{}}
 	var inputs []*input
 	for i, name := range r.Files {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,11 +28,17 @@ var (
 // committed messages as a replay of the events, and every event is accounted for.
 func TestSimulation(t *testing.T) {
 	first := max(*simSeed, 1)
+	words, applied := 0, 0
 	for seed := first; seed < first+uint64(*simRuns); seed++ {
 		s := newSimulation(seed)
 		if err := s.run(t.Context()); err != nil {
 			t.Fatalf("%v\nagain: go test ./pipeline -run '^TestSimulation$' -simseed=%d -simruns=1\n%s", err, seed, s.story())
 		}
+		words += s.words
+		applied += len(s.broker.records(partition{s.cfg.Topics.Control, 0})) - s.spoken
+	}
+	if *simRuns >= 40 && (words == 0 || applied == 0) {
+		t.Errorf("people's words have led to %d messages, and %d were logged as applied: expected some of both", words, applied)
 	}
 }
 
@@ -48,6 +55,9 @@ groups:
         severities: [{severity: sev1, above: 0.5, for: 1s}, {severity: sev3, above: 0.2}]
         recover: {keep_firing_for: 1s}
         no_data_timeout: 6s
+        reopen_within: 4s
+        flap_limit: 4
+        flap_window: 5s
       - alert: Slow
         signal: {quantile: {of: latency, q: 0.9}}
         by: [service, region]
@@ -71,6 +81,8 @@ type simulation struct {
 	waiting map[partition]int      // how much of it is written
 	gens    map[string]int
 	log     []string
+	spoken  int        // control records that people wrote
+	words   int        // messages that were told because of them
 	zombies []*simTask // tasks whose worker sleeps or does not know yet that they are somebody else's
 }
 
@@ -199,7 +211,7 @@ func (s *simulation) run(ctx context.Context) error {
 	s.zombies = nil
 	s.rebalance(ctx, "aggregate")
 	s.rebalance(ctx, "judge")
-	want, edge := s.expected(ctx)
+	_, edge := s.expected(ctx)
 	for n := 0; !s.done(edge); n++ {
 		if n > 5000 {
 			return fmt.Errorf("the work is not finished: edges %v, expected %d", s.edges(), edge)
@@ -213,7 +225,43 @@ func (s *simulation) run(ctx context.Context) error {
 			}
 		}
 	}
+	want, _ := s.expected(ctx) // with what is in the log of people's words now
 	return s.compare(want, edge)
+}
+
+// speak lets somebody say something about an incident that is known, at once or at a time that may be past or to come; or nonsense.
+func (s *simulation) speak() {
+	var ids []string
+	for id := range s.broker.counts[s.cfg.Topics.Alerts] {
+		for _, r := range s.broker.records(partition{s.cfg.Topics.Alerts, id}) {
+			ids = append(ids, r.key)
+		}
+	}
+	c := wire.Control{V: 1}
+	c.By, c.Act.Act = "maria", []detector.ActKind{detector.ActAcknowledge, detector.ActSilence, detector.ActResolve}[s.random.IntN(3)]
+	if s.random.IntN(2) == 0 {
+		c.Time = detector.Millis(s.broker.now + s.random.Int64N(6000) - 4000)
+	}
+	switch {
+	case c.Act.Act == detector.ActSilence:
+		c.Until = detector.Millis(s.broker.now + s.random.Int64N(5000))
+		if err := c.Matchers.UnmarshalText([]byte(fmt.Sprintf("{service=~\"s%d|x\"}", s.random.IntN(2)))); err != nil {
+			panic(err)
+		}
+	case len(ids) == 0:
+		return
+	default:
+		c.IncidentID = ids[s.random.IntN(len(ids))]
+		if c.Act.Act == detector.ActResolve {
+			c.Cause = "a test"
+		}
+	}
+	value := wire.JSON(c)
+	if s.random.IntN(8) == 0 {
+		value = value[1:]
+	}
+	s.spoken++
+	s.broker.append(partition{s.cfg.Topics.Control, 0}, -1, 0, protocol.Record{Time: time.UnixMilli(s.broker.now), Value: protocol.NewBytes(value)})
 }
 
 // act does one random thing.
@@ -221,6 +269,8 @@ func (s *simulation) act(ctx context.Context) error {
 	s.broker.now += s.random.Int64N(30)
 	s.write(1<<30, s.broker.now-500) // producers are half a second behind at most: a record that is slower is late by right
 	switch n := s.random.IntN(100); {
+	case n < 2:
+		s.speak()
 	case n < 15:
 		s.write(1+s.random.IntN(10), s.broker.now)
 	case n < 88:
@@ -435,12 +485,12 @@ func (s *simulation) edges() []int64 {
 // done says whether the judges have closed panes up to edge and heard of every event, also of those in panes that are open.
 func (s *simulation) done(edge int64) bool {
 	edges := s.edges()
-	if len(edges) < s.cfg.Tasks.Judge || slices.Min(edges) < edge {
+	if len(edges) < s.cfg.Tasks.Judge || slices.Min(edges) < edge+2*int64(s.cfg.Pane) { // words that came last are applied by then
 		return false
 	}
 	for _, w := range s.workers {
 		for _, t := range w.sorted() {
-			if t.judge != nil && t.judge.judge.Totals().Sum() < s.events() {
+			if t.judge != nil && (t.judge.judge.Totals().Sum() < s.events() || t.judge.control.next < s.controlEnd()) {
 				return false
 			}
 		}
@@ -456,7 +506,15 @@ func (s *simulation) events() int64 {
 	return n
 }
 
-// expected is what the events give when the engine reads them at once.
+func (s *simulation) controlEnd() int64 {
+	records := s.broker.records(partition{s.cfg.Topics.Control, 0})
+	if len(records) == 0 {
+		return 0
+	}
+	return records[len(records)-1].offset + 1
+}
+
+// expected is what the events, and what people said of them, give when the engine reads them at once.
 func (s *simulation) expected(context.Context) (map[string]string, int64) {
 	agg := detector.NewAggregator(s.cfg.Engine(), 0, 1)
 	set := detector.PartitionSet{Version: 1, Topics: s.broker.counts}
@@ -466,7 +524,16 @@ func (s *simulation) expected(context.Context) (map[string]string, int64) {
 		sources[at.topic] = max(sources[at.topic], at.id+1)
 	}
 	set.Topics = map[string]int{}
-	judge := detector.NewJudge(s.cfg.Engine(), s.rules)
+	var judges []*detector.Judge
+	for k := range s.cfg.Tasks.Judge {
+		judge := detector.NewJudge(s.cfg.Engine(), s.rules)
+		for _, r := range s.broker.records(partition{s.cfg.Topics.Control, 0}) {
+			if c, err := wire.DecodeControl(r.value); err == nil {
+				hear(judge, k, r.offset, c)
+			}
+		}
+		judges = append(judges, judge)
+	}
 	for topic, n := range sources {
 		set.Topics[topic] = n
 		for id := range n {
@@ -492,15 +559,17 @@ func (s *simulation) expected(context.Context) (map[string]string, int64) {
 	}
 	deltas, progress := agg.Flush()
 	for i := range deltas {
-		judge.Delta(&deltas[i])
-	}
-	if err := judge.Progress(&progress); err != nil {
-		panic(err)
+		judges[s.workers[0].judgeOf(deltas[i].Domain)].Delta(&deltas[i])
 	}
 	out := map[string]string{}
-	for _, o := range judge.Advance() {
-		if int64(o.At()) <= edge {
-			out[o.EventID()] = string(wire.Value(o))
+	for _, judge := range judges {
+		if err := judge.Progress(&progress); err != nil {
+			panic(err)
+		}
+		for _, o := range judge.Advance() {
+			if int64(o.At()) <= edge {
+				out[o.EventID()] = string(wire.Value(o))
+			}
 		}
 	}
 	return out, edge
@@ -524,6 +593,9 @@ func (s *simulation) compare(want map[string]string, edge int64) error {
 					return fmt.Errorf("%s was published twice: %s", key, r.value)
 				}
 				got[key] = string(r.value)
+				if strings.Contains(got[key], `"word":`) {
+					s.words++
+				}
 				if want[key] != got[key] {
 					return fmt.Errorf("%s is\n%s, expected\n%s", key, r.value, want[key])
 				}

@@ -18,6 +18,8 @@ type File struct {
 	Contacts  map[Severity][]string `yaml:"contacts"`
 	Playbooks map[string]Playbook   `yaml:"playbooks"`
 	Actions   map[string]Action     `yaml:"actions"`
+	Correlate *Correlate            `yaml:"correlate"` // which incidents are one; default: each stands alone
+	Renotify  map[Severity]Duration `yaml:"renotify"`  // how often an open incident that nobody has answered is told again; default never
 	Groups    []Group               `yaml:"groups,required"`
 
 	Hash string `yaml:"-"` // "sha256:" and the hex digest of the file's bytes
@@ -37,8 +39,13 @@ type Action struct {
 	Inspect    string            `yaml:"inspect"`
 	Apply      string            `yaml:"apply,required"`
 	Verify     string            `yaml:"verify"`
-	Expires    Duration          `yaml:"expires"`      // default 15m
-	AfterOnly  string            `yaml:"after_change"` // asked for only when such a change (deploy) precedes the incident and explains it
+	Expires    Duration          `yaml:"expires"`         // default 15m
+	Attempts   int               `yaml:"attempts"`        // how often it is asked for in one incident; default 1
+	Cooldown   Duration          `yaml:"cooldown"`        // at least so long between two requests in a domain; default 0s
+	Budget     int               `yaml:"budget_per_hour"` // at most so many requests an hour in a domain; default no limit
+	AfterOnly  string            `yaml:"after_change"`    // asked for only when such a change (deploy) precedes the incident and explains it
+
+	about []string // what Target says, sorted
 }
 
 // Group is a named list of rules.
@@ -60,6 +67,10 @@ type Rule struct {
 	Recover     Recover           `yaml:"recover"`
 	NoData      NoData            `yaml:"no_data"`         // default keep_state
 	NoDataAfter Duration          `yaml:"no_data_timeout"` // default 24h: a label set gone for so long expires
+	ReopenFor   Duration          `yaml:"reopen_within"`   // a breach so soon after the end goes on with the incident; default never
+	FlapLimit   *int              `yaml:"flap_limit"`      // default 8, 0 never: more edges than that within flap_window are told once
+	FlapWindow  Duration          `yaml:"flap_window"`     // default 1h
+	Alone       bool              `yaml:"alone"`           // it is never part of another incident
 	Actions     []Request         `yaml:"recovery"`
 	Labels      map[string]string `yaml:"labels"`
 	Annotations map[string]string `yaml:"annotations"`

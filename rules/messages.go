@@ -20,10 +20,11 @@ type Story struct {
 	Channel   string
 	Status    string // the phase and the reason
 	NextSteps []string
-	RespondBy int64 // epoch ms
-	Started   int64 // epoch ms
-	Resolved  int64 // epoch ms, 0 while it goes on
-	First     bool  // the first telling: no update yet
+	RespondBy int64  // epoch ms
+	Started   int64  // epoch ms
+	Resolved  int64  // epoch ms, 0 while it goes on
+	First     bool   // the first telling: no update yet
+	Cause     string // what a person gave as the root cause; "" while nobody did
 }
 
 // Render puts the story into the runbook's templates.
@@ -31,8 +32,12 @@ func (s Story) Render() Texts {
 	t := Texts{Initial: fmt.Sprintf("🔴 Incident Started: Assessment Flow Issue\nSeverity: %s\nImpact: %s\nStatus: Investigating\nUpdates: %s",
 		s.Severity, s.Impact, s.Channel)}
 	if s.Resolved > 0 {
-		t.Resolution = fmt.Sprintf("🟢 Incident Resolved: Assessment Flow\nDuration: %s\nRoot Cause: not yet named\nResolution: %s\nPrevention: to be written in the post-mortem",
-			Duration(s.Resolved-s.Started), s.Status)
+		cause := "not yet named"
+		if s.Cause != "" {
+			cause = s.Cause
+		}
+		t.Resolution = fmt.Sprintf("🟢 Incident Resolved: Assessment Flow\nDuration: %s\nRoot Cause: %s\nResolution: %s\nPrevention: to be written in the post-mortem",
+			Duration(s.Resolved-s.Started), cause, s.Status)
 		return t
 	}
 	if !s.First {

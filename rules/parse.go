@@ -55,8 +55,24 @@ func (v *validator) run() {
 	v.lines = map[string]int{}
 	v.file.Calendar.compile(v.fail)
 	for name, a := range v.file.Actions {
+		for what, name := range a.Target {
+			a.about = append(a.about, what+"="+name)
+		}
+		slices.Sort(a.about)
 		v.action(&a)
 		v.file.Actions[name] = a
+	}
+	if c := v.file.Correlate; c != nil {
+		for service := range c.DependsOn {
+			c.callers = append(c.callers, service)
+		}
+		slices.Sort(c.callers)
+		v.correlate(c)
+	}
+	for s, d := range v.file.Renotify {
+		if d == 0 {
+			v.fail(v.file.Where.Of("renotify."+strings.ToLower(s.String())), "renotify of %s is %s, expected more than 0s", s, d)
+		}
 	}
 	for _, g := range v.file.Groups {
 		v.named(g.Where, "name", g.Name)
@@ -83,10 +99,22 @@ func (v *validator) positive(w strictyaml.Where, key string, d Duration) {
 	}
 }
 
+// maxAttempts bounds how often an action is asked for in one incident.
+const maxAttempts = 10
+
 func (v *validator) action(a *Action) {
 	v.positive(a.Where, "expires", a.Expires)
 	if a.Expires == 0 {
 		a.Expires = 15 * 60_000
+	}
+	if a.Attempts == 0 && !a.Where.Has("attempts") {
+		a.Attempts = 1
+	}
+	if a.Attempts < 1 || a.Attempts > maxAttempts {
+		v.fail(a.Where.Of("attempts"), "attempts is %d, expected 1 to %d", a.Attempts, maxAttempts)
+	}
+	if a.Budget < 0 || a.Budget == 0 && a.Where.Has("budget_per_hour") {
+		v.fail(a.Where.Of("budget_per_hour"), "budget_per_hour is %d, expected 1 or more", a.Budget)
 	}
 	if changes := ChangeNames(); a.AfterOnly != "" && !slices.Contains(changes, a.AfterOnly) {
 		v.fail(a.Where.Of("after_change"), "after_change is %q, expected one of %s", a.AfterOnly, strings.Join(changes, ", "))
@@ -149,7 +177,21 @@ func (v *validator) defaults(r *Rule) {
 	if r.NoDataAfter == 0 {
 		r.NoDataAfter = 24 * 3600_000
 	}
+	v.positive(r.Where, "flap_window", r.FlapWindow)
+	if r.FlapWindow == 0 {
+		r.FlapWindow = 3600_000
+	}
+	if r.FlapLimit == nil {
+		limit := 8
+		r.FlapLimit = &limit
+	}
+	if n := *r.FlapLimit; n != 0 && (n < 2 || n > maxFlapLimit) {
+		v.fail(r.Where.Of("flap_limit"), "flap_limit is %d, expected 2 to %d edges, or 0 for never", n, maxFlapLimit)
+	}
 }
+
+// maxFlapLimit bounds the edges that an incident remembers.
+const maxFlapLimit = 100
 
 func (v *validator) labels(r *Rule) {
 	known := func(name string) bool { return slices.Contains(v.opt.Labels, name) }

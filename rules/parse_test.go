@@ -88,7 +88,7 @@ func TestDesign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	half, tenth, fiftieth, least, share, keep := 0.5, 0.1, 0.02, 0.005, 0.8, Duration(300_000)
+	half, tenth, fiftieth, least, share, keep, flaps := 0.5, 0.1, 0.02, 0.005, 0.8, Duration(300_000), 8
 	eu := Selector{Kind: KindLatency, Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "region", "eu")}}
 	ratio := &Ratio{Errors: Selector{Kind: KindError}, Total: eu}
 	want := []*Rule{{
@@ -102,7 +102,7 @@ func TestDesign(t *testing.T) {
 			{Severity: Sev4, Above: &least, For: 600_000},
 		},
 		Recover: Recover{ThresholdShare: &share, KeepFiringFor: &keep},
-		NoData:  NoDataKeep, NoDataAfter: 24 * 3600_000,
+		NoData:  NoDataKeep, NoDataAfter: 24 * 3600_000, FlapLimit: &flaps, FlapWindow: 3600_000,
 		Labels:      map[string]string{"team": "assessment"},
 		Annotations: map[string]string{"playbook": "critical_error_rate_spike", "summary": "..."},
 	}}

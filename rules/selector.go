@@ -167,3 +167,37 @@ func regexpMistake(err error) string {
 func isLabelRune(r rune) bool {
 	return r == '_' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 }
+
+// Matchers pick label sets, written as Prometheus writes them: `{service="assessment-api",region=~"eu-.*"}`.
+type Matchers []*labels.Matcher
+
+// UnmarshalText reads what stands in braces.
+func (m *Matchers) UnmarshalText(text []byte) error {
+	rest, braced := strings.CutPrefix(strings.Trim(string(text), space), "{")
+	if !braced {
+		return fmt.Errorf("matchers are %q, expected them in braces: {label=\"value\"}", text)
+	}
+	parsed, err := parseMatchers(rest)
+	if err != nil {
+		return fmt.Errorf("matchers are %q, %w", text, err)
+	}
+	*m = parsed
+	return nil
+}
+
+// String is the matchers in one notation, which UnmarshalText reads.
+func (m Matchers) String() string {
+	texts := make([]string, len(m))
+	for i, x := range m {
+		texts[i] = x.String()
+	}
+	return "{" + strings.Join(texts, ",") + "}"
+}
+
+// MarshalText is String.
+func (m Matchers) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// Match says whether a label set, whose label name has the value value(name), is picked by all matchers.
+func (m Matchers) Match(value func(name string) string) bool {
+	return !slices.ContainsFunc(m, func(x *labels.Matcher) bool { return !x.Matches(value(x.Name)) })
+}

@@ -34,6 +34,11 @@ type cli struct {
 	Check    checkCmd    `cmd:"" help:"Check rule files and configuration files: every mistake at once, with line and column."`
 	Rejected rejectedCmd `cmd:"" help:"Look at what was rejected or came too late, and send it back after a fix."`
 	Test     testCmd     `cmd:"" help:"Run tests of rules: streams in, expected incidents out."`
+
+	Ack     ackCmd     `cmd:"" help:"Say that you are looking into an incident."`
+	Silence silenceCmd `cmd:"" help:"Keep quiet about an incident, or about all that match, until a time."`
+	Resolve resolveCmd `cmd:"" help:"Say that an incident is over, and what the cause was."`
+	Approve approveCmd `cmd:"" help:"Let a recovery action be carried out that needs approval."`
 }
 
 // world is what verbs touch outside themselves. stdout is data, stderr is people.

@@ -202,3 +202,32 @@ func TestBadConfiguration(t *testing.T) {
 	code, _, stderr := call(t, "", "run", "--config", path)
 	expect(t, "a bad configuration", exitUsage, code, stderr, path+":1:", path+":2:1: ", `"panes"`)
 }
+
+func TestPeoplesWords(t *testing.T) {
+	broker, _ := kafkatest.Fake(t)
+	config := configFile(t, broker)
+	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
+	expect(t, "topics", exitDone, code, stderr)
+	code, stdout, stderr := call(t, "", "ack", "--config", config, "--by", "maria", "-m", "looking", "9a1e62f0c7d34b58e201")
+	expect(t, "ack", exitDone, code, stdout, `{"v":1,"act":"acknowledge","incident_id":"9a1e62f0c7d34b58e201","by":"maria","comment":"looking"}`)
+	expect(t, "ack", exitDone, code, stderr, "written to sevwatch.control/0 at offset 0")
+	code, stdout, stderr = call(t, "", "silence", "--config", config, "--by", "maria", "--at", "2026-11-01T12:00:00Z", "--for", "2h", `{service="api",alert=~"Slow.*"}`)
+	expect(t, "silence", exitDone, code, stdout, `"time":"2026-11-01T12:00:00.000Z"`, `"matchers":"{service=\"api\",alert=~\"Slow.*\"}","until":"2026-11-01T14:00:00.000Z"`)
+	expect(t, "silence", exitDone, code, stderr, "at offset 1")
+	code, _, stderr = call(t, "", "silence", "--config", config, "--by", "maria", "--for", "2h", `{service=api}`)
+	expect(t, "bad matchers", exitUsage, code, stderr, "expected a quoted value for label service")
+	code, _, stderr = call(t, "", "silence", "--config", config, "--by", "maria", "x")
+	expect(t, "a silence without an end", exitUsage, code, stderr, "--for or --until")
+	code, stdout, _ = call(t, "", "resolve", "--config", config, "--by", "maria", "--cause", "a bad cache", "9a1e62f0c7d34b58e201")
+	expect(t, "resolve", exitDone, code, stdout, `"cause":"a bad cache"`)
+	code, stdout, _ = call(t, "", "approve", "--config", config, "--by", "maria", "9a1e62f0c7d34b58e201", "rollback")
+	expect(t, "approve", exitDone, code, stdout, `"act":"approve"`, `"action":"rollback"`)
+}
+
+func TestReplayWithPeoplesWords(t *testing.T) {
+	words := write(t, "words.ndjson", []byte(`{"v":1,"time":"2026-11-01T12:02:30.000Z","act":"silence","matchers":"{service=\"api\"}","until":"2026-11-01T13:00:00.000Z","by":"maria"}`))
+	code, stdout, _ := call(t, outage(), "replay", "--control", words, "-")
+	expect(t, "silenced", exitDone, code, stdout, `"transition":"silenced"`)
+	code, _, stderr := call(t, outage(), "replay", "--control", write(t, "bad.ndjson", []byte("{}")), "-")
+	expect(t, "a bad file of words", exitUsage, code, stderr, "bad.ndjson:1: cannot read the record")
+}

@@ -20,6 +20,7 @@ type replayCmd struct {
 	Until    time.Time      `help:"The input is known to be complete up to this time (RFC 3339): judge up to it." placeholder:"TIME"`
 	Pane     rules.Duration `help:"Smallest slice of event time." default:"10s"`
 	Lateness rules.Duration `help:"How far behind the newest event the watermark stays." default:"10s"`
+	Control  string         `help:"People's words: control records, one a line." placeholder:"FILE"`
 	Format   string         `help:"ndjson or table." enum:"ndjson,table" default:"ndjson"`
 	FailOn   rules.Severity `help:"Exit with 1 if an incident is at least that bad: sev1 to sev4." placeholder:"SEV"`
 	Files    []string       `arg:"" name:"file" help:"Event files, one JSON object a line, plain, gz or zst; - is stdin. Each is a partition."`
@@ -45,12 +46,18 @@ func (c *replayCmd) Run(w world) error {
 	if err != nil {
 		return err
 	}
+	var control []pipeline.ControlRecord
+	if c.Control != "" {
+		if control, err = pipeline.ReadControl(c.Control); err != nil {
+			return exit{exitUsage, err}
+		}
+	}
 	out := bufio.NewWriter(w.stdout)
 	print := printers[c.Format](out)
 	found := false
 	why := map[wire.Reason]*sample{}
 	r := pipeline.Replay{
-		Config: cfg, Rules: file, Files: c.Files, Stdin: w.stdin, Source: source,
+		Config: cfg, Rules: file, Files: c.Files, Stdin: w.stdin, Source: source, Control: control,
 		Output: func(o detector.Output) error {
 			found = found || o.Incident != nil && o.Incident.Severity <= c.FailOn
 			return print(o)

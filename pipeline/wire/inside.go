@@ -28,16 +28,6 @@ type Mark struct {
 	Happened []detector.Happening `json:"happened,omitempty"`
 }
 
-// Control is a record of the control topic: a person's word.
-type Control struct {
-	V          int             `json:"v"`
-	Time       detector.Millis `json:"time"` // event time
-	Act        string          `json:"act"`
-	IncidentID string          `json:"incident_id,omitempty"`
-	By         string          `json:"by"`
-	Comment    string          `json:"comment,omitempty"`
-}
-
 // Health is a worker's heartbeat.
 type Health struct {
 	V         int             `json:"v"`
@@ -87,12 +77,6 @@ func EncodeProgress(p detector.Progress) []byte {
 func DecodeProgress(value []byte) (*detector.Progress, error) {
 	var p detector.Progress
 	return &p, decodeInside(value, &p, &p.V)
-}
-
-// DecodeControl reads a control record.
-func DecodeControl(value []byte) (*Control, error) {
-	var c Control
-	return &c, decodeInside(value, &c, &c.V)
 }
 
 // decodeInside reads a message of our own strictly: what is unknown here was written by a newer version.

@@ -166,7 +166,7 @@ func TestTransitions(t *testing.T) {
 		}
 	}
 	phases := map[string]string{
-		"opened": "open", "escalated": "open", "deescalated": "open", "updated": "open", "reopened": "open", "no_data": "no_data",
+		"opened": "open", "escalated": "open", "deescalated": "open", "reopened": "open", "no_data": "no_data",
 		"resolved": "resolved", "expired": "expired", "superseded": "superseded",
 	}
 	for transition, right := range phases {
@@ -181,8 +181,9 @@ func TestTransitions(t *testing.T) {
 	}
 	f("opened", "open", 2, false, false)
 	for _, phase := range []string{"open", "no_data"} {
-		for _, transition := range []string{"acknowledged", "silenced", "flapping", "overdue", "merged"} {
+		for _, transition := range []string{"updated", "acknowledged", "silenced", "flapping", "overdue", "merged"} {
 			f(transition, phase, 3, false, true)
+			f(transition, "resolved", 3, false, transition == "merged")
 		}
 	}
 }

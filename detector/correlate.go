@@ -1,0 +1,159 @@
+package detector
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"sevwatch/rules"
+)
+
+// turn is a group with an incident, and what its window says at the edge.
+type turn struct {
+	*group
+	m rules.Measure
+	v rules.Verdict
+}
+
+func (t *turn) incident() *ongoing { return t.life.Incident }
+
+// service is what the group is about; "" if it is about the whole flow.
+func (g *group) service() string {
+	for _, l := range g.labels {
+		if l.Name == "service" {
+			return l.Value
+		}
+	}
+	return ""
+}
+
+// maxChildren is how many of an incident's children are named; all are counted.
+const maxChildren = 20
+
+// follow moves an incident on that is not told: it is part of another one.
+func (d *domain) follow(g *group, n news) {
+	switch o := g.life.Incident; n.transition {
+	case Resolved, Expired, Superseded:
+		g.life.reset()
+	default:
+		if held := g.life.held(); held < len(g.rule.Severities) {
+			o.Severity = g.rule.Severities[held].Severity
+		}
+	}
+}
+
+// correlate decides which of the incidents that were not told become part of one that is, and tells of the others. What is told does not
+// depend on the order in which series came: the worst come first, of them what others depend on, then the oldest.
+func (d *domain) correlate(live []turn, edge int64) (out []Output) {
+	d.ranks = map[string]int{}
+	slices.SortFunc(live, func(x, y turn) int {
+		a, b := x.incident(), y.incident()
+		return cmp.Or(cmp.Compare(a.Severity, b.Severity), d.rank(y.group)-d.rank(x.group), cmp.Compare(a.StartedAt, b.StartedAt), cmp.Compare(a.ID, b.ID))
+	})
+	f := newFamily(live)
+	for i := range live {
+		if t := &live[i]; t.incident().untold() {
+			d.place(f, t)
+		}
+	}
+	for i := range live {
+		t := &live[i]
+		o := t.incident()
+		var n news
+		switch root := f.roots[o.Parent]; {
+		case !o.untold() && f.joined[o.ID] > 0:
+			n = news{transition: Updated, why: fmt.Sprintf("%d more incidents are part of this one, %d in all", f.joined[o.ID], o.Joined)}
+		case !o.untold(), o.Phase != PhaseOpen, root != nil && o.Severity >= root.incident().Severity:
+			continue
+		case t.v.Evidence != rules.Enough:
+			n = news{transition: Opened, why: "the incident that it was part of is over, this one is not"}
+		default:
+			n = news{transition: Opened, tier: t.life.held()}
+		}
+		out = append(out, d.tell(t.group, t.m, t.v, n, edge)...)
+	}
+	return out
+}
+
+// family is the incidents of a domain at one edge.
+type family struct {
+	roots  map[string]*turn // those that are part of no other
+	order  []*turn          // the roots, in the order in which they are looked at
+	fresh  map[string]int   // by rule: how many are not told and part of none
+	joined map[string]int   // how many became part of a root at this edge
+}
+
+func newFamily(live []turn) *family {
+	f := &family{roots: map[string]*turn{}, fresh: map[string]int{}, joined: map[string]int{}}
+	for i := range live {
+		if o := live[i].incident(); !o.untold() && o.Parent == "" {
+			f.roots[o.ID] = &live[i]
+			f.order = append(f.order, &live[i])
+		}
+	}
+	for i := range live {
+		if o := live[i].incident(); o.untold() && f.roots[o.Parent] == nil {
+			f.fresh[live[i].rule.Alert]++
+		}
+	}
+	return f
+}
+
+// place makes an incident that is not told part of a root, if it is not yet, or a root.
+func (d *domain) place(f *family, t *turn) {
+	o := t.incident()
+	if f.roots[o.Parent] != nil {
+		return
+	}
+	o.Parent = ""
+	if root := d.parent(t, f); root != nil {
+		r := root.incident()
+		o.Parent = r.ID
+		r.Joined++
+		f.joined[r.ID]++
+		if len(r.Children) < maxChildren {
+			r.Children = append(slices.Clone(r.Children), o.ID)
+		}
+		return
+	}
+	if o.Phase == PhaseOpen {
+		o.Storm = d.file.Correlate != nil && f.fresh[t.rule.Alert] > d.file.Correlate.Storm
+		f.roots[o.ID] = t
+		f.order = append(f.order, t)
+	}
+}
+
+// rank is how many services depend on the one that the group is about.
+func (d *domain) rank(g *group) int {
+	if d.file.Correlate == nil {
+		return 0
+	}
+	service := g.service()
+	n, known := d.ranks[service]
+	if !known {
+		n = d.file.Correlate.Callers(service)
+		d.ranks[service] = n
+	}
+	return n
+}
+
+// parent is the incident that one that has opened is part of, nil if it stands by itself.
+func (d *domain) parent(t *turn, f *family) *turn {
+	c := d.file.Correlate
+	if c == nil || t.rule.Alone {
+		return nil
+	}
+	o := t.incident()
+	for _, root := range f.order {
+		r := root.incident()
+		apart := max(o.StartedAt-r.StartedAt, r.StartedAt-o.StartedAt)
+		storm := root.rule == t.rule && (r.Storm || f.fresh[t.rule.Alert] > c.Storm)
+		sameDeploy := o.Change != nil && r.Change != nil && *o.Change == *r.Change && o.Change.Change == "deploy"
+		x, y := t.service(), root.service()
+		linked := x == y || x == "" || y == "" || c.Calls(x, y) || c.Calls(y, x)
+		if !root.rule.Alone && apart <= int64(c.Within) && (storm || sameDeploy || linked) {
+			return root
+		}
+	}
+	return nil
+}

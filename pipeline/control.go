@@ -1,0 +1,126 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/fetch"
+	"sevwatch/pipeline/wire"
+)
+
+// controlReader is how far a judge task has read the control topic. What was there when the task began is read before it judges, so that
+// words that are in the log already are applied where the log says.
+type controlReader struct {
+	next   int64
+	end    int64 // of the log when the task began
+	walker fetch.Walker
+}
+
+func (r *controlReader) ready() bool { return r.next >= r.end }
+
+// openControl begins to read the control topic behind what the state has heard.
+func (t *judgeTask) openControl(ctx context.Context, starts []fetch.Start) ([]fetch.Start, error) {
+	topic := t.w.cfg.Topics.Control
+	spans, err := t.w.broker.ends(ctx, topic, []int{0}, kafka.ReadCommitted)
+	if err != nil {
+		return nil, err
+	}
+	t.control = controlReader{next: max(t.judge.Heard(), spans[0].first), end: spans[0].end}
+	return append(starts, fetch.Start{Topic: topic, Offset: t.control.next}), nil
+}
+
+// readControl lets the judge hear what people said. A record that cannot be read says nothing, to no judge.
+func (t *judgeTask) readControl(c *fetch.Chunk) error {
+	w := &t.control.walker
+	for w.Reset(c, t.control.next); w.Next(); {
+		r := w.Record()
+		if r.Control {
+			continue
+		}
+		control, err := wire.DecodeControl(r.Value)
+		if err != nil {
+			t.w.log.Warn("a control record is passed over", zap.String("topic", c.Topic), zap.Int64("offset", r.Offset), zap.Error(err))
+			t.judge.Hear(r.Offset, nil, 0)
+			continue
+		}
+		hear(t.judge, t.a.task, r.Offset, control)
+	}
+	if err := w.Err(); err != nil {
+		return fmt.Errorf("cannot read %s/%d: %w", c.Topic, c.Partition, err)
+	}
+	t.control.next = w.Position()
+	return nil
+}
+
+// ControlRecord is a record of the control topic and its offset.
+type ControlRecord struct {
+	Offset  int64
+	Control *wire.Control
+}
+
+// ReadControl reads a file of control records, one a line; their offsets count the lines from 0. Every mistake is told at once.
+func ReadControl(name string) (out []ControlRecord, err error) {
+	lines, err := openLines(name, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lines.close()) }()
+	var mistakes []error
+	for {
+		line, number, err := lines.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		c, err := wire.DecodeControl(line)
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("%s:%d: %w", name, number+1, err))
+			continue
+		}
+		out = append(out, ControlRecord{number, c})
+	}
+	return out, errors.Join(mistakes...)
+}
+
+// hear lets a judge hear one control record, in order of their offsets.
+func hear(j *detector.Judge, task int, offset int64, c *wire.Control) {
+	if c.Act.Act != wire.ActApplied {
+		j.Hear(offset, &c.Act, 0)
+		return
+	}
+	j.Hear(offset, nil, 0)
+	if *c.Judge == task {
+		j.HearApplied(detector.Applied{Offset: *c.Offset, Edge: int64(c.Edge)})
+	}
+}
+
+// applied are the records that say at which edges acts were applied, where their time does not.
+func (t *judgeTask) applied() (messages []kafka.Message) {
+	for _, a := range t.judge.Applied() {
+		messages = append(messages, t.w.message(t.w.cfg.Topics.Control, wire.Applied(t.a.task, a)))
+	}
+	return messages
+}
+
+// Say writes a control record and returns its offset.
+func Say(ctx context.Context, c *Config, client *kafka.Client, control wire.Control) (int64, error) {
+	res, err := client.Produce(ctx, &kafka.ProduceRequest{
+		Topic: c.Topics.Control, Partition: 0, RequiredAcks: kafka.RequireAll,
+		Records: kafka.NewRecordReader(kafka.Record{Value: kafka.NewBytes(wire.JSON(control))}),
+	})
+	if err == nil {
+		err = res.Error
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot write to %s/0: %w", c.Topics.Control, err)
+	}
+	return res.BaseOffset, nil
+}

@@ -1,0 +1,144 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/kafkatest"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+const controlRules = `
+actions:
+  scale: {apply: more}
+groups:
+  - name: people
+    rules:
+      - alert: Errors
+        signal: {ratio: {errors: error, total: latency}}
+        by: [service]
+        window: 1m
+        severities: [{severity: sev1, above: 0.5}, {severity: sev3, above: 0.1}]
+        recover: {keep_firing_for: 1m}
+        reopen_within: 10m
+        recovery: [{action: scale, severity: sev3}]
+`
+
+// minutes are requests of two services from one minute to another, twenty a second, a share of which fail.
+func minutes(from, to, failed int) (lines [][]byte) {
+	start := time.Date(2026, 11, 1, 12, from, 0, 0, time.UTC)
+	for i := range (to - from) * 60 * 20 {
+		at := start.Add(time.Duration(i) * 50 * time.Millisecond).UnixMilli()
+		service := []string{"api", "web"}[i%2]
+		if i%100 < failed {
+			lines = append(lines, fmt.Appendf(nil, `{"time":%d,"kind":"error","service":%q,"error_type":"Boom"}`, at, service))
+		}
+		lines = append(lines, fmt.Appendf(nil, `{"time":%d,"kind":"latency","service":%q,"status":200,"duration_ms":5}`, at, service))
+	}
+	return lines
+}
+
+// People acknowledge, approve, silence and resolve while a worker runs, some of it too late for its time. What was published is what a
+// replay gives of the events and of the control topic as it is then; so it is after the worker was replaced.
+func TestPeopleAreReplayed(t *testing.T) {
+	addr, _ := kafkatest.Fake(t)
+	p := newPipeline(t, addr, nil)
+	file, err := rules.Parse("people.yaml", []byte(controlRules), p.cfg.RuleOptions())
+	check(t, err)
+	p.rules = file
+	lines := minutes(0, 4, 20)
+	p.load(lines)
+	w, stop := p.start()
+	at := func(minute, second int) detector.Millis {
+		return detector.Millis(time.Date(2026, 11, 1, 12, minute, second, 0, time.UTC).UnixMilli())
+	}
+	p.judged(int64(at(3, 30)), w)
+	var first detector.Incident
+	check(t, json.Unmarshal([]byte(p.outputs(int64(at(3, 30)))[0]), &first))
+
+	say := func(a detector.Act) {
+		a.By = "maria"
+		_, err := Say(p.ctx, p.cfg, p.client, wire.Control{V: 1, Act: a})
+		check(t, err)
+	}
+	say(detector.Act{Act: detector.ActAcknowledge, IncidentID: first.ID, Time: at(2, 0)}) // too late for that
+	say(detector.Act{Act: detector.ActApprove, IncidentID: first.ID, Action: "scale"})
+	silence := detector.Act{Act: detector.ActSilence, Time: at(6, 0), Until: at(8, 0)} // ahead
+	check(t, silence.Matchers.UnmarshalText([]byte(`{alert="Errors"}`)))
+	say(silence)
+	p.write(partition{p.cfg.Topics.Control, 0}, kafka.Record{Value: kafka.NewBytes([]byte("no control record"))})
+	stop()
+
+	more := minutes(5, 9, 20)
+	p.load(more)
+	w, stop = p.start()
+	p.judged(int64(at(8, 30)), w)
+	say(detector.Act{Act: detector.ActResolve, IncidentID: first.ID, Cause: "a bad cache"})
+	last := minutes(10, 14, 0)
+	p.load(last)
+	edge := int64(at(13, 30))
+	p.judged(edge, w)
+	stop()
+
+	got := p.outputs(edge)
+	r := Replay{Config: p.cfg.Engine(), Rules: p.rules, Files: []string{writeLines(t, append(append(lines, more...), last...))}}
+	var dump strings.Builder
+	for _, record := range p.read(p.cfg.Topics.Control) {
+		c, err := wire.DecodeControl(record.Value)
+		if err != nil {
+			continue
+		}
+		r.Control = append(r.Control, ControlRecord{record.Offset, c})
+		fmt.Fprintf(&dump, "%d %s\n", record.Offset, record.Value)
+	}
+	var rows []outputRow
+	r.Output = func(o detector.Output) error {
+		if int64(o.At()) <= edge {
+			rows = append(rows, outputRow{int64(o.At()), o.ID(), o.Type(), o.EventID(), string(wire.Value(o))})
+		}
+		return nil
+	}
+	_, err = r.Run(p.ctx)
+	check(t, err)
+	same(t, "live with people against its replay, with the control topic\n"+dump.String(), rowValues(rows), got)
+	told := strings.Join(got, "\n")
+	for _, want := range []string{
+		`"transition":"acknowledged"`, `"transition":"approved"`, `"transition":"silenced"`, `"silenced_until":"2026-11-01T12:08:00.000Z"`, `"cause":"a bad cache"`,
+	} {
+		if !strings.Contains(told, want) {
+			t.Errorf("nothing was told with %s:\n%s", want, told)
+		}
+	}
+	if n := strings.Count(dump.String(), `"applied"`); n != 3 {
+		t.Errorf("%d acts are logged as applied, expected 3: the one that was late and the two without a time:\n%s", n, dump.String())
+	}
+}
+
+// A file of control records is read whole, or not at all.
+func TestReadControl(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.ndjson")
+	f := func(text, want string) {
+		t.Helper()
+		check(t, os.WriteFile(path, []byte(text), 0o600))
+		got, err := ReadControl(path)
+		said := fmt.Sprint(len(got))
+		if err != nil {
+			said = strings.ReplaceAll(err.Error(), path, "file")
+		}
+		if said != want {
+			t.Errorf("%s\n got %s\nwant %s", text, said, want)
+		}
+	}
+	f(`{"v":1,"act":"acknowledge","incident_id":"a","by":"m"}`+"\n\n"+`{"v":1,"act":"applied","offset":0,"judge":0,"edge":"2026-11-01T12:08:00.000Z"}`, "2")
+	f("{}\n"+`{"v":1,"act":"approve","incident_id":"a","by":"m"}`,
+		"file:1: cannot read the record: it is of version 0, expected 1\nfile:2: approve needs action")
+}
