@@ -62,7 +62,7 @@ func (d *domain) correlate(live []turn, edge int64) (out []Output) {
 		var n news
 		switch root := f.roots[o.Parent]; {
 		case !o.untold() && f.joined[o.ID] > 0:
-			n = news{transition: Updated, why: fmt.Sprintf("%d more incidents are part of this one, %d in all", f.joined[o.ID], o.Joined)}
+			n = news{transition: Updated, why: joinedNow(f.joined[o.ID], o.Joined)}
 		case !o.untold(), o.Phase != PhaseOpen, root != nil && o.Severity >= root.incident().Severity:
 			continue
 		case t.v.Evidence != rules.Enough:
@@ -73,6 +73,14 @@ func (d *domain) correlate(live []turn, edge int64) (out []Output) {
 		out = append(out, d.tell(t.group, t.m, t.v, n, edge)...)
 	}
 	return out
+}
+
+// joinedNow says that n incidents became part of one, of which that makes all.
+func joinedNow(n, all int) string {
+	if n == 1 {
+		return fmt.Sprintf("1 more incident is part of this one, %d in all", all)
+	}
+	return fmt.Sprintf("%d more incidents are part of this one, %d in all", n, all)
 }
 
 // family is the incidents of a domain at one edge.
