@@ -124,3 +124,21 @@ func Say(ctx context.Context, c *Config, client *kafka.Client, control wire.Cont
 	}
 	return res.BaseOffset, nil
 }
+
+// ReadMessages calls take with the value of every message on the alerts and recovery topics as they are now.
+func ReadMessages(ctx context.Context, c *Config, client *kafka.Client, take func(value []byte) error) error {
+	w := NewWorker(WorkerOptions{Config: c, Client: client, Log: zap.NewNop()})
+	topics := []string{c.Topics.Alerts, c.Topics.Recovery}
+	found, err := w.broker.partitions(ctx, topics)
+	if err != nil {
+		return err
+	}
+	for _, topic := range topics {
+		for id := range found[topic] {
+			if err := w.scan(ctx, topic, id, 0, func(r *fetch.Record) error { return take(r.Value) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

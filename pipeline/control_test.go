@@ -110,6 +110,11 @@ func TestPeopleAreReplayed(t *testing.T) {
 	_, err = r.Run(p.ctx)
 	check(t, err)
 	same(t, "live with people against its replay, with the control topic\n"+dump.String(), rowValues(rows), got)
+	read := 0
+	check(t, ReadMessages(p.ctx, p.cfg, p.client, func([]byte) error { read++; return nil }))
+	if read < len(got) {
+		t.Errorf("%d messages are read from the topics, expected at least %d", read, len(got))
+	}
 	told := strings.Join(got, "\n")
 	for _, want := range []string{
 		`"transition":"acknowledged"`, `"transition":"approved"`, `"transition":"silenced"`, `"silenced_until":"2026-11-01T12:08:00.000Z"`, `"cause":"a bad cache"`,

@@ -35,10 +35,11 @@ type cli struct {
 	Rejected rejectedCmd `cmd:"" help:"Look at what was rejected or came too late, and send it back after a fix."`
 	Test     testCmd     `cmd:"" help:"Run tests of rules: streams in, expected incidents out."`
 
-	Ack     ackCmd     `cmd:"" help:"Say that you are looking into an incident."`
-	Silence silenceCmd `cmd:"" help:"Keep quiet about an incident, or about all that match, until a time."`
-	Resolve resolveCmd `cmd:"" help:"Say that an incident is over, and what the cause was."`
-	Approve approveCmd `cmd:"" help:"Let a recovery action be carried out that needs approval."`
+	Ack        ackCmd        `cmd:"" help:"Say that you are looking into an incident."`
+	Silence    silenceCmd    `cmd:"" help:"Keep quiet about an incident, or about all that match, until a time."`
+	Resolve    resolveCmd    `cmd:"" help:"Say that an incident is over, and what the cause was."`
+	Approve    approveCmd    `cmd:"" help:"Let a recovery action be carried out that needs approval."`
+	Postmortem postmortemCmd `cmd:"" help:"Write the post-mortem of an incident, from its messages."`
 }
 
 // world is what verbs touch outside themselves. stdout is data, stderr is people.

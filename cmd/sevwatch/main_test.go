@@ -231,3 +231,23 @@ func TestReplayWithPeoplesWords(t *testing.T) {
 	code, _, stderr := call(t, outage(), "replay", "--control", write(t, "bad.ndjson", []byte("{}")), "-")
 	expect(t, "a bad file of words", exitUsage, code, stderr, "bad.ndjson:1: cannot read the record")
 }
+
+func TestPostmortem(t *testing.T) {
+	words := `{"v":1,"time":"2026-11-01T12:02:30.000Z","act":"silence","matchers":"{service=\"api\"}","until":"2026-11-01T13:00:00.000Z","by":"maria"}`
+	_, messages, _ := call(t, outage(), "replay", "--control", write(t, "words.ndjson", []byte(words)), "-")
+	id := strings.SplitN(strings.SplitN(messages, `"id":"`, 2)[1], `"`, 2)[0]
+	file := write(t, "messages.ndjson", []byte(messages))
+	code, text, _ := call(t, "", "postmortem", id[:8], file)
+	expect(t, "a post-mortem", exitDone, code, text, "# Post-mortem: ", "1 November 2026", "Incident `"+id+"`", "## Impact", "## Timeline", "| began |",
+		"| opened, ", "silenced until 2026-11-01T13:00:00.000Z by maria", "- Detected ", "Nobody acknowledged it", "circuit_breaker requested", "## Root cause", "- [ ] Update monitoring thresholds")
+	_, again, _ := call(t, messages, "postmortem", id, "-")
+	if again != text {
+		t.Error("from stdin, by its whole id, the post-mortem is another")
+	}
+	code, _, stderr := call(t, "", "postmortem", "ffffffffffffffffffff", file)
+	expect(t, "an unknown id", exitFound, code, stderr, "no post-mortem of ffffffffffffffffffff")
+	code, _, stderr = call(t, "nonsense\n", "postmortem", id, "-")
+	expect(t, "no messages", exitUsage, code, stderr, "-:1: cannot read the message")
+	code, _, stderr = call(t, "", "postmortem", id)
+	expect(t, "neither topics nor files", exitUsage, code, stderr, "either --config or files")
+}
