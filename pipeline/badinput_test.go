@@ -113,7 +113,8 @@ func TestReplayOfThirtyPercentBad(t *testing.T) {
 	}
 	var got []outputRow
 	seen := map[string]bool{}
-	r := Replay{Config: p.cfg.Engine(), Rules: p.rules, Files: []string{writeLines(t, m.values)},
+	r := Replay{
+		Config: p.cfg.Engine(), Rules: p.rules, Files: []string{writeLines(t, m.values)},
 		Output: func(o detector.Output) error {
 			got = append(got, outputRow{int64(o.At()), o.ID(), o.Type(), o.EventID(), string(wire.Value(o))})
 			return nil

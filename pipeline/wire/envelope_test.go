@@ -58,8 +58,10 @@ func TestCloudEventsOfBothModes(t *testing.T) {
 
 	f(mapped, binary, "[1]", 7, `/s"`, "none")
 	structured := `{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"1970-01-01T00:00:01Z","data":` + anEvent + "} "
-	for _, h := range [][]Header{nil, headers("content-type", "application/cloudevents+json; charset=UTF-8"), headers("Content-Type", "x"),
-		headers("content-type", "Application/CloudEvents+JSON", "ce_specversion", "0.3")} {
+	for _, h := range [][]Header{
+		nil, headers("content-type", "application/cloudevents+json; charset=UTF-8"), headers("Content-Type", "x"),
+		headers("content-type", "Application/CloudEvents+JSON", "ce_specversion", "0.3"),
+	} {
 		f(own, h, structured, 1000, "api", "Boom")
 		f(mapped, h, structured, 1000, "/s", "Boom")
 	}
