@@ -55,7 +55,7 @@ func (a *Asides) Read(ctx context.Context, each func(Place, *wire.Aside) error) 
 	}
 	slices.SortFunc(starts, func(x, y fetch.Start) int { return x.Partition - y.Partition })
 	r := (&kafkaBroker{cfg: a.Config, client: a.Client, fetch: fetch.Config{
-		Dialer: newDialer(), Brokers: a.Config.Brokers, Isolation: kafka.ReadCommitted,
+		Dialer: a.Config.newDialer(), Brokers: a.Config.Brokers, Isolation: kafka.ReadCommitted,
 	}}).read(starts)
 	return reading(ctx, r, func(ctx context.Context) error { return a.drain(ctx, r, left, each) })
 }

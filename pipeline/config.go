@@ -23,6 +23,7 @@ type Config struct {
 	Where     strictyaml.Where
 	Pipeline  string         `yaml:"pipeline"`
 	Brokers   []string       `yaml:"brokers,required"`
+	Security  Security       `yaml:"security"`
 	Sources   []SourceConfig `yaml:"sources"`
 	Labels    []string       `yaml:"labels"`
 	Domain    string         `yaml:"domain"`
@@ -197,6 +198,7 @@ func (c *Config) check(file string) strictyaml.Errors {
 		k.fail(c.Where.Of("pipeline"), "pipeline is %q, expected up to 100 letters, digits, dots, _ and -", c.Pipeline)
 	}
 	k.brokers(c)
+	k.security(&c.Security)
 	k.sources(c)
 	k.ownTopics(&c.Topics)
 	k.labels(c)
@@ -340,6 +342,9 @@ func (k *checker) registry(c *Config) {
 func (c *Config) Secrets(lookup func(string) (string, bool)) {
 	if password, set := lookup("SEVWATCH_REGISTRY_PASSWORD"); set {
 		c.Registry.Password = password
+	}
+	if password, set := lookup("SEVWATCH_KAFKA_PASSWORD"); set {
+		c.Security.Password = password
 	}
 }
 

@@ -140,21 +140,22 @@ func TestConfigTakes(t *testing.T) {
 	f("{brokers: [localhost:9092], sources: [{topic: a, fields: {kind: {const: error}, time: {path: ts, unit: ns}}, long_labels: cut}]}")
 	f("{brokers: [localhost:9092], domain: t, sources: [{topic: a, keep_labels: [t], endpoints: {patterns: ['/{a}/b', '/{c...}'], ids: true}}]}")
 	f("{brokers: [localhost:9092], sources: [{topic: a, kind: error, format: confluent}], registry: {url: 'https://r:8081/x', user: a, password: b}}")
+	f("{brokers: [localhost:9092], security: {tls: true, ca: ca.pem, cert: c.pem, key: k.pem, sasl: scram-sha-512, user: a}}")
 	f("{brokers: [localhost:9092], pane: 1s, lateness: 1s, tasks: {aggregate: 2}, topics: {replication: 1}}")
 	f("{brokers: [localhost:9092], topics: {alerts: sevwatch.recovery}}")
 }
 
 // What the environment says stands in the place of what the file says, also where it is empty.
 func TestConfigSecrets(t *testing.T) {
-	c := parseConfig(t, "{brokers: [localhost:9092], registry: {url: 'http://r', user: a, password: b}}")
+	c := parseConfig(t, "{brokers: [localhost:9092], registry: {url: 'http://r', user: a, password: b}, security: {sasl: plain, user: a, password: d}}")
 	env := map[string]string{}
 	lookup := func(name string) (string, bool) { value, set := env[name]; return value, set }
-	if c.Secrets(lookup); c.Registry.Password != "b" {
+	if c.Secrets(lookup); c.Registry.Password != "b" || c.Security.Password != "d" {
 		t.Errorf("the password is %q", c.Registry.Password)
 	}
-	env["SEVWATCH_REGISTRY_PASSWORD"] = "c"
-	if c.Secrets(lookup); c.Registry.Password != "c" {
-		t.Errorf("the password is %q", c.Registry.Password)
+	env["SEVWATCH_REGISTRY_PASSWORD"], env["SEVWATCH_KAFKA_PASSWORD"] = "c", ""
+	if c.Secrets(lookup); c.Registry.Password != "c" || c.Security.Password != "" {
+		t.Errorf("the passwords are %q and %q", c.Registry.Password, c.Security.Password)
 	}
 }
 

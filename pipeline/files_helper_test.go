@@ -30,7 +30,7 @@ func readAll(ctx context.Context, c *Config, client *kafka.Client, topic string,
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	f := fetch.New(fetch.Config{Dialer: newDialer(), Brokers: c.Brokers, Isolation: kafka.ReadCommitted},
+	f := fetch.New(fetch.Config{Dialer: c.newDialer(), Brokers: c.Brokers, Isolation: kafka.ReadCommitted},
 		[]fetch.Start{{Topic: topic, Partition: id, Offset: spans[id].first}})
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()

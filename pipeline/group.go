@@ -49,7 +49,7 @@ func (s *stage) serve(ctx context.Context, c *Config, client *kafka.Client) erro
 	if err := s.comeBack(ctx, client, c.clientID()); err != nil {
 		s.log.Warn("looking for this instance's old membership", zap.String("group", s.group), zap.Error(err))
 	}
-	dialer := newDialer()
+	dialer := c.newDialer()
 	dialer.ClientID = c.clientID()
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: s.group, Brokers: c.Brokers, Topics: s.topics, Dialer: dialer, GroupBalancers: []kafka.GroupBalancer{&wholeTasks{s.tasks, s.owned}},

@@ -67,8 +67,11 @@ const Patience = 30 * time.Second
 
 // Connect makes a client and waits until a broker answers, for as long as patience lasts.
 func (c *Config) Connect(ctx context.Context, patience time.Duration) (*kafka.Client, error) {
+	if err := c.Security.check(); err != nil {
+		return nil, err
+	}
 	client := &kafka.Client{Addr: kafka.TCP(c.Brokers...), Timeout: 10 * time.Second, Transport: &kafka.Transport{
-		ClientID: "sevwatch", DialTimeout: 5 * time.Second, MetadataTTL: 6 * time.Second,
+		ClientID: "sevwatch", DialTimeout: 5 * time.Second, MetadataTTL: 6 * time.Second, Dial: c.Security.dial, SASL: c.Security.mechanism(),
 	}}
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(time.Second),
 		backoff.WithMaxElapsedTime(patience))
@@ -89,7 +92,7 @@ func (c *Config) Connect(ctx context.Context, patience time.Duration) (*kafka.Cl
 func (c *Config) partitionsOf(ctx context.Context, topics []string) (map[string]int, error) {
 	var errs []error
 	for _, broker := range c.Brokers {
-		found, err := askPartitions(ctx, broker, topics)
+		found, err := c.askPartitions(ctx, broker, topics)
 		if err == nil {
 			return found, nil
 		}
@@ -98,10 +101,10 @@ func (c *Config) partitionsOf(ctx context.Context, topics []string) (map[string]
 	return nil, errors.Join(errs...)
 }
 
-func askPartitions(ctx context.Context, broker string, topics []string) (map[string]int, error) {
+func (c *Config) askPartitions(ctx context.Context, broker string, topics []string) (map[string]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	conn, err := newDialer().DialContext(ctx, "tcp", broker)
+	conn, err := c.newDialer().DialContext(ctx, "tcp", broker)
 	if err != nil {
 		return nil, err
 	}
@@ -122,10 +125,6 @@ func askPartitions(ctx context.Context, broker string, topics []string) (map[str
 		}
 	}
 	return found, nil
-}
-
-func newDialer() *kafka.Dialer {
-	return &kafka.Dialer{ClientID: "sevwatch", Timeout: 5 * time.Second, DualStack: true}
 }
 
 // VerifyTopics looks at every topic of the pipeline, and makes those that are missing if create is set.

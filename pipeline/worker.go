@@ -63,7 +63,7 @@ func NewWorker(o WorkerOptions) *Worker {
 		health: map[stageTask]wire.HealthTask{},
 	}
 	w.broker = &kafkaBroker{cfg: o.Config, client: o.Client, fetch: fetch.Config{
-		Dialer: newDialer(), Brokers: o.Config.Brokers, Isolation: kafka.ReadCommitted,
+		Dialer: o.Config.newDialer(), Brokers: o.Config.Brokers, Isolation: kafka.ReadCommitted,
 		OnError: func(err error) { o.Log.Warn("reading goes on after an error", zap.Error(err)) },
 	}}
 	if r := o.Config.Registry; r.URL != "" {
