@@ -201,7 +201,9 @@ func (p *peer) write(ctx context.Context) error {
 			done = append(done, w)
 		}
 	}
-	slices.SortFunc(done, func(x, y minutes.Window) int { return cmp.Or(cmp.Compare(x.Start, y.Start), cmp.Compare(x.Endpoint, y.Endpoint)) })
+	slices.SortFunc(done, func(x, y minutes.Window) int {
+		return cmp.Or(cmp.Compare(x.Start, y.Start), cmp.Compare(x.Endpoint, y.Endpoint))
+	})
 	var records []kafka.Record
 	for _, w := range done {
 		c := p.counts.Windows[w]

@@ -182,9 +182,10 @@ func BenchmarkDelta(b *testing.B) {
 	})
 	b.Run("decode", func(b *testing.B) {
 		b.ReportAllocs()
+		var d DeltaDecoder
 		for b.Loop() {
 			for _, value := range values {
-				if _, err := DecodeDelta("", value); err != nil {
+				if _, err := d.Decode("", value); err != nil {
 					b.Fatal(err)
 				}
 			}
