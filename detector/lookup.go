@@ -89,7 +89,8 @@ func mix(x, y uint64) uint64 {
 // hash writes the event's print, which is all that is told of its kind and its labels as words, behind their number, and returns the hash
 // of it.
 func (l *lookup) hash(e *Event) uint64 {
-	p := append(l.print[:0], 0, uint64(e.Kind))
+	l.print = append(l.print[:0], 0, uint64(e.Kind))
+	p := l.print
 	h := l.secret ^ uint64(e.Kind)*prime1
 	for i, v := range e.Labels {
 		if len(v) == 0 {

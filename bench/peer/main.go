@@ -36,12 +36,14 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	p := &peer{
 		broker: os.Args[2], out: os.Args[4], name: fmt.Sprintf("peer-%d", time.Now().UnixNano()), counts: minutes.NewCounts(),
 		watermarks: map[detector.Source]int64{},
 	}
-	if err := p.run(ctx, os.Args[1], os.Args[3]); err != nil && ctx.Err() == nil {
+	err := p.run(ctx, os.Args[1], os.Args[3])
+	stopped := ctx.Err() != nil
+	stop()
+	if err != nil && !stopped {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -131,7 +133,7 @@ func (p *peer) follow(ctx context.Context) error {
 	go func() { ended <- f.Run(ctx) }()
 	defer func() {
 		cancel()
-		<-ended
+		_ = <-ended // it was told to end
 	}()
 	for {
 		select {

@@ -225,7 +225,7 @@ func (w *worker) saveProfile(ctx context.Context, file string, seconds int) erro
 }
 
 // finish prints everything, and writes it where results are kept.
-func (b *bench) finish() error {
+func (b *bench) finish(ctx context.Context) error {
 	fmt.Printf("\n%-13s %10s %10s %10s %10s %7s %7s %8s %8s %7s %6s %8s\n", "variant", "events", "ReadBatch", "own fetch", "steady/s",
 		"cpu s", "broker", "peak MB", "B/event", "p off", "raw", "raw cpu")
 	for _, r := range b.measured {
@@ -236,7 +236,7 @@ func (b *bench) finish() error {
 	if b.results == "" {
 		return nil
 	}
-	commit, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
+	commit, err := exec.CommandContext(ctx, "git", "rev-parse", "--short", "HEAD").Output()
 	if err != nil {
 		return fmt.Errorf("cannot name the commit: %w", err)
 	}

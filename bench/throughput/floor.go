@@ -96,7 +96,7 @@ func follow(ctx context.Context, broker, topic string, partition int, take func(
 	go func() { ended <- f.Run(ctx) }()
 	defer func() {
 		cancel()
-		<-ended
+		_ = <-ended // it was told to end
 	}()
 	for {
 		select {

@@ -23,7 +23,6 @@ type options struct {
 	events, runs, tasks, warm int
 	variants                  string
 	results, profile          string
-	keep                      bool
 }
 
 func main() {
@@ -37,8 +36,9 @@ func main() {
 	flag.StringVar(&o.profile, "profile", "", "file for a CPU profile of the first run")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, &o); err != nil {
+	err := run(ctx, &o)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -97,5 +97,5 @@ func run(ctx context.Context, o *options) (err error) {
 			return fmt.Errorf("%s: %w", v.name, err)
 		}
 	}
-	return b.finish()
+	return b.finish(ctx)
 }

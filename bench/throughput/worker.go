@@ -42,7 +42,7 @@ type worker struct {
 
 // configure writes the configuration and makes the topics. What is not written is the default: the runbook's rules, exactly once.
 func (w *worker) configure(ctx context.Context) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
