@@ -17,6 +17,11 @@ type turn struct {
 
 func (t *turn) incident() *ongoing { return t.life.Incident }
 
+// breaches says whether the window at this edge does. An incident that only waits for its recovery is not news.
+func (t *turn) breaches() bool {
+	return t.v.Evidence == rules.Enough && t.v.Worst < len(t.rule.Severities)
+}
+
 // service is what the group is about; "" if it is about the whole flow.
 func (g *group) service() string {
 	for _, l := range g.labels {
@@ -63,12 +68,10 @@ func (d *domain) correlate(live []turn, edge int64) (out []Output) {
 		switch root := f.roots[o.Parent]; {
 		case !o.untold() && f.joined[o.ID] > 0:
 			n = news{transition: Updated, why: joinedNow(f.joined[o.ID], o.Joined)}
-		case !o.untold(), o.Phase != PhaseOpen, root != nil && o.Severity >= root.incident().Severity:
+		case !o.untold(), !t.breaches(), root != nil && o.Severity >= root.incident().Severity:
 			continue
-		case t.v.Evidence != rules.Enough:
-			n = news{transition: Opened, why: "the incident that it was part of is over, this one is not"}
 		default:
-			n = news{transition: Opened, tier: t.life.held()}
+			n = news{transition: Opened, tier: max(t.life.held(), t.v.Worst)}
 		}
 		out = append(out, d.tell(t.group, t.m, t.v, n, edge)...)
 	}
@@ -124,7 +127,7 @@ func (d *domain) place(f *family, t *turn) {
 		}
 		return
 	}
-	if o.Phase == PhaseOpen {
+	if t.breaches() {
 		o.Storm = d.file.Correlate != nil && f.fresh[t.rule.Alert] > d.file.Correlate.Storm
 		f.roots[o.ID] = t
 		f.order = append(f.order, t)

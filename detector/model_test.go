@@ -1013,7 +1013,7 @@ func (m *model) correlate(edge int64, live []*modelGroup) (rows []string) {
 				break
 			}
 		}
-		if g.incident.parent == "" && !g.incident.noData {
+		if g.incident.parent == "" && g.breaches(edge) {
 			g.incident.storm = c != nil && fresh[g.r] > c.Storm
 			roots = append(roots, g)
 		}
@@ -1024,12 +1024,18 @@ func (m *model) correlate(edge int64, live []*modelGroup) (rows []string) {
 		switch {
 		case o.revision > 0 && more[g]:
 			rows = append(rows, g.tell(edge, g.f, g.k, "updated")...)
-		case o.revision > 0, o.noData, r != nil && o.severity >= r.incident.severity:
+		case o.revision > 0, !g.breaches(edge), r != nil && o.severity >= r.incident.severity:
 		default:
 			rows = append(rows, g.tell(edge, g.f, g.k, "opened")...)
 		}
 	}
 	return rows
+}
+
+// breaches says whether the window at the edge was judged and some tier breached.
+func (g *modelGroup) breaches(edge int64) bool {
+	n := len(g.judged)
+	return n > 0 && g.judged[n-1].edge == edge && g.judged[n-1].worst < len(g.r.Severities)
 }
 
 // related says whether an incident that opens is part of a root.

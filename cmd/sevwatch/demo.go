@@ -47,11 +47,12 @@ func (c *demoCmd) Run(w world) error {
 	if err != nil {
 		return exit{exitUsage, err}
 	}
+	operator := newOperator(cfg, client, people, screen)
 	worker := pipeline.NewWorker(pipeline.WorkerOptions{
-		Config: cfg, Rules: demoRules(file), Client: client, Log: newLogger(w, false, zap.WarnLevel), Tell: screen.tell,
+		Config: cfg, Rules: demoRules(file), Client: client, Log: newLogger(w, false, zap.WarnLevel), Tell: operator.tell,
 	})
 	screen.begin(people.Length())
-	err = c.play(w.ctx, people, sink, worker)
+	err = c.play(w.ctx, people, sink, worker, operator)
 	if err != nil {
 		return exit{exitWorld, err}
 	}
@@ -65,8 +66,11 @@ func (c *demoCmd) Run(w world) error {
 }
 
 // play runs the world to its end and the worker until it has judged everything that happened.
-func (c *demoCmd) play(ctx context.Context, people *demo.World, sink *kafkaSink, worker *pipeline.Worker) error {
+func (c *demoCmd) play(ctx context.Context, people *demo.World, sink *kafkaSink, worker *pipeline.Worker, on *operator) error {
 	ctx, cancel := context.WithCancel(ctx)
+	var calls sync.WaitGroup
+	calls.Go(func() { on.run(ctx) })
+	defer calls.Wait()
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- worker.Run(ctx) }()
@@ -129,8 +133,10 @@ func demoRules(file *rules.File) *rules.File {
 	shorter := func(d rules.Duration) rules.Duration {
 		return max(d/demoSpeed/1000, min(1, d)) * 1000
 	}
+	file.Correlate.Within = shorter(file.Correlate.Within)
 	for _, r := range file.Rules() {
 		r.Window = shorter(r.Window)
+		r.FlapWindow = shorter(r.FlapWindow)
 		keep := shorter(*r.Recover.KeepFiringFor)
 		r.Recover.KeepFiringFor = &keep
 		for i := range r.Severities {

@@ -24,6 +24,7 @@ type screen struct {
 	start     time.Time
 	incidents map[string]*told
 	order     []*told
+	recovered []string // what became of actions, a line each
 }
 
 // width is how many columns the screen uses.
@@ -72,7 +73,7 @@ func (s *screen) fault(f demo.Fault, started bool) {
 		s.wrap("       ", f.Story)
 		return
 	}
-	fault.Fprintf(s.out, "%s  ▲ the script mends it: %s\n", s.clock(now), f.Name)
+	fault.Fprintf(s.out, "%s  ▲ mended: %s\n", s.clock(now), f.Name)
 }
 
 // tell shows a message that sevwatch has published.
@@ -81,6 +82,7 @@ func (s *screen) tell(o detector.Output) {
 	defer s.mu.Unlock()
 	now := time.Now()
 	if o.Recovery != nil {
+		s.remember(o.Recovery, now)
 		s.wrap("       ", fmt.Sprintf("recovery %s %s (%s): %s", o.Recovery.Action, o.Recovery.Transition, o.Recovery.Mode, o.Recovery.Evidence))
 		return
 	}
@@ -98,6 +100,21 @@ func (s *screen) tell(o detector.Output) {
 	if i.Transition == detector.Opened || i.Transition == detector.Escalated {
 		s.why(i)
 	}
+}
+
+// remember keeps the outcome of an action for the summary.
+func (s *screen) remember(r *detector.Recovery, now time.Time) {
+	switch r.Transition {
+	case detector.RecoveryApproved, detector.RecoveryVerified, detector.RecoveryFailed:
+		s.recovered = append(s.recovered, fmt.Sprintf("%s %s at %s", r.Action, r.Transition, strings.TrimSpace(s.clock(now))))
+	}
+}
+
+// note shows what somebody in the demo does.
+func (s *screen) note(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fault.Fprintf(s.out, "%s  ▲ %s\n", s.clock(time.Now()), text)
 }
 
 // subject is what the incident is about.
@@ -155,6 +172,9 @@ func (s *screen) end(people *demo.World, t detector.Totals, refused int64) bool 
 	balanced := consumed == emitted && refused == 0
 	fmt.Fprintf(s.out, "  accounting  %d counted + %d late + %d rejected = %d consumed  %s\n", t.Counted, t.Late, t.Rejected, consumed, mark(balanced))
 	fmt.Fprintf(s.out, "  incidents   %s\n", s.bySeverity())
+	if len(s.recovered) > 0 {
+		fmt.Fprintf(s.out, "  recovery    %s\n", strings.Join(s.recovered, ", "))
+	}
 	fmt.Fprintln(s.out)
 	found := true
 	for _, f := range people.Faults() {

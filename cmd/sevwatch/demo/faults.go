@@ -39,6 +39,7 @@ type switches struct {
 	badShare     atomic.Int64 // percent of sessions that the bad release serves
 	storeDelay   atomic.Int64 // nanoseconds, before pace
 	submitBroken atomic.Bool
+	rolledBack   atomic.Bool // the bad release was taken back
 }
 
 // The script, from its start. The calm before each fault is longer than the fault's windows need to
@@ -117,19 +118,37 @@ func newScript(p pace, s *switches, e *emitter, onFault func(Fault, bool)) *scri
 	at(deployAt, func() { sc.announce("deploy", badRelease().version, stableRelease().version) })
 	at(deployStart, func() { s.badShare.Store(podShare); sc.mark(0, true) })
 	for share := int64(2 * podShare); share <= rolloutShare; share += podShare {
-		at(deployStart+time.Duration(share/podShare-1)*nextPod, func() { s.badShare.Store(share) })
+		at(deployStart+time.Duration(share/podShare-1)*nextPod, func() { sc.rollOut(share) })
 	}
-	at(deployEnd, func() {
-		sc.announce("rollback", stableRelease().version, badRelease().version)
-		s.badShare.Store(0)
-		sc.mark(0, false)
-	})
+	at(deployEnd, func() { sc.rollBack() })
 	at(slowStart, func() { s.storeDelay.Store(int64(slowBy)); sc.mark(1, true) })
 	at(slowEnd, func() { s.storeDelay.Store(0); sc.mark(1, false) })
 	at(brokenStart, func() { s.submitBroken.Store(true); sc.mark(2, true) })
 	at(brokenEnd, func() { s.submitBroken.Store(false); sc.mark(2, false) })
 	at(scriptEnd, func() {})
 	return sc
+}
+
+// rollOut lets the bad release serve more visitors, unless it was taken back.
+func (sc *script) rollOut(share int64) {
+	sc.switches.badShare.Store(share)
+	if sc.switches.rolledBack.Load() {
+		sc.switches.badShare.Store(0)
+	}
+}
+
+// rollBack takes the bad release back, once. It says whether there was one to take back.
+func (sc *script) rollBack() bool {
+	sc.mu.Lock()
+	serving := !sc.faults[0].StartedAt.IsZero()
+	sc.mu.Unlock()
+	if !serving || !sc.switches.rolledBack.CompareAndSwap(false, true) {
+		return false
+	}
+	sc.announce("rollback", stableRelease().version, badRelease().version)
+	sc.switches.badShare.Store(0)
+	sc.mark(0, false)
+	return true
 }
 
 // run plays the moments and returns after the last one, or when ctx is done.

@@ -105,3 +105,35 @@ func TestScriptIsCalmBetweenFaults(t *testing.T) {
 type sinkFunc func(topic string, key, value []byte)
 
 func (f sinkFunc) Emit(topic string, key, value []byte) { f(topic, key, value) }
+
+// The release is taken back once: not before it serves, and not again by the script.
+func TestRollbackIsCarriedOutOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var changes, ends int
+		switches := &switches{}
+		sink := sinkFunc(func(string, []byte, []byte) { changes++ })
+		sc := newScript(1, switches, &emitter{sink: sink}, func(f Fault, started bool) {
+			if f.Name == "bad deploy" && !started {
+				ends++
+			}
+		})
+		if sc.rollBack() {
+			t.Error("a release was taken back that does not serve")
+		}
+		var playing sync.WaitGroup
+		playing.Go(func() { sc.run(t.Context()) })
+		time.Sleep(deployStart + nextPod + time.Second)
+		w := &World{script: sc}
+		if w.Do("scale") || !w.Do("rollback") || w.Do("rollback") {
+			t.Error("expected the first rollback, and only it, to be carried out")
+		}
+		time.Sleep(2 * nextPod) // the rollout would go on
+		if share := switches.badShare.Load(); share != 0 {
+			t.Errorf("the bad release serves %d %% after it was taken back", share)
+		}
+		playing.Wait()
+		if changes != 2 || ends != 1 {
+			t.Errorf("%d changes were announced and the fault ended %d times, expected a deploy, a rollback and one end", changes, ends)
+		}
+	})
+}

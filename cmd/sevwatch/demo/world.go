@@ -138,6 +138,12 @@ func (w *World) Faults() []Fault {
 	return w.script.snapshot()
 }
 
+// CanDo says whether the world can carry out an action of the runbook.
+func (w *World) CanDo(action string) bool { return action == "rollback" }
+
+// Do carries out an action of the runbook, as a recovery system would. It says whether there was anything to do.
+func (w *World) Do(action string) bool { return w.CanDo(action) && w.script.rollBack() }
+
 // Totals are what has happened so far. Safe at any time.
 func (w *World) Totals() Totals {
 	t := w.tally.totals()
