@@ -77,6 +77,7 @@ type Partition struct {
 	changed   bool
 	silentAt  int64 // watermark where the present silence began; never while events come
 	totals    Totals
+	guard
 }
 
 // NewAggregator is task number task of tasks, over no partitions yet.
@@ -92,6 +93,10 @@ type PartitionState struct {
 	Watermark int64  `json:"w"`
 	SilentAt  int64  `json:"s"`
 	Totals    Totals `json:"t"`
+
+	// Where records are held, the committed offset is that of the first of them; reading begins again there.
+	Read int64   `json:"r,omitempty"` // the next offset that is not accounted for
+	Held []int64 `json:"h,omitempty"` // held records, as distances from the committed offset
 }
 
 // NewPartitionState is the state of a partition that nobody has read yet.
@@ -104,6 +109,7 @@ func (a *Aggregator) Add(s Source, offset int64, state PartitionState) *Partitio
 		watermark: state.Watermark, silentAt: state.SilentAt, totals: state.Totals,
 	}
 	p.edge = floor(p.watermark, a.cfg.Pane)
+	p.takeBack(offset, &state)
 	i, found := slices.BinarySearchFunc(a.partitions, p, comparePartitions)
 	if found {
 		panic(fmt.Sprintf("BUG: partition %v added twice", s))
@@ -118,13 +124,15 @@ func comparePartitions(x, y *Partition) int {
 
 // State is what has to be kept with the committed offset.
 func (p *Partition) State() PartitionState {
-	return PartitionState{Watermark: p.watermark, SilentAt: p.silentAt, Totals: p.totals}
+	s := PartitionState{Watermark: p.watermark, SilentAt: p.silentAt, Totals: p.totals}
+	p.keep(&s)
+	return s
 }
 
 // Moved says whether there is something to tell of the partition since the last flush.
 func (p *Partition) Moved() bool { return p.changed || !p.told }
 
-// Offset is the next offset to read.
+// Offset is the next offset to account for: all before it are in the totals.
 func (p *Partition) Offset() int64 { return p.to }
 
 // Watermark is the event time up to which the partition has said everything, or the smallest int64 if it has said nothing.
@@ -154,6 +162,12 @@ func (p *Partition) Late(time int64) int64 {
 
 // pass accounts for the record at offset.
 func (p *Partition) pass(offset int64, count *int64) {
+	if p.isBack(offset) {
+		p.totals.Held--
+		*count++
+		p.changed = true
+		return
+	}
 	if offset < p.to {
 		panic(fmt.Sprintf("BUG: offset %d of %v was passed already, expected %d or more", offset, p.Source, p.to))
 	}
@@ -165,6 +179,7 @@ func (p *Partition) pass(offset int64, count *int64) {
 
 // Skip accounts for offsets up to next that hold no event: aborted records and offsets that compaction took.
 func (p *Partition) Skip(next int64) {
+	p.gone(next)
 	if next > p.to {
 		p.totals.Aborted += next - p.to
 		p.to, p.changed = next, true
@@ -212,36 +227,7 @@ func (p *Partition) Control(offset int64) { p.pass(offset, &p.totals.Control) }
 // Reject accounts for a record that could not be decoded.
 func (p *Partition) Reject(offset int64) { p.pass(offset, &p.totals.Rejected) }
 
-// Count takes the event at offset into its pane, unless it is late: then it is only accounted for, and the result is by how many
-// milliseconds. The event moves the partition's watermark, never another's.
-func (a *Aggregator) Count(p *Partition, offset int64, e *Event) (lateMs int64) {
-	if late := p.Late(e.Time); late > 0 {
-		p.pass(offset, &p.totals.Late)
-		return late
-	}
-	p.pass(offset, &p.totals.Counted)
-	a.take(p, e)
-	return 0
-}
-
-// CountAll takes the events of the one record at offset into their panes: all of them or, where the oldest is late, none. It is one record
-// in the accounts, however many events it has; the result is by how many milliseconds the oldest is late.
-func (a *Aggregator) CountAll(p *Partition, offset int64, events []Event) (lateMs int64) {
-	for i := range events {
-		lateMs = max(lateMs, p.Late(events[i].Time))
-	}
-	if lateMs > 0 {
-		p.pass(offset, &p.totals.Late)
-		return lateMs
-	}
-	p.pass(offset, &p.totals.Counted)
-	for i := range events {
-		a.take(p, &events[i])
-	}
-	return 0
-}
-
-// take counts an event that is not late.
+// take counts an event in its pane. It moves the partition's watermark, never another's.
 func (a *Aggregator) take(p *Partition, e *Event) {
 	p.silentAt = never
 	p.move(e.Time - a.cfg.Lateness)
@@ -316,6 +302,9 @@ func (a *Aggregator) newSeries(e *Event, hash uint64) *aggregate {
 // Advance applies a mark's decree to the partition: event time there is at least to. With silent, nothing came from any partition
 // in the time that has passed, and that is now on record.
 func (a *Aggregator) Advance(p *Partition, to int64, silent bool) {
+	if to > p.watermark {
+		a.reached(p, to+a.cfg.Lateness)
+	}
 	if to <= p.watermark {
 		return
 	}

@@ -25,12 +25,12 @@ func TestCountAllIsCountOfEach(t *testing.T) {
 				events[i] = Event{
 					Time: at + r.Int64N(5000), Kind: rules.KindLatency, Labels: [][]byte{{byte('a' + r.IntN(3))}}, Value: r.Int64N(1e9), HasValue: true,
 				}
-				if late := one.Count(p, offset, &events[i]); late > 0 {
+				if late := one.Count(p, offset, &events[i]).LateMs; late > 0 {
 					t.Fatalf("%d ms late", late)
 				}
 				offset++
 			}
-			if late := many.CountAll(q, record, events); late > 0 {
+			if late := many.CountAll(q, record, events).LateMs; late > 0 {
 				t.Fatalf("%d ms late", late)
 			}
 			at += r.Int64N(4000)
@@ -59,7 +59,7 @@ func TestCountAllIsAllOrNothing(t *testing.T) {
 		for _, at := range times {
 			events = append(events, Event{Time: at, Kind: rules.KindError})
 		}
-		if got := a.CountAll(p, offset, events); got != late {
+		if got := a.CountAll(p, offset, events).LateMs; got != late {
 			t.Errorf("record %d is %d ms late, expected %d", offset, got, late)
 		}
 		if got := p.State().Totals; got != want {

@@ -61,19 +61,25 @@ type PartitionSet struct {
 	Topics  map[string]int `json:"topics"` // partitions a topic
 }
 
-// Totals count every record of a partition since the topics were made; together they are all that was consumed.
+// Totals count every record of a partition since the topics were made; together they are all that was consumed. All but Held only grow.
 type Totals struct {
 	Counted   int64 `json:"counted"`
 	Late      int64 `json:"late"`
 	Rejected  int64 `json:"rejected"`
 	Duplicate int64 `json:"duplicate"`
-	Control   int64 `json:"control"` // offsets that hold a transaction's marker
-	Aborted   int64 `json:"aborted"` // offsets of an aborted transaction, or compacted away
+	Control   int64 `json:"control"`        // offsets that hold a transaction's marker
+	Aborted   int64 `json:"aborted"`        // offsets of an aborted transaction, or compacted away
+	Held      int64 `json:"held,omitempty"` // records that the future guard holds now; each is counted or rejected in the end
 }
 
 // Sum is how many offsets the totals account for.
 func (t Totals) Sum() int64 {
-	return t.Counted + t.Late + t.Rejected + t.Duplicate + t.Control + t.Aborted
+	return t.Counted + t.Late + t.Rejected + t.Duplicate + t.Control + t.Aborted + t.Held
+}
+
+// Before says whether the totals are those of an earlier time than o, of the same partitions.
+func (t Totals) Before(o Totals) bool {
+	return t.Sum() < o.Sum() || t.Sum() == o.Sum() && t.Held > o.Held
 }
 
 // PartitionProgress says how far one source partition has come: the offsets [From, To) are in the deltas before this record.

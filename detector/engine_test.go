@@ -56,6 +56,7 @@ type engine struct {
 	spoken  int               // how many of the acts the judge has heard
 	late    map[int64]bool    // those whose edge cannot be told from their time
 	applied map[int64]Applied // what the judge wants to have logged
+	pending map[int64]bool    // acts that were heard too late for their edge, and the next one was never closed
 	logged  map[int64]Applied // what is in the log already: then all acts are read before anything else, as a replay does
 }
 
@@ -63,7 +64,8 @@ type engineTask struct {
 	agg     *Aggregator
 	parts   map[int]*Partition // by index of the source
 	offsets map[int]int64
-	queue   []any // *Delta or *Progress, not yet read by the judge
+	log     map[int]map[int64]*taleStep // events by offset, to be read again
+	queue   []any                       // *Delta or *Progress, not yet read by the judge
 }
 
 // newEngine is an engine of so many tasks that takes its chances from the seed.
@@ -71,7 +73,7 @@ func newEngine(t *tale, tasks int, seed uint64) *engine {
 	e := &engine{Rand: rand.New(rand.NewPCG(seed, 7)), t: t, judge: NewJudge(t.cfg, t.file), flushEvery: 20, low: map[Source]int64{}}
 	e.late, e.applied = map[int64]bool{}, map[int64]Applied{}
 	for n := range tasks {
-		task := &engineTask{agg: NewAggregator(t.cfg, n, tasks), parts: map[int]*Partition{}, offsets: map[int]int64{}}
+		task := &engineTask{agg: NewAggregator(t.cfg, n, tasks), parts: map[int]*Partition{}, offsets: map[int]int64{}, log: map[int]map[int64]*taleStep{}}
 		task.agg.SetPartitions(t.set(t.there))
 		e.tasks = append(e.tasks, task)
 	}
@@ -124,11 +126,26 @@ func (e *engine) speak(n int) {
 		a := &e.t.acts[e.spoken]
 		offset := int64(e.spoken * 2) // a marker stands between them
 		e.late[offset] = a.time == 0 || ceil(a.time, e.t.cfg.Pane) <= e.judge.Edge()
-		e.judge.Hear(offset, a.of(), e.logged[offset].Edge)
+		act := a.of()
+		if e.pending[offset] {
+			act = nil
+		}
+		e.judge.Hear(offset, act, e.logged[offset].Edge)
 		e.judge.Hear(offset+1, nil, 0)
 		e.spoken++
 		e.changed()
 	}
+}
+
+// replayed is an engine that reads what another has logged.
+func (e *engine) replayed() *engine {
+	again := newEngine(e.t, 1, 1)
+	again.logged, again.pending = e.applied, map[int64]bool{}
+	for offset, late := range e.late {
+		_, applied := e.applied[offset]
+		again.pending[offset] = late && !applied
+	}
+	return again
 }
 
 // actsOf are the acts with the edges at which they were applied, for the model.
@@ -180,11 +197,18 @@ func (e *engine) grow(source, there int) {
 
 func (e *engine) step(s *taleStep) {
 	task := e.taskOf(s.source)
+	task.reread(s.source, 1<<30)
 	p, offset := task.parts[s.source], task.offsets[s.source]
 	task.offsets[s.source]++
 	switch s.what {
 	case stepEvent:
 		task.agg.Count(p, offset, s.event.of(&e.t.cfg))
+		if p.Holds(offset) {
+			if task.log[s.source] == nil {
+				task.log[s.source] = map[int64]*taleStep{}
+			}
+			task.log[s.source][offset] = s
+		}
 	case stepMark:
 		task.agg.Advance(p, s.to, s.silent)
 		task.offsets[s.source]--
@@ -234,9 +258,28 @@ func (e *engine) flush(n int) {
 		if err := json.Unmarshal(encode(old.State()), &state); err != nil {
 			panic(err)
 		}
-		task.parts[source] = agg.Add(old.Source, old.Offset(), state)
+		task.parts[source] = agg.Add(old.Source, old.Commit(), state)
 	}
 	task.agg = agg
+	for source := range e.t.sources {
+		if task.parts[source] != nil {
+			task.reread(source, e.IntN(4))
+		}
+	}
+}
+
+// reread reads up to n records of a partition again that were read before the task changed its owner.
+func (t *engineTask) reread(source, n int) {
+	p := t.parts[source]
+	for offset := p.Position(); offset < p.Offset() && p.Position() < p.Offset() && n > 0; offset++ {
+		if p.Known(offset) {
+			continue
+		}
+		if s := t.log[source][offset]; s != nil {
+			t.agg.Count(p, offset, s.event.of(p.cfg))
+		}
+		n--
+	}
 }
 
 // deliver lets the judge read the next n records of a task.

@@ -15,6 +15,7 @@ type Event struct {
 	Value   int64 // millionths of the kind's unit; only where HasValue
 	// HasValue says that the event carries a measured value: a duration, a dwell time, a vital, a resource, a score.
 	HasValue bool
+	Recorded int64 // the record's own timestamp, epoch ms; 0 or less where there is none. Only the first event of a partition is compared with it
 }
 
 // Label is one name and value.
@@ -29,14 +30,17 @@ type Config struct {
 	Domain   string   // the label whose values are judged apart; "" judges all in one
 	Pane     int64    // ms
 	Lateness int64    // ms
+	MaxAhead int64    // ms: what is further ahead of its partition is held; 0 holds nothing
+	Agree    int      // how many held events that agree are believed
 }
 
 // PaneOf is the start of the pane that an event time lies in.
 func (c *Config) PaneOf(time int64) int64 { return floor(time, c.Pane) }
 
-// DefaultConfig is a pane and a lateness of ten seconds over the default labels, in one domain.
+// DefaultConfig is a pane and a lateness of ten seconds over the default labels, in one domain; ten events that agree may be more than
+// five minutes ahead.
 func DefaultConfig() Config {
-	return Config{Labels: rules.DefaultLabels(), Pane: 10_000, Lateness: 10_000}
+	return Config{Labels: rules.DefaultLabels(), Pane: 10_000, Lateness: 10_000, MaxAhead: 300_000, Agree: 10}
 }
 
 // Source names one partition that events come from.

@@ -92,6 +92,7 @@ func (j *Judge) Totals() Totals {
 		sum.Duplicate += t.Duplicate
 		sum.Control += t.Control
 		sum.Aborted += t.Aborted
+		sum.Held += t.Held
 	}
 	return sum
 }

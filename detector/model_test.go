@@ -17,9 +17,12 @@ import (
 // pane's edge it counts every window of every rule anew. It is read beside the contract, not beside the engine.
 type model struct {
 	t      *tale
-	clocks []int64 // watermark of each source
+	clocks []int64        // watermark of each source
+	held   [][]*taleEvent // of each source: too far ahead, and nobody knows yet
 	there  int
 	late   int64
+	bad    int64         // rejected
+	future int64         // of them by the guard
 	events []*modelEvent // all that were not late
 	spans  []Span        // silence on record
 
@@ -50,7 +53,7 @@ type modelPart struct {
 
 // newModel has heard nothing yet.
 func newModel(t *tale) *model {
-	m := &model{t: t, there: t.there, byPane: map[int64][]*modelEvent{}, groups: map[string]*modelGroup{}, asked: map[string][]int64{}}
+	m := &model{t: t, there: t.there, held: make([][]*taleEvent, len(t.sources)), byPane: map[int64][]*modelEvent{}, groups: map[string]*modelGroup{}, asked: map[string][]int64{}}
 	for range t.sources {
 		m.clocks = append(m.clocks, math.MinInt64)
 	}
@@ -64,6 +67,9 @@ func (m *model) hear(s *taleStep) {
 		m.clocks[s.source] = m.minimum()
 		m.there++
 	case stepMark:
+		if s.to > m.clocks[s.source] {
+			m.near(s.source, s.to+m.t.cfg.Lateness)
+		}
 		if s.to <= m.clocks[s.source] {
 			return
 		}
@@ -76,15 +82,63 @@ func (m *model) hear(s *taleStep) {
 			m.late++
 			return
 		}
-		m.clocks[s.source] = max(m.clocks[s.source], s.event.time-m.t.cfg.Lateness)
-		e := &modelEvent{taleEvent: s.event, domain: s.event.labels[m.t.cfg.Domain]}
-		for _, r := range m.t.file.Rules() {
-			e.plays = append(e.plays, partOf(r, e))
-		}
-		m.events = append(m.events, e)
-		pane := m.edgeBefore(e.time)
-		m.byPane[pane] = append(m.byPane[pane], e)
+		m.guard(s.source, &s.event)
+	case stepReject:
+		m.bad++
 	}
+}
+
+// guard counts an event that is not late, or holds it back.
+func (m *model) guard(source int, e *taleEvent) {
+	clock, ahead := m.clocks[source], m.t.cfg.MaxAhead
+	var agreeing []*taleEvent
+	for _, h := range m.held[source] {
+		if h.time-e.time > ahead {
+			m.bad++
+			m.future++
+		} else {
+			agreeing = append(agreeing, h)
+		}
+	}
+	m.held[source] = agreeing
+	if ahead == 0 || clock == math.MinInt64 || e.time-m.t.cfg.Lateness-clock <= ahead {
+		for _, h := range agreeing {
+			m.count(source, h)
+		}
+		m.held[source] = nil
+		m.count(source, e)
+		return
+	}
+	m.held[source] = append(agreeing, e)
+	if len(m.held[source]) == m.t.cfg.Agree {
+		first := m.held[source][0]
+		m.held[source] = m.held[source][1:]
+		m.count(source, first)
+		m.near(source, first.time)
+	}
+}
+
+// near counts what is held and is not too far from newest, and then what is not too far from that.
+func (m *model) near(source int, newest int64) {
+	for i, h := range m.held[source] {
+		if h.time-newest <= m.t.cfg.MaxAhead {
+			m.held[source] = slices.Delete(slices.Clone(m.held[source]), i, i+1)
+			m.count(source, h)
+			m.near(source, max(newest, h.time))
+			return
+		}
+	}
+}
+
+func (m *model) count(source int, counted *taleEvent) {
+	m.clocks[source] = max(m.clocks[source], counted.time-m.t.cfg.Lateness)
+	e := &modelEvent{taleEvent: *counted, domain: counted.labels[m.t.cfg.Domain]}
+	for _, r := range m.t.file.Rules() {
+		e.plays = append(e.plays, partOf(r, e))
+	}
+	m.events = append(m.events, e)
+	pane := m.edgeBefore(e.time)
+	m.byPane[pane] = append(m.byPane[pane], e)
 }
 
 // minimum is the watermark of the slowest partition.

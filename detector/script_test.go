@@ -169,6 +169,8 @@ func (s *script) command(line string, body []string) string {
 		return s.mark(args[1:])
 	case "say":
 		return s.say(body)
+	case "accounts": // what became of all records so far
+		return fmt.Sprintf("%s\n", encode(s.engine.judge.Totals()))
 	case "show":
 		return s.show(args[1:])
 	}
@@ -223,8 +225,11 @@ func (s *script) partitions(args []string) string {
 	return s.settle()
 }
 
-// time reads 09:00:00 on the script's day.
+// time reads 09:00:00 on the script's day, or tomorrow/09:00:00.
 func (s *script) time(text string) int64 {
+	if rest, ok := strings.CutPrefix(text, "tomorrow/"); ok {
+		return s.time(rest) + 24*3600_000
+	}
 	t, err := time.Parse("15:04:05.999", text)
 	if err != nil {
 		s.fail("%q is no time of day such as 09:00:00", text)

@@ -156,6 +156,7 @@ func newTale(tb testing.TB, seed uint64, punctual, silences bool) *tale {
 		cfg: Config{
 			Labels: rules.DefaultLabels(), Domain: pick(g, "", "", "", "region"), Pane: pane,
 			Lateness: pick(g, 0, pane/2, pane, pane, pane*3/2, 3*pane),
+			MaxAhead: pick(g, 0, 4*pane, 8*pane, 30*pane), Agree: 1 + g.IntN(6),
 		},
 	}
 	g.Shuffle(len(g.cfg.Labels), func(i, j int) {
@@ -301,6 +302,14 @@ func (g *teller) put(e taleEvent) {
 		delay = g.Int64N(6*g.cfg.Lateness + 5*g.cfg.Pane)
 	}
 	arrival := e.time + delay
+	if !g.punctual && g.IntN(60) == 0 { // a clock that is wrong, or several that are wrong alike
+		wrong := g.cfg.Pane * g.Int64N(100)
+		for range 1 + g.IntN(3) {
+			ahead := e
+			ahead.time += wrong + g.Int64N(g.cfg.Pane)
+			g.steps = append(g.steps, taleStep{what: stepEvent, source: source, event: ahead, arrival: arrival})
+		}
+	}
 	g.steps = append(g.steps, taleStep{what: stepEvent, source: source, event: e, arrival: arrival})
 	if n := g.IntN(60); n < 3 {
 		g.steps = append(g.steps, taleStep{what: stepReject + stepKind(n), source: source, arrival: arrival})

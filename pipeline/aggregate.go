@@ -55,15 +55,16 @@ type source struct {
 	*detector.Partition
 	walker      fetch.Walker
 	decoder     *wire.Decoder
-	input       *wire.Input   // reads records of another shape; nil: the decoder does
-	idle        []pendingMark // read back and not yet applied, by Before
-	waiting     bool          // a mark of ours is on its way: nothing behind it is taken
-	added       bool          // it has no event time yet, and others have: a mark gives it one before it is read
-	held        []fetch.Chunk // what came meanwhile
-	uncommitted bool          // its source is read uncommitted
-	stuck       *fetch.Chunk  // the walker stands at a record of it whose schema is being asked for
-	caughtUp    bool          // read to its end
-	asked       time.Time     // when the response that showed that was asked for
+	input       *wire.Input           // reads records of another shape; nil: the decoder does
+	idle        []pendingMark         // read back and not yet applied, by Before
+	waiting     bool                  // a mark of ours is on its way: nothing behind it is taken
+	added       bool                  // it has no event time yet, and others have: a mark gives it one before it is read
+	held        []fetch.Chunk         // what came meanwhile
+	suspects    map[int64]wire.Record // the rejected records that held ones become if they are not believed, by offset
+	uncommitted bool                  // its source is read uncommitted
+	stuck       *fetch.Chunk          // the walker stands at a record of it whose schema is being asked for
+	caughtUp    bool                  // read to its end
+	asked       time.Time             // when the response that showed that was asked for
 	lag         int64
 	active      time.Time // when a record came last, by this machine's clock: only to decide when to write a mark
 }
@@ -173,7 +174,7 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 type startAt struct {
 	offset int64
 	state  detector.PartitionState
-	lost   int64 // the offsets [lost, offset) are gone and were never read
+	lost   int64 // the offsets [lost, offset), if any, are gone and were never read
 }
 
 // where takes a partition up at the committed offset or, where the group has none, at what the log knows of it; known says that there was
@@ -185,6 +186,8 @@ func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, 
 	committed, known := offsets[partition{s.Topic, s.Partition}]
 	if progress, ok := told[s]; ok && !known {
 		at.offset, at.state.Watermark, at.state.Totals, known = progress.To, progress.Watermark, progress.Totals, true
+		at.state.Totals.Aborted += at.state.Totals.Held // nobody knows any more which records were held
+		at.state.Totals.Held = 0
 	} else if known {
 		at.offset = committed.CommittedOffset
 		if err := readPartitionState(committed.Metadata, &at.state); err != nil {
@@ -195,7 +198,7 @@ func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, 
 		return at, known, fmt.Errorf("cannot go on at offset %d of %s/%d: the log ends at %d; was the topic made anew?",
 			at.offset, s.Topic, s.Partition, there.end)
 	}
-	at.lost, at.offset = at.offset, max(at.offset, there.first)
+	at.offset, at.lost = at.state.Begin(at.offset, there.first)
 	return at, known, nil
 }
 
@@ -216,11 +219,12 @@ func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool) {
 	src := &source{
 		Partition: t.agg.Add(s, at.offset, at.state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: t.w.now(), added: !known,
 		input: cfg.Input(t.w.cfg.Labels, t.w.schemas), uncommitted: cfg.Isolation == ReadUncommitted,
+		suspects: map[int64]wire.Record{},
 	}
 	src.decoder.MaxBytes = cfg.MaxBytes
 	t.sources[s] = src
 	t.order = append(t.order, src)
-	if at.lost == at.offset {
+	if at.lost >= at.offset {
 		return
 	}
 	t.w.log.Error("records are lost: the topic let go of them before they were read", zap.String("topic", s.Topic),
@@ -324,13 +328,16 @@ func (t *aggregateTask) chunk(s *source, c *fetch.Chunk) error {
 		own := copyChunk(c) // the walker may have to stand in it for longer than the response lives
 		c = &own
 	}
-	s.walker.Reset(c, s.Offset())
+	s.walker.Reset(c, s.Position())
 	return t.walk(s, c)
 }
 
 // walk takes the records from the walker on, until one of them has to wait.
 func (t *aggregateTask) walk(s *source, c *fetch.Chunk) error {
 	for s.walker.Next() {
+		if s.Known(s.walker.Record().Offset) {
+			continue
+		}
 		if !t.record(s, s.walker.Record()) {
 			t.stick(s, c)
 			return nil
@@ -341,8 +348,9 @@ func (t *aggregateTask) walk(s *source, c *fetch.Chunk) error {
 	}
 	t.applyMarks(s, s.walker.Position())
 	s.Skip(s.walker.Position())
-	s.lag = c.HighWatermark - s.Offset()
-	s.caughtUp = len(c.Batches) == 0 && s.Offset() == c.HighWatermark && (c.HighWatermark == c.LastStable || s.uncommitted)
+	s.forget()
+	s.lag = c.HighWatermark - s.Position()
+	s.caughtUp = len(c.Batches) == 0 && s.Position() == c.HighWatermark && (c.HighWatermark == c.LastStable || s.uncommitted)
 	s.asked = c.Asked
 	if len(c.Batches) > 0 {
 		s.active = t.w.now()
@@ -387,9 +395,8 @@ func (t *aggregateTask) record(s *source, r *fetch.Record) bool {
 		t.reject(s, r, rejected)
 		return true
 	}
-	if late := t.agg.Count(s.Partition, r.Offset, &t.event); late > 0 {
-		t.late(s, r, late)
-	}
+	t.event.Recorded = r.Time
+	t.outcome(s, r, t.agg.Count(s.Partition, r.Offset, &t.event))
 	return true
 }
 
@@ -404,9 +411,29 @@ func (t *aggregateTask) foreign(s *source, r *fetch.Record) {
 		t.reject(s, r, rejected)
 		return
 	}
-	if late := t.agg.CountAll(s.Partition, r.Offset, events); late > 0 {
-		t.late(s, r, late)
+	for i := range events {
+		events[i].Recorded = r.Time
 	}
+	t.outcome(s, r, t.agg.CountAll(s.Partition, r.Offset, events))
+}
+
+// outcome puts aside what was not counted: the record itself, or held ones that it contradicts.
+func (t *aggregateTask) outcome(s *source, r *fetch.Record, o detector.Outcome) {
+	for _, offset := range o.Future {
+		t.w.metrics.reject(s.Topic, string(wire.FutureEvent))
+		t.putAside(t.w.cfg.Topics.Rejected, s.suspects[offset])
+	}
+	switch {
+	case o.Held:
+		s.suspects[r.Offset] = wire.Rejected(origin(s, r), wire.Future(o.Newest, o.AheadMs))
+	case o.LateMs > 0:
+		t.late(s, r, o.LateMs)
+	}
+}
+
+// forget lets go of held records that were counted or rejected.
+func (s *source) forget() {
+	maps.DeleteFunc(s.suspects, func(offset int64, _ wire.Record) bool { return !s.Holds(offset) })
 }
 
 func (t *aggregateTask) reject(s *source, r *fetch.Record, why *wire.Reject) {
@@ -554,7 +581,7 @@ func (t *aggregateTask) offsets() map[string][]kafka.TxnOffsetCommit {
 	}
 	for _, s := range t.order {
 		if s.Moved() {
-			add(s.Source, s.Offset(), string(wire.JSON(s.State())))
+			add(s.Source, s.Commit(), string(wire.JSON(s.State())))
 		}
 	}
 	if m := t.marks; m.next != t.committed[m.source] || !m.known {

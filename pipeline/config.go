@@ -30,6 +30,8 @@ type Config struct {
 	Pane      rules.Duration `yaml:"pane"`
 	Lateness  rules.Duration `yaml:"lateness"`
 	IdleAfter rules.Duration `yaml:"idle_after"`
+	MaxAhead  rules.Duration `yaml:"max_ahead"`
+	Agree     int            `yaml:"agree"`
 	Rules     string         `yaml:"rules"`
 	Tasks     Tasks          `yaml:"tasks"`
 	Topics    Topics         `yaml:"topics"`
@@ -130,6 +132,8 @@ func (c *Config) fillIn() {
 	fill(c.Where, "pane", &c.Pane, 10*second)
 	fill(c.Where, "lateness", &c.Lateness, 10*second)
 	fill(c.Where, "idle_after", &c.IdleAfter, second)
+	fill(c.Where, "max_ahead", &c.MaxAhead, 5*minute)
+	fill(c.Where, "agree", &c.Agree, 10)
 	fill(c.Tasks.Where, "aggregate", &c.Tasks.Aggregate, 4)
 	fill(c.Tasks.Where, "judge", &c.Tasks.Judge, 1)
 	t := &c.Topics
@@ -205,6 +209,8 @@ func (c *Config) check(file string) strictyaml.Errors {
 	k.span(c.Where, "pane", c.Pane, 100*millisecond, hour)
 	k.span(c.Where, "lateness", c.Lateness, 0, 24*hour)
 	k.span(c.Where, "idle_after", c.IdleAfter, 100*millisecond, hour)
+	k.span(c.Where, "max_ahead", c.MaxAhead, second, 366*24*hour)
+	k.number(c.Where, "agree", c.Agree, 1, detector.MaxAgree)
 	k.number(c.Tasks.Where, "aggregate", c.Tasks.Aggregate, 1, maxTasks)
 	k.number(c.Tasks.Where, "judge", c.Tasks.Judge, 1, maxTasks)
 	k.number(c.Topics.Where, "partitions", c.Topics.Partitions, 1, maxPartitions)
@@ -350,7 +356,9 @@ func (c *Config) Secrets(lookup func(string) (string, bool)) {
 
 // Engine is what the two stages have to agree on.
 func (c *Config) Engine() detector.Config {
-	return detector.Config{Labels: c.Labels, Domain: c.Domain, Pane: int64(c.Pane), Lateness: int64(c.Lateness)}
+	return detector.Config{
+		Labels: c.Labels, Domain: c.Domain, Pane: int64(c.Pane), Lateness: int64(c.Lateness), MaxAhead: int64(c.MaxAhead), Agree: c.Agree,
+	}
 }
 
 // RuleOptions is what rules are checked against.

@@ -72,10 +72,11 @@ func (t *aggregateTask) readMark(m *wire.Mark, written int64) error {
 			continue // decided before the offsets that were committed: its effect is in them
 		}
 		s.idle = append(s.idle, pendingMark{line, written})
-		if line.Before > s.Offset() {
+		if line.Before > s.Position() {
 			continue
 		}
 		t.applyMarks(s, s.Offset())
+		s.forget()
 		if err := t.resume(s); err != nil {
 			return err
 		}

@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"maps"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/wire"
@@ -49,7 +51,14 @@ type input struct {
 	decoder *wire.Decoder
 	foreign *wire.Input // reads records of another shape; nil: the decoder does
 	event   [1]detector.Event
+	held    map[int64]suspect // records that the future guard holds, by offset
 	done    bool
+}
+
+// suspect is a held event's record and why it is rejected if it is not believed.
+type suspect struct {
+	wire.Origin
+	*wire.Reject
 }
 
 // Run reads all input to its end.
@@ -66,7 +75,7 @@ func (r *Replay) Run(ctx context.Context) (sum Summary, err error) {
 			return sum, err
 		}
 		defer func() { err = errors.Join(err, lines.close()) }()
-		in := &input{lines: lines, decoder: wire.NewDecoder(rules.NoKind, r.Config.Labels)}
+		in := &input{lines: lines, held: map[int64]suspect{}, decoder: wire.NewDecoder(rules.NoKind, r.Config.Labels)}
 		if r.Source != nil {
 			in.decoder = wire.NewDecoder(r.Source.Kind.Kind, r.Config.Labels)
 			in.decoder.MaxBytes, in.foreign = r.Source.MaxBytes, r.Source.Input(r.Config.Labels, nil)
@@ -144,6 +153,7 @@ func (r *Replay) record(agg *detector.Aggregator, in *input) error {
 	line, number, err := in.lines.next()
 	if errors.Is(err, io.EOF) {
 		in.done = true
+		agg.Release(in.part)
 		return nil
 	}
 	if err != nil {
@@ -161,8 +171,22 @@ func (r *Replay) record(agg *detector.Aggregator, in *input) error {
 		}
 		return nil
 	}
-	if late := agg.CountAll(in.part, number, events); late > 0 && r.Late != nil {
-		r.Late(origin(), in.part.Edge()-late, late)
+	outcome := agg.CountAll(in.part, number, events)
+	for _, offset := range outcome.Future {
+		if r.Rejected != nil {
+			r.Rejected(in.held[offset].Origin, in.held[offset].Reject)
+		}
+	}
+	switch {
+	case outcome.Held:
+		o := origin()
+		o.Value = bytes.Clone(line)
+		in.held[number] = suspect{o, wire.Future(outcome.Newest, outcome.AheadMs)}
+	case outcome.LateMs > 0 && r.Late != nil:
+		r.Late(origin(), in.part.Edge()-outcome.LateMs, outcome.LateMs)
+	}
+	if len(in.held) > 0 {
+		maps.DeleteFunc(in.held, func(offset int64, _ suspect) bool { return !in.part.Holds(offset) })
 	}
 	return nil
 }

@@ -6,7 +6,7 @@ import "sevwatch/pipeline/fetch"
 // read, holds the watermark back, and is not idle.
 func (t *aggregateTask) stick(s *source, c *fetch.Chunk) {
 	s.stuck, s.caughtUp = c, false
-	s.lag = c.HighWatermark - s.Offset()
+	s.lag = c.HighWatermark - s.Position()
 	t.pauseSource(s)
 }
 

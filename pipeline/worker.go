@@ -261,7 +261,7 @@ func (w *Worker) retire(stage string, task int) {
 func (w *Worker) account(t detector.Totals) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if t.Sum() > w.totals.Sum() {
+	if w.totals.Before(t) {
 		w.totals = t
 	}
 }

@@ -308,5 +308,7 @@ func (f *File) Check(file *rules.File) error {
 
 // config is the engine's configuration of the tests.
 func (f *File) config() detector.Config {
-	return detector.Config{Labels: f.Labels, Domain: f.Domain, Pane: int64(f.Pane), Lateness: int64(*f.Lateness)}
+	c := detector.DefaultConfig()
+	c.Labels, c.Domain, c.Pane, c.Lateness = f.Labels, f.Domain, int64(f.Pane), int64(*f.Lateness)
+	return c
 }

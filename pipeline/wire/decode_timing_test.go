@@ -104,7 +104,7 @@ func (c *counter) count(tb testing.TB) {
 	if r := c.decoder.Decode(c.value, -1, &c.event); r != nil {
 		tb.Fatal(r)
 	}
-	if late := c.agg.Count(c.part, c.offset, &c.event); late > 0 {
+	if late := c.agg.Count(c.part, c.offset, &c.event).LateMs; late > 0 {
 		tb.Fatalf("it is %d ms late", late)
 	}
 	c.offset++

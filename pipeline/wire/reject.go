@@ -1,6 +1,10 @@
 package wire
 
-import "fmt"
+import (
+	"fmt"
+
+	"sevwatch/detector"
+)
 
 // Reason is why a record was rejected, in one word: the value of the header sevwatch_reason and of a metric's label.
 type Reason string
@@ -32,6 +36,12 @@ type Reject struct {
 }
 
 func (r *Reject) Error() string { return string(r.Reason) + ": " + r.Detail }
+
+// Future is the reject of an event that its partition's later events have contradicted: aheadMs is by how much it was ahead of them.
+func Future(eventTime, aheadMs int64) *Reject {
+	return reject(FutureEvent, "event time %s is %d ms ahead of its partition, which was at %s, and what came behind it was not",
+		detector.Millis(eventTime), aheadMs, detector.Millis(eventTime-aheadMs))
+}
 
 func reject(reason Reason, format string, args ...any) *Reject {
 	return &Reject{Reason: reason, Detail: fmt.Sprintf(format, args...)}
