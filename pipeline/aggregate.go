@@ -63,6 +63,9 @@ type source struct {
 	suspects    map[int64]wire.Record // the rejected records that held ones become if they are not believed, by offset
 	uncommitted bool                  // its source is read uncommitted
 	stuck       *fetch.Chunk          // the walker stands at a record of it whose schema is being asked for
+	ahead       bool                  // too far ahead of the slowest partition of all: it is not read
+	began       int64                 // event time when the task took it over
+	stalled     int64                 // event time when it was told last that others wait for it
 	caughtUp    bool                  // read to its end
 	asked       time.Time             // when the response that showed that was asked for
 	lag         int64
@@ -219,7 +222,7 @@ func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool) {
 	src := &source{
 		Partition: t.agg.Add(s, at.offset, at.state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: t.w.now(), added: !known,
 		input: cfg.Input(t.w.cfg.Labels, t.w.schemas), uncommitted: cfg.Isolation == ReadUncommitted,
-		suspects: map[int64]wire.Record{},
+		suspects: map[int64]wire.Record{}, began: at.state.Watermark, stalled: unknown,
 	}
 	src.decoder.MaxBytes = cfg.MaxBytes
 	t.sources[s] = src
@@ -236,7 +239,7 @@ func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool) {
 
 // pauseSource asks for the partition's records only while they may be taken: marks from before come first, and a mark that is on its way.
 func (t *aggregateTask) pauseSource(s *source) {
-	t.reader.Pause(s.Topic, s.Source.Partition, s.waiting || s.stuck != nil || !t.marks.ready())
+	t.reader.Pause(s.Topic, s.Source.Partition, s.waiting || s.stuck != nil || s.ahead || !t.marks.ready())
 }
 
 // tick is how often time is looked at when nothing comes.
@@ -281,6 +284,7 @@ func (t *aggregateTask) step(ctx context.Context, res *fetch.Response) error {
 		return err
 	}
 	t.report()
+	t.skew()
 	if t.unsent == nil {
 		mark := t.clock.decide(t)
 		if mark == nil && !t.due() {
@@ -350,7 +354,7 @@ func (t *aggregateTask) walk(s *source, c *fetch.Chunk) error {
 	s.Skip(s.walker.Position())
 	s.forget()
 	s.lag = c.HighWatermark - s.Position()
-	s.caughtUp = len(c.Batches) == 0 && s.Position() == c.HighWatermark && (c.HighWatermark == c.LastStable || s.uncommitted)
+	s.caughtUp = !s.ahead && len(c.Batches) == 0 && s.Position() == c.HighWatermark && (c.HighWatermark == c.LastStable || s.uncommitted)
 	s.asked = c.Asked
 	if len(c.Batches) > 0 {
 		s.active = t.w.now()

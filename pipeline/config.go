@@ -32,6 +32,7 @@ type Config struct {
 	IdleAfter rules.Duration `yaml:"idle_after"`
 	MaxAhead  rules.Duration `yaml:"max_ahead"`
 	Agree     int            `yaml:"agree"`
+	MaxSkew   rules.Duration `yaml:"max_skew"`
 	Rules     string         `yaml:"rules"`
 	Tasks     Tasks          `yaml:"tasks"`
 	Topics    Topics         `yaml:"topics"`
@@ -134,6 +135,7 @@ func (c *Config) fillIn() {
 	fill(c.Where, "idle_after", &c.IdleAfter, second)
 	fill(c.Where, "max_ahead", &c.MaxAhead, 5*minute)
 	fill(c.Where, "agree", &c.Agree, 10)
+	fill(c.Where, "max_skew", &c.MaxSkew, max(hour, 2*c.Pane))
 	fill(c.Tasks.Where, "aggregate", &c.Tasks.Aggregate, 4)
 	fill(c.Tasks.Where, "judge", &c.Tasks.Judge, 1)
 	t := &c.Topics
@@ -211,6 +213,10 @@ func (c *Config) check(file string) strictyaml.Errors {
 	k.span(c.Where, "idle_after", c.IdleAfter, 100*millisecond, hour)
 	k.span(c.Where, "max_ahead", c.MaxAhead, second, 366*24*hour)
 	k.number(c.Where, "agree", c.Agree, 1, detector.MaxAgree)
+	k.span(c.Where, "max_skew", c.MaxSkew, second, 366*24*hour)
+	if c.MaxSkew >= second && c.MaxSkew < 2*c.Pane {
+		k.fail(c.Where.Of("max_skew"), "max_skew is %s, expected two panes at least, which are %s", c.MaxSkew, 2*c.Pane)
+	}
 	k.number(c.Tasks.Where, "aggregate", c.Tasks.Aggregate, 1, maxTasks)
 	k.number(c.Tasks.Where, "judge", c.Tasks.Judge, 1, maxTasks)
 	k.number(c.Topics.Where, "partitions", c.Topics.Partitions, 1, maxPartitions)

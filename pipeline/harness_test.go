@@ -131,7 +131,14 @@ func (p *testPipeline) write(at partition, records ...kafka.Record) {
 // start runs a worker; stop ends it and waits.
 func (p *testPipeline) start() (w *Worker, stop func()) {
 	p.t.Helper()
+	return p.startWith(func(*Worker) {})
+}
+
+// startWith runs a worker that was changed before.
+func (p *testPipeline) startWith(change func(w *Worker)) (w *Worker, stop func()) {
+	p.t.Helper()
 	w = NewWorker(WorkerOptions{Config: p.cfg, Rules: p.rules, Client: p.client, Log: testLog(p.t)})
+	change(w)
 	ctx, cancel := context.WithCancel(p.ctx)
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()

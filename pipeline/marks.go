@@ -155,13 +155,7 @@ func (c *clock) decide(t *aggregateTask) *wire.Mark {
 		return nil
 	}
 	now := t.w.now()
-	low, high := noLow, unknown
-	for _, s := range t.order {
-		high = max(high, s.Watermark())
-		if !c.isIdle(s, now) && !s.added {
-			low = min(low, s.Watermark())
-		}
-	}
+	low, high := c.span(t)
 	mark := &wire.Mark{V: 1, Task: c.task}
 	if allLow, allHigh, known := c.hints.all(c.task, c.tasks, low, high); known {
 		c.advance(mark, t, allLow, allHigh, now)
@@ -178,6 +172,19 @@ func (c *clock) decide(t *aggregateTask) *wire.Mark {
 	c.low, c.high, c.told = low, high, true
 	c.waiting, c.asked = true, now
 	return mark
+}
+
+// span is how far the task's slowest active partition is, and its furthest one of all.
+func (c *clock) span(t *aggregateTask) (low, high int64) {
+	now := t.w.now()
+	low, high = noLow, unknown
+	for _, s := range t.order {
+		high = max(high, s.Watermark())
+		if !c.isIdle(s, now) && !s.added {
+			low = min(low, s.Watermark())
+		}
+	}
+	return low, high
 }
 
 // news says whether the other tasks need to hear how far this one is.

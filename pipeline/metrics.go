@@ -39,6 +39,10 @@ func (m *workerMetrics) incident(transition, severity string) {
 	m.set.GetOrCreateCounter(fmt.Sprintf("sevwatch_incident_revisions_total{transition=%q,severity=%q}", transition, severity)).Inc()
 }
 
+func (m *workerMetrics) waiting(task, partitions int) {
+	m.set.GetOrCreateGauge(fmt.Sprintf("sevwatch_waiting_partitions{task=\"%d\"}", task), nil).Set(float64(partitions))
+}
+
 func (m *workerMetrics) lost(task int, offsets int64) {
 	m.set.GetOrCreateGauge(fmt.Sprintf("sevwatch_lost_offsets{task=\"%d\"}", task), nil).Set(float64(offsets))
 }

@@ -1,0 +1,54 @@
+package pipeline
+
+import (
+	"go.uber.org/zap"
+
+	"sevwatch/detector"
+)
+
+// stalledEvery is how often a partition that holds others back is told of, in event time.
+const stalledEvery = int64(minute)
+
+// skew stops reading the partitions that are more than max_skew ahead of the slowest one of all tasks, and goes on with those that no longer
+// are: what they gain can only wait in memory until the slowest has come there. The slowest itself is told of, in its own open pane: a pane
+// of the ones that wait is judged when the wait is over.
+func (t *aggregateTask) skew() {
+	low, high := t.clock.span(t)
+	allLow, allHigh, known := t.w.hints.all(t.a.task, t.w.cfg.Tasks.Aggregate, low, high)
+	limit, waiting := int64(t.w.cfg.MaxSkew), 0
+	for _, s := range t.order {
+		if s.began == unknown {
+			s.began = s.Watermark()
+		}
+		slowest := allLow
+		if !known || allLow == unknown {
+			slowest = s.began // somebody was not heard of yet, and may be anywhere
+		}
+		ahead := s.Watermark() != unknown && slowest != noLow && s.Watermark()-slowest > limit
+		if ahead != s.ahead {
+			s.ahead = ahead
+			s.caughtUp = s.caughtUp && !ahead // nobody asks any more
+			t.pauseSource(s)
+		}
+		if ahead {
+			waiting++
+		}
+		if known && allHigh != unknown && s.Watermark() != unknown && allHigh-s.Watermark() > limit {
+			t.stalled(s, allHigh)
+		}
+	}
+	t.w.metrics.waiting(t.a.task, waiting)
+}
+
+// stalled tells that others wait for the partition, unless that was told a moment ago, or it is read to its end and marks move it on.
+func (t *aggregateTask) stalled(s *source, high int64) {
+	if s.lag == 0 || s.stalled != unknown && s.Edge() < s.stalled+stalledEvery {
+		return
+	}
+	if s.stalled == unknown {
+		t.w.log.Warn("a partition is far behind the others, which wait for it", zap.String("topic", s.Topic), zap.Int("partition", s.Source.Partition),
+			zap.Stringer("at", detector.Millis(s.Watermark())), zap.Stringer("others", detector.Millis(high)))
+	}
+	s.stalled = s.Edge()
+	t.happened = append(t.happened, detector.Happening{Source: s.Source, Name: "stalled", Pane: s.stalled, Count: 1})
+}
