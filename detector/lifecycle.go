@@ -71,6 +71,8 @@ type outstanding struct {
 	ExpiresAt int64          `json:"expires_at"`         // 0: it has ended
 	Versions  *Versions      `json:"versions,omitempty"`
 	Evidence  string         `json:"evidence"`
+
+	Ended RecoveryTransition `json:"ended,omitempty"` // how
 }
 
 // step moves the timers on by one judged pane that ends at edge, and says what that means, if anything: the tier is the one that holds or,

@@ -2,6 +2,7 @@ package detector
 
 import (
 	"fmt"
+	"strings"
 
 	"sevwatch/rules"
 )
@@ -200,8 +201,24 @@ func (d *domain) cancel(o *ongoing, edge int64) (out []Output) {
 func (d *domain) end(o *ongoing, r *outstanding, t RecoveryTransition, why string, edge int64) Output {
 	ended := *r
 	ended.Evidence = why
-	r.ExpiresAt = 0
+	r.ExpiresAt, r.Ended = 0, t
 	return d.recovery(o, ended, t, edge)
+}
+
+// taken is what became of the actions that were asked for, as a sentence's part; "" if none was.
+func (o *ongoing) taken() string {
+	var parts []string
+	for _, r := range o.Requests {
+		state := "waits for approval"
+		switch {
+		case r.ExpiresAt == 0:
+			state = string(r.Ended)
+		case r.Automatic:
+			state = "under way"
+		}
+		parts = append(parts, r.Action+" "+state)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // approve lets an action that was asked for be carried out, with as much time as if it were asked for now.

@@ -105,8 +105,9 @@ func (d *domain) supersede(s *groupState, edge int64) ([]Output, error) {
 		Impact: Impact{Sentence: "No longer measured."}, Change: o.Change,
 		Channel: d.file.Channel(o.StartedAt), Contacts: d.file.Contacts[o.Severity],
 	}
+	cancelled := d.cancel(o, edge)
 	d.texts(o, &i)
-	return append([]Output{{Incident: &i}}, d.cancel(o, edge)...), nil
+	return append([]Output{{Incident: &i}}, cancelled...), nil
 }
 
 // renumbered are the keys of observed panes that were told under other rules: their numbers come round at another length.

@@ -54,7 +54,6 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge i
 	if len(incident.Contributors) > 0 && transition == Resolved {
 		incident.Contributors = nil
 	}
-	d.texts(o, &incident)
 	o.About = about{incident.Labels, incident.Signal.Name, incident.Signal.Unit, incident.Signal.Threshold, int64(g.rule.Window)}
 
 	out := []Output{{Incident: &incident}}
@@ -63,6 +62,9 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge i
 		out = append(out, d.settle(g, true, incident.Reason, edge)...)
 	case Resolved, Expired, Superseded:
 		out = append(out, d.settle(g, transition == Resolved && n.act == nil, incident.Reason, edge)...)
+	}
+	d.texts(o, &incident) // which say what became of the actions
+	if phaseAfter(transition, PhaseOpen) != PhaseOpen {
 		g.life.reset()
 		if byHand := n.act != nil; transition == Resolved && (byHand || g.rule.ReopenFor > 0) {
 			o.Closed, o.ByHand, o.Flapping = edge, byHand, false
@@ -229,6 +231,7 @@ func (d *domain) texts(o *ongoing, i *Incident) {
 		Severity: o.Severity, Impact: i.Impact.Sentence, Channel: i.Channel,
 		Status:    fmt.Sprintf("%s, %s: %s", o.Severity, i.Status.Phase, i.Reason),
 		RespondBy: o.RespondBy, Started: o.StartedAt, Resolved: int64(i.ResolvedAt), First: o.Revision == 1,
+		Actions: o.taken(),
 	}
 	if i.Word != nil {
 		story.Cause = i.Word.Cause

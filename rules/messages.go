@@ -24,6 +24,7 @@ type Story struct {
 	Started   int64  // epoch ms
 	Resolved  int64  // epoch ms, 0 while it goes on
 	First     bool   // the first telling: no update yet
+	Actions   string // what became of recovery actions; "" while none was asked for
 	Cause     string // what a person gave as the root cause; "" while nobody did
 }
 
@@ -36,8 +37,12 @@ func (s Story) Render() Texts {
 		if s.Cause != "" {
 			cause = s.Cause
 		}
+		resolution := s.Status
+		if s.Actions != "" {
+			resolution = s.Actions + "; " + s.Status
+		}
 		t.Resolution = fmt.Sprintf("🟢 Incident Resolved: Assessment Flow\nDuration: %s\nRoot Cause: %s\nResolution: %s\nPrevention: to be written in the post-mortem",
-			Duration(s.Resolved-s.Started), cause, s.Status)
+			Duration(s.Resolved-s.Started), cause, resolution)
 		return t
 	}
 	if !s.First {
@@ -45,8 +50,12 @@ func (s Story) Render() Texts {
 		if len(s.NextSteps) > 0 {
 			next = strings.Join(s.NextSteps, "; ")
 		}
-		t.Update = fmt.Sprintf("🟡 Incident Update: Assessment Flow\nCurrent Status: %s\nActions Taken: none reported\nNext Steps: %s\nETA: response due by %s",
-			s.Status, next, time.UnixMilli(s.RespondBy).UTC().Format("2006-01-02T15:04:05.000Z"))
+		actions := "none reported"
+		if s.Actions != "" {
+			actions = s.Actions
+		}
+		t.Update = fmt.Sprintf("🟡 Incident Update: Assessment Flow\nCurrent Status: %s\nActions Taken: %s\nNext Steps: %s\nETA: response due by %s",
+			s.Status, actions, next, time.UnixMilli(s.RespondBy).UTC().Format("2006-01-02T15:04:05.000Z"))
 	}
 	return t
 }
