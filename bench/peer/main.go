@@ -124,7 +124,7 @@ func first(logs io.Reader) {
 }
 
 // follow reads the panes topic until ctx is done.
-func (p *peer) follow(ctx context.Context) error {
+func (p *peer) follow(ctx context.Context) (err error) {
 	f := fetch.New(fetch.Config{
 		Dialer: &kafka.Dialer{Timeout: 10 * time.Second}, Brokers: []string{p.broker}, Isolation: kafka.ReadCommitted,
 	}, []fetch.Start{{Topic: p.name + ".panes"}})
@@ -133,7 +133,9 @@ func (p *peer) follow(ctx context.Context) error {
 	go func() { ended <- f.Run(ctx) }()
 	defer func() {
 		cancel()
-		_ = <-ended // it was told to end
+		if ran := <-ended; !errors.Is(ran, context.Canceled) {
+			err = errors.Join(err, ran)
+		}
 	}()
 	for {
 		select {

@@ -87,7 +87,7 @@ func readRaw(ctx context.Context, broker, topic string, ends []int64) (float64, 
 }
 
 // follow reads a partition from its start on until take has had enough.
-func follow(ctx context.Context, broker, topic string, partition int, take func(*fetch.Chunk) (bool, error)) error {
+func follow(ctx context.Context, broker, topic string, partition int, take func(*fetch.Chunk) (bool, error)) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	f := fetch.New(fetch.Config{
 		Dialer: &kafka.Dialer{Timeout: 10 * time.Second}, Brokers: []string{broker}, Isolation: kafka.ReadCommitted, MaxWait: 20 * time.Millisecond,
@@ -96,7 +96,9 @@ func follow(ctx context.Context, broker, topic string, partition int, take func(
 	go func() { ended <- f.Run(ctx) }()
 	defer func() {
 		cancel()
-		_ = <-ended // it was told to end
+		if ran := <-ended; !errors.Is(ran, context.Canceled) {
+			err = errors.Join(err, ran)
+		}
 	}()
 	for {
 		select {
