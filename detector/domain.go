@@ -26,6 +26,7 @@ type domain struct {
 
 	changes []Change  // of the last changeMemory, oldest first
 	gone    *[]string // keys of state records to be forgotten
+	watch   func(*Judgement)
 
 	asked []asked // actions, not long ago
 
@@ -315,6 +316,7 @@ func (d *domain) leave(edge int64, windows []*windowCount) {
 // judge asks the rule about one group and tells what changed.
 func (d *domain) judge(g *group, m rules.Measure, edge int64) []Output {
 	v := g.rule.Judge(m)
+	before := g.life.Incident
 	var out []Output
 	if g.life.Incident != nil && len(d.said) > 0 {
 		out = d.obey(g, m, v, edge)
@@ -335,6 +337,7 @@ func (d *domain) judge(g *group, m rules.Measure, edge int64) []Output {
 	case n.transition != "":
 		out = append(out, d.tell(g, m, v, n, edge)...)
 	}
+	d.watched(g, m, v, before, edge)
 	if o := g.life.Incident; o != nil && !o.untold() {
 		out = append(out, d.remind(g, m, v, edge)...)
 		out = append(out, d.expireRequests(g, m, v, edge)...)

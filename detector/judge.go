@@ -33,6 +33,7 @@ type Judge struct {
 	gone     []string  // keys of records to be forgotten
 	renumber bool      // the records of observed panes are to be told anew
 	loading  []groupOf // not nil between Load and Ready
+	watch    func(*Judgement)
 }
 
 // NewJudge is a judge that has heard nothing yet.
@@ -130,7 +131,7 @@ func (j *Judge) domain(name string) *domain {
 	d := j.domains[name]
 	if d == nil {
 		d = newDomain(name, &j.cfg, j.file, j.rules, j.windows)
-		d.gone = &j.gone
+		d.gone, d.watch = &j.gone, j.watch
 		j.domains[name] = d
 	}
 	return d

@@ -10,7 +10,9 @@ import (
 type Local struct {
 	*Aggregator
 	Judge *Judge
-	edge  int64
+	// OnDelta, where given, sees what each pane gains before it is judged.
+	OnDelta func(*Delta)
+	edge    int64
 }
 
 // NewLocal is an engine over no partitions yet.
@@ -33,6 +35,9 @@ func (l *Local) Settle() ([]Output, error) {
 	}
 	deltas, progress := l.Flush()
 	for i := range deltas {
+		if l.OnDelta != nil {
+			l.OnDelta(&deltas[i])
+		}
 		l.Judge.Delta(&deltas[i])
 	}
 	if err := l.Judge.Progress(&progress); err != nil {

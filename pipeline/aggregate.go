@@ -50,34 +50,6 @@ type batch struct {
 	events   []detector.PaneEvents
 }
 
-// source is one source partition while it is read.
-type source struct {
-	*detector.Partition
-	walker      fetch.Walker
-	decoder     *wire.Decoder
-	input       *wire.Input           // reads records of another shape; nil: the decoder does
-	idle        []pendingMark         // read back and not yet applied, by Before
-	waiting     bool                  // a mark of ours is on its way: nothing behind it is taken
-	added       bool                  // it has no event time yet, and others have: a mark gives it one before it is read
-	held        []fetch.Chunk         // what came meanwhile
-	suspects    map[int64]wire.Record // the rejected records that held ones become if they are not believed, by offset
-	uncommitted bool                  // its source is read uncommitted
-	stuck       *fetch.Chunk          // the walker stands at a record of it whose schema is being asked for
-	ahead       bool                  // too far ahead of the slowest partition of all: it is not read
-	began       int64                 // event time when the task took it over
-	stalled     int64                 // event time when it was told last that others wait for it
-	caughtUp    bool                  // read to its end
-	asked       time.Time             // when the response that showed that was asked for
-	lag         int64
-	active      time.Time // when a record came last, by this machine's clock: only to decide when to write a mark
-}
-
-// pendingMark is one line of a mark and when the broker wrote it.
-type pendingMark struct {
-	detector.Idle
-	written int64
-}
-
 // runAggregate runs one aggregate task until ctx is done or something fails.
 func (w *Worker) runAggregate(ctx context.Context, a assignment, seat *seat) error {
 	t, err := w.openAggregate(ctx, a, seat)
@@ -350,7 +322,7 @@ func (t *aggregateTask) walk(s *source, c *fetch.Chunk) error {
 	if err := s.walker.Err(); err != nil {
 		return fmt.Errorf("cannot read %s/%d: %w", c.Topic, c.Partition, err)
 	}
-	t.applyMarks(s, s.walker.Position())
+	s.applyMarks(t.agg, s.walker.Position())
 	s.Skip(s.walker.Position())
 	s.forget()
 	s.lag = c.HighWatermark - s.Position()
@@ -368,25 +340,12 @@ func copyChunk(c *fetch.Chunk) fetch.Chunk {
 	return d
 }
 
-// applyMarks applies the marks that come before the record at offset.
-func (t *aggregateTask) applyMarks(s *source, offset int64) {
-	for len(s.idle) > 0 && s.idle[0].Before <= offset {
-		m := s.idle[0]
-		s.idle = s.idle[1:]
-		to := m.To
-		if m.Since > 0 {
-			to += max(0, m.written-m.Since)
-		}
-		t.agg.Advance(s.Partition, to, m.Since > 0)
-	}
-}
-
 // record takes one record: an event, a reject, a late one, or a transaction's marker; false if it has to wait.
 func (t *aggregateTask) record(s *source, r *fetch.Record) bool {
 	if s.input != nil && !r.Control && s.input.Waiting(r.Value) {
 		return false
 	}
-	t.applyMarks(s, r.Offset)
+	s.applyMarks(t.agg, r.Offset)
 	if r.Control {
 		s.Control(r.Offset)
 		return true
@@ -406,11 +365,7 @@ func (t *aggregateTask) record(s *source, r *fetch.Record) bool {
 
 // foreign takes a record of another shape, which may hold no event, or several.
 func (t *aggregateTask) foreign(s *source, r *fetch.Record) {
-	record := wire.Record{Value: r.Value, Time: r.Time}
-	if s.input.Headers() {
-		record = whole(r)
-	}
-	events, rejected := s.input.Read(&record)
+	events, rejected := s.foreign(r)
 	if rejected != nil {
 		t.reject(s, r, rejected)
 		return
@@ -450,24 +405,6 @@ func (t *aggregateTask) reject(s *source, r *fetch.Record, why *wire.Reject) {
 func (t *aggregateTask) late(s *source, r *fetch.Record, late int64) {
 	t.w.metrics.late(s.Topic)
 	t.putAside(t.w.cfg.Topics.Late, wire.Late(origin(s, r), s.Edge()-late, late))
-}
-
-// origin is the record as it goes to the rejected or late topic.
-func origin(s *source, r *fetch.Record) wire.Origin {
-	return wire.Origin{Source: s.Source, Offset: r.Offset, Record: whole(r)}
-}
-
-// whole is the record with its headers; one whose headers cannot be read is taken without them.
-func whole(r *fetch.Record) wire.Record {
-	out := wire.Record{Key: r.Key, Value: r.Value, Time: r.Time}
-	headers, err := r.Headers()
-	if err != nil {
-		return out
-	}
-	for _, h := range headers {
-		out.Headers = append(out.Headers, wire.Header{Key: h.Key, Value: h.Value})
-	}
-	return out
 }
 
 func (t *aggregateTask) putAside(topic string, r wire.Record) {

@@ -20,25 +20,26 @@ import (
 
 // Config is a configuration file. Every key is explained in deploy/sevwatch.yaml.
 type Config struct {
-	Where     strictyaml.Where
-	Pipeline  string         `yaml:"pipeline"`
-	Brokers   []string       `yaml:"brokers,required"`
-	Security  Security       `yaml:"security"`
-	Sources   []SourceConfig `yaml:"sources"`
-	Labels    []string       `yaml:"labels"`
-	Domain    string         `yaml:"domain"`
-	Pane      rules.Duration `yaml:"pane"`
-	Lateness  rules.Duration `yaml:"lateness"`
-	IdleAfter rules.Duration `yaml:"idle_after"`
-	MaxAhead  rules.Duration `yaml:"max_ahead"`
-	Agree     int            `yaml:"agree"`
-	MaxSkew   rules.Duration `yaml:"max_skew"`
-	Rules     string         `yaml:"rules"`
-	Tasks     Tasks          `yaml:"tasks"`
-	Topics    Topics         `yaml:"topics"`
-	Group     Group          `yaml:"group"`
-	HTTP      HTTP           `yaml:"http"`
-	Registry  Registry       `yaml:"registry"`
+	Where        strictyaml.Where
+	Pipeline     string         `yaml:"pipeline"`
+	Brokers      []string       `yaml:"brokers,required"`
+	Security     Security       `yaml:"security"`
+	Sources      []SourceConfig `yaml:"sources"`
+	Labels       []string       `yaml:"labels"`
+	Domain       string         `yaml:"domain"`
+	Pane         rules.Duration `yaml:"pane"`
+	Lateness     rules.Duration `yaml:"lateness"`
+	IdleAfter    rules.Duration `yaml:"idle_after"`
+	MaxAhead     rules.Duration `yaml:"max_ahead"`
+	Agree        int            `yaml:"agree"`
+	MaxSkew      rules.Duration `yaml:"max_skew"`
+	StalledAfter rules.Duration `yaml:"stalled_after"`
+	Rules        string         `yaml:"rules"`
+	Tasks        Tasks          `yaml:"tasks"`
+	Topics       Topics         `yaml:"topics"`
+	Group        Group          `yaml:"group"`
+	HTTP         HTTP           `yaml:"http"`
+	Registry     Registry       `yaml:"registry"`
 }
 
 // Tasks are how many pieces the work of a stage can be spread over. They are fixed when the topics are made.
@@ -136,6 +137,7 @@ func (c *Config) fillIn() {
 	fill(c.Where, "max_ahead", &c.MaxAhead, 5*minute)
 	fill(c.Where, "agree", &c.Agree, 10)
 	fill(c.Where, "max_skew", &c.MaxSkew, max(hour, 2*c.Pane))
+	fill(c.Where, "stalled_after", &c.StalledAfter, 30*second)
 	fill(c.Tasks.Where, "aggregate", &c.Tasks.Aggregate, 4)
 	fill(c.Tasks.Where, "judge", &c.Tasks.Judge, 1)
 	t := &c.Topics
@@ -214,6 +216,7 @@ func (c *Config) check(file string) strictyaml.Errors {
 	k.span(c.Where, "max_ahead", c.MaxAhead, second, 366*24*hour)
 	k.number(c.Where, "agree", c.Agree, 1, detector.MaxAgree)
 	k.span(c.Where, "max_skew", c.MaxSkew, second, 366*24*hour)
+	k.span(c.Where, "stalled_after", c.StalledAfter, 0, hour)
 	if c.MaxSkew >= second && c.MaxSkew < 2*c.Pane {
 		k.fail(c.Where.Of("max_skew"), "max_skew is %s, expected two panes at least, which are %s", c.MaxSkew, 2*c.Pane)
 	}

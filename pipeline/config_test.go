@@ -88,7 +88,7 @@ func TestConfigDefaults(t *testing.T) {
 			"service", "endpoint", "step", "region", "version", "error_type", "category", "name", "action", "status_class", "change",
 			"previous_version", "state",
 		},
-		Pane: 10_000, Lateness: 10_000, IdleAfter: 1000, MaxAhead: 300_000, Agree: 10, MaxSkew: 3_600_000,
+		Pane: 10_000, Lateness: 10_000, IdleAfter: 1000, MaxAhead: 300_000, Agree: 10, MaxSkew: 3_600_000, StalledAfter: 30_000,
 		Tasks: pipeline.Tasks{Aggregate: 4, Judge: 1},
 		Topics: pipeline.Topics{
 			Panes: "sevwatch.panes", Marks: "sevwatch.marks", State: "sevwatch.state", Alerts: "assessment.alerts",

@@ -64,7 +64,7 @@ func TestFarApartPartitions(t *testing.T) {
 }
 
 func farApart(t *testing.T, addr string, shut time.Duration) {
-	p := newPipeline(t, addr, nil)
+	p := newPipeline(t, addr, func(c *Config) { c.StalledAfter = 0 })
 	var err error
 	p.rules, err = rules.Parse("far.yaml", []byte(farRules), p.cfg.RuleOptions())
 	check(t, err)

@@ -18,10 +18,24 @@ type lineReader struct {
 	in     *bufio.Reader
 	long   []byte
 	number int64 // of the next line, from 0
+	raw    counter
+	size   int64 // bytes of the file; 0 if it is no regular file
 	closer []func() error
 }
 
 const lineBuffer = 1 << 20
+
+// counter counts the bytes that are read through it.
+type counter struct {
+	io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	return n, err
+}
 
 // InputError says that an input cannot be opened: the wrong name, most likely.
 type InputError struct{ error }
@@ -40,6 +54,9 @@ func openLines(name string, stdin io.Reader) (*lineReader, error) {
 		return nil, &InputError{fmt.Errorf("cannot open the input: %w", err)}
 	}
 	r.closer = append(r.closer, f.Close)
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		r.size = info.Size()
+	}
 	if err := r.unpack(f); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
@@ -52,7 +69,8 @@ var (
 )
 
 func (r *lineReader) unpack(raw io.Reader) error {
-	in := bufio.NewReaderSize(raw, lineBuffer)
+	r.raw.Reader = raw
+	in := bufio.NewReaderSize(&r.raw, lineBuffer)
 	head, err := in.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("cannot read %s: %w", r.name, err)

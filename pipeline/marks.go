@@ -71,11 +71,11 @@ func (t *aggregateTask) readMark(m *wire.Mark, written int64) error {
 		if s == nil || line.Before < s.Offset() {
 			continue // decided before the offsets that were committed: its effect is in them
 		}
-		s.idle = append(s.idle, pendingMark{line, written})
+		s.idle = append(s.idle, newPendingMark(line, written))
 		if line.Before > s.Position() {
 			continue
 		}
-		t.applyMarks(s, s.Offset())
+		s.applyMarks(t.agg, s.Offset())
 		s.forget()
 		if err := t.resume(s); err != nil {
 			return err

@@ -113,7 +113,7 @@ func newSimulation(seed uint64) *simulation {
 		random: random, broker: newMemory(random, simStart), lines: map[partition][][]byte{}, waiting: map[partition]int{}, gens: map[string]int{},
 		future: map[string]bool{},
 	}
-	text := fmt.Sprintf("{pipeline: sim, brokers: ['none:1'], pane: 1s, lateness: 1s, idle_after: 1s, max_skew: %s, tasks: {aggregate: %d, judge: %d}, domain: tenant}",
+	text := fmt.Sprintf("{pipeline: sim, brokers: ['none:1'], pane: 1s, lateness: 1s, idle_after: 1s, max_skew: %s, stalled_after: 1s, tasks: {aggregate: %d, judge: %d}, domain: tenant}",
 		[]string{"2s", "5s", "1h"}[random.IntN(3)], 1+random.IntN(4), 1+random.IntN(2))
 	var err error
 	if s.cfg, err = ParseConfig("sim.yaml", []byte(text)); err != nil {

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"time"
+
 	"go.uber.org/zap"
 
 	"sevwatch/detector"
@@ -33,16 +35,23 @@ func (t *aggregateTask) skew() {
 		if ahead {
 			waiting++
 		}
-		if known && allHigh != unknown && s.Watermark() != unknown && allHigh-s.Watermark() > limit {
+		// What is read to its end is moved on by marks.
+		if known && s.lag > 0 && allHigh != unknown && s.Watermark() != unknown && allHigh-s.Watermark() > limit {
 			t.stalled(s, allHigh)
+		} else {
+			s.behind = time.Time{}
 		}
 	}
 	t.w.metrics.waiting(t.a.task, waiting)
 }
 
-// stalled tells that others wait for the partition, unless that was told a moment ago, or it is read to its end and marks move it on.
+// stalled tells that others have waited for the partition for stalled_after, by this machine's clock, which decides only when it is written
+// down: while a backlog is read, everybody waits for somebody now and then. It is not told again a moment later.
 func (t *aggregateTask) stalled(s *source, high int64) {
-	if s.lag == 0 || s.stalled != unknown && s.Edge() < s.stalled+stalledEvery {
+	if s.behind.IsZero() {
+		s.behind = t.w.now()
+	}
+	if t.w.now().Sub(s.behind) < millis(t.w.cfg.StalledAfter) || s.stalled != unknown && s.Edge() < s.stalled+stalledEvery {
 		return
 	}
 	if s.stalled == unknown {

@@ -112,13 +112,17 @@ func (i Isolation) level() kafka.IsolationLevel {
 
 // DefaultSources are the topics of an assessment flow.
 func DefaultSources() []SourceConfig {
-	return []SourceConfig{
+	sources := []SourceConfig{
 		{Topic: "assessment.errors", Kind: Kind{rules.KindError}},
 		{Topic: "assessment.latency", Kind: Kind{rules.KindLatency}},
 		{Topic: "assessment.steps", Kind: Kind{rules.KindStep}},
 		{Topic: "assessment.telemetry"},
 		{Topic: "assessment.changes", Kind: Kind{rules.KindChange}},
 	}
+	for i := range sources {
+		sources[i].fillIn()
+	}
+	return sources
 }
 
 func (s *SourceConfig) fillIn() {

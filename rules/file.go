@@ -22,6 +22,7 @@ type File struct {
 	Renotify  map[Severity]Duration `yaml:"renotify"`  // how often an open incident that nobody has answered is told again; default never
 	Groups    []Group               `yaml:"groups,required"`
 
+	Name string `yaml:"-"` // that it was read under
 	Hash string `yaml:"-"` // "sha256:" and the hex digest of the file's bytes
 }
 

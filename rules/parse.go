@@ -38,6 +38,7 @@ func Parse(name string, data []byte, opt Options) (*File, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(data)
+	f.Name = name
 	f.Hash = "sha256:" + hex.EncodeToString(sum[:])
 	return f, nil
 }

@@ -43,3 +43,9 @@ func zFor(confidence float64) (float64, bool) {
 	}
 	return 0, false
 }
+
+// Interval95 is the two-sided 95 % interval in which the true share lies when k of n were seen; of nothing it is all of 0..1.
+func Interval95(k, n int64) (lower, upper float64) {
+	z, _ := zFor(0.975)
+	return wilson(k, n, z)
+}

@@ -7,11 +7,14 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"sevwatch/detector"
+	"sevwatch/detector/history"
 	"sevwatch/rules"
 )
 
 type checkCmd struct {
-	Files []string `arg:"" name:"file" help:"Rule files and configuration files."`
+	Files   []string `arg:"" name:"file" help:"Rule files and configuration files."`
+	Against []string `help:"Recorded events: say which selectors match nothing in them, which rules never fire and which always do." placeholder:"FILE"`
 }
 
 // Run checks every file and prints all mistakes of all files.
@@ -27,11 +30,48 @@ func (c *checkCmd) Run(w world) error {
 			fmt.Fprintln(w.stdout, err)
 			bad = true
 		}
+		if err != nil || len(c.Against) == 0 {
+			continue
+		}
+		found, err := c.against(w, path)
+		if err != nil {
+			return err
+		}
+		bad = bad || found
 	}
 	if bad {
 		return exit{exitFound, errQuiet}
 	}
 	return nil
+}
+
+// against replays the history by the rules of a file that has nothing wrong, and prints what was found.
+func (c *checkCmd) against(w world, path string) (found bool, err error) {
+	flags := inputFlags{Files: c.Against, Pane: 10_000, Lateness: 10_000}
+	if _, data, err := readFile(path); err == nil && isConfig(data) {
+		flags.Config, path = path, ""
+	}
+	in, err := flags.open(w)
+	if err != nil {
+		return false, err
+	}
+	file, err := in.rules(path)
+	if err != nil {
+		return false, err
+	}
+	usage := history.NewUsage(file, in.engine().Pane)
+	sum, err := in.replay(w, file, watchers{
+		output: func(detector.Output) error { return nil }, judgement: usage.Judgement, delta: usage.Delta,
+	})
+	if err != nil {
+		return false, err
+	}
+	in.summarize(w, sum)
+	for _, f := range usage.Findings() {
+		found = true
+		fmt.Fprintf(w.stdout, "%s:%d:%d: %s: %s; %s\n", file.Name, f.Rule.Where.Line, f.Rule.Where.Col, f.Rule.Alert, f.Problem, f.Advice)
+	}
+	return found, nil
 }
 
 // check checks one file and says what it is. The rules that a configuration names are checked against its labels and panes.

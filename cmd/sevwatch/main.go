@@ -33,6 +33,9 @@ type cli struct {
 	Topics   topicsCmd   `cmd:"" help:"Look at the topics of a pipeline, or make them."`
 	Check    checkCmd    `cmd:"" help:"Check rule files and configuration files: every mistake at once, with line and column."`
 	Rejected rejectedCmd `cmd:"" help:"Look at what was rejected or came too late, and send it back after a fix."`
+	Diff     diffCmd     `cmd:"" help:"Replay by two rule files: which incidents open, close, change in severity, come earlier or later."`
+	Explain  explainCmd  `cmd:"" help:"Replay, and print how one incident came about, window by window."`
+	Tune     tuneCmd     `cmd:"" help:"Replay by one rule at many thresholds: incidents a week, precision, recall, delay of each."`
 	Test     testCmd     `cmd:"" help:"Run tests of rules: streams in, expected incidents out."`
 
 	Ack        ackCmd        `cmd:"" help:"Say that you are looking into an incident."`

@@ -111,7 +111,7 @@ sources:
 	code, _, stderr = call(t, foreign, "replay", "--config", config, "--source", "web", "-")
 	expect(t, "no such source", exitUsage, code, stderr, `--source is "web", expected one of the sources of --config: web.requests`)
 	code, _, stderr = call(t, foreign, "replay", "--source", "web", "-")
-	expect(t, "no configuration", exitUsage, code, stderr, "cannot read the configuration")
+	expect(t, "no configuration", exitUsage, code, stderr, "--source needs --config and files")
 }
 
 func TestReplay(t *testing.T) {

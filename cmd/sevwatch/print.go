@@ -2,10 +2,13 @@ package main
 
 import (
 	"bufio"
+	"encoding/csv"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"sevwatch/detector"
@@ -21,12 +24,74 @@ var printers = map[string]func(*bufio.Writer) func(detector.Output) error{
 			return err
 		}
 	},
+	"csv": csvPrinter,
+	"none": func(*bufio.Writer) func(detector.Output) error {
+		return func(detector.Output) error { return nil }
+	},
 	"table": func(out *bufio.Writer) func(detector.Output) error {
 		return func(o detector.Output) error {
 			_, err := io.WriteString(out, row(o))
 			return err
 		}
 	},
+}
+
+// csvColumns are those of a message as CSV.
+var csvColumns = strings.Fields("at type id revision severity previous_severity peak_severity phase rule labels signal unit observed threshold " +
+	"expected numerator denominator samples window_start window_end started_at resolved_at reason")
+
+// csvPrinter prints a head, and a row a message.
+func csvPrinter(out *bufio.Writer) func(detector.Output) error {
+	w := csv.NewWriter(out)
+	head := false
+	return func(o detector.Output) error {
+		if !head {
+			head = true
+			if err := w.Write(csvColumns); err != nil {
+				return err
+			}
+		}
+		if err := w.Write(csvRow(o)); err != nil {
+			return err
+		}
+		w.Flush()
+		return w.Error()
+	}
+}
+
+// csvRow is a message in csvColumns; of a recovery, what has no column is left empty and the reason is its evidence.
+func csvRow(o detector.Output) []string {
+	if r := o.Recovery; r != nil {
+		row := make([]string, len(csvColumns))
+		row[0], row[1], row[2], row[3], row[4] = r.At.String(), o.Type(), r.IncidentID, strconv.Itoa(r.Revision), r.Severity.String()
+		row[len(row)-1] = r.Action + ", " + r.Mode + ": " + r.Evidence
+		return row
+	}
+	i := o.Incident
+	s := i.Signal
+	previous, resolved, denominator := "", "", ""
+	if i.PreviousSeverity != 0 {
+		previous = i.PreviousSeverity.String()
+	}
+	if i.ResolvedAt != 0 {
+		resolved = i.ResolvedAt.String()
+	}
+	if s.Denominator != nil {
+		denominator = strconv.FormatInt(*s.Denominator, 10)
+	}
+	return []string{
+		i.At.String(), o.Type(), i.ID, strconv.Itoa(i.Revision), i.Severity.String(), previous, i.PeakSeverity.String(), string(i.Status.Phase),
+		i.Rule.Name, labelText(i.Labels), string(s.Name), s.Unit, numText(s.Observed), numText(&s.Threshold), numText(s.Expected),
+		strconv.FormatInt(s.Numerator, 10), denominator, strconv.FormatInt(s.Samples, 10), s.Window.Start.String(), s.Window.End.String(),
+		i.StartedAt.String(), resolved, i.Reason,
+	}
+}
+
+func numText(n *detector.Num) string {
+	if n == nil {
+		return ""
+	}
+	return string(wire.JSON(n))
 }
 
 // row is a message in one line of a table.
@@ -54,23 +119,13 @@ func labelText(labels map[string]string) string {
 	return "{" + text + "}"
 }
 
-// newProgress tells every ten seconds how far a replay has come.
-func newProgress(w io.Writer) func(detector.Totals, int64) {
-	start, last := time.Now(), time.Now()
-	return func(t detector.Totals, edge int64) {
-		now := time.Now()
-		if now.Sub(last) < 10*time.Second {
-			return
-		}
-		last = now
-		fmt.Fprintf(w, "%d records, %.0f a second, at %s\n", t.Sum(), float64(t.Sum())/now.Sub(start).Seconds(), detector.Millis(edge))
-	}
-}
-
 // summarize says what a replay did.
 func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, took time.Duration) {
 	t := s.Totals
 	fmt.Fprintf(w, "%d records in %s: %d counted + %d late + %d rejected", t.Sum()-t.Aborted, took.Round(time.Millisecond), t.Counted, t.Late, t.Rejected)
+	if t.Sum() == 0 {
+		fmt.Fprint(w, "; the input is empty")
+	}
 	if s.Edge > 0 {
 		fmt.Fprintf(w, "; judged up to %s", detector.Millis(s.Edge))
 	}

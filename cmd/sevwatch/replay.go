@@ -3,112 +3,89 @@ package main
 import (
 	"bufio"
 	"errors"
-	"fmt"
-	"strings"
-	"time"
 
 	"sevwatch/detector"
-	"sevwatch/pipeline"
-	"sevwatch/pipeline/wire"
+	"sevwatch/detector/history"
+	"sevwatch/pipeline/report"
 	"sevwatch/rules"
 )
 
 type replayCmd struct {
-	Rules    string         `help:"Rule file; default: the embedded runbook." placeholder:"FILE"`
-	Config   string         `help:"Configuration file of the source that the files come from; with --source. Its labels, pane and lateness hold." placeholder:"FILE"`
-	Source   string         `help:"Topic among the sources of --config whose records the files hold." placeholder:"TOPIC"`
-	Until    time.Time      `help:"The input is known to be complete up to this time (RFC 3339): judge up to it." placeholder:"TIME"`
-	Pane     rules.Duration `help:"Smallest slice of event time." default:"10s"`
-	Lateness rules.Duration `help:"How far behind the newest event the watermark stays." default:"10s"`
-	Control  string         `help:"People's words: control records, one a line." placeholder:"FILE"`
-	Format   string         `help:"ndjson or table." enum:"ndjson,table" default:"ndjson"`
-	FailOn   rules.Severity `help:"Exit with 1 if an incident is at least that bad: sev1 to sev4." placeholder:"SEV"`
-	Files    []string       `arg:"" name:"file" help:"Event files, one JSON object a line, plain, gz or zst; - is stdin. Each is a partition."`
+	inputFlags
+	scoreFlags
+	tableFlags
+	Rules  string         `help:"Rule file; default: that of --config, or the embedded runbook." placeholder:"FILE"`
+	Format string         `help:"What is printed of every message: ndjson, table or csv; none prints nothing." enum:"ndjson,table,csv,none" default:"ndjson"`
+	Report string         `help:"Write a page for people: incidents with their signals, the funnel, data quality." placeholder:"FILE.html"`
+	FailOn rules.Severity `help:"Exit with 1 if an incident is at least that bad: sev1 to sev4." placeholder:"SEV"`
 }
 
-// Run replays the files.
+// Run replays the input.
 func (c *replayCmd) Run(w world) error {
-	cfg := detector.DefaultConfig()
-	cfg.Pane, cfg.Lateness = int64(c.Pane), int64(c.Lateness)
-	opt := rules.Options{Pane: c.Pane}
-	var source *pipeline.SourceConfig
-	if c.Config != "" || c.Source != "" {
-		whole, err := loadConfig(c.Config)
-		if err != nil {
-			return err
-		}
-		if source, err = findSource(whole, c.Source); err != nil {
-			return err
-		}
-		cfg, opt = whole.Engine(), whole.RuleOptions()
-	}
-	file, err := loadRules(c.Rules, opt)
+	in, err := c.inputFlags.open(w)
 	if err != nil {
 		return err
 	}
-	var control []pipeline.ControlRecord
-	if c.Control != "" {
-		if control, err = pipeline.ReadControl(c.Control); err != nil {
-			return exit{exitUsage, err}
-		}
+	file, err := in.rules(c.Rules)
+	if err != nil {
+		return err
+	}
+	scoring, err := c.scoring(in)
+	if err != nil {
+		return err
 	}
 	out := bufio.NewWriter(w.stdout)
 	print := printers[c.Format](out)
-	found := false
-	why := map[wire.Reason]*sample{}
-	r := pipeline.Replay{
-		Config: cfg, Rules: file, Files: c.Files, Stdin: w.stdin, Source: source, Control: control,
-		Output: func(o detector.Output) error {
-			found = found || o.Incident != nil && o.Incident.Severity <= c.FailOn
-			return print(o)
-		},
-		Rejected: func(o wire.Origin, r *wire.Reject) { note(why, c.Files, o, r) },
-		Progress: newProgress(w.stderr),
+	found, past, span := false, history.New(file), spanSeen{}
+	watch := watchers{delta: span.delta, output: func(o detector.Output) error {
+		found = found || o.Incident != nil && o.Incident.Severity <= c.FailOn
+		if scoring != nil {
+			past.Add(o)
+		}
+		return print(o)
+	}}
+	var page *report.Collector
+	if c.Report != "" {
+		page = report.NewCollector(file, in.engine().Pane)
+		watch = watch.and(page)
 	}
-	if !c.Until.IsZero() {
-		r.Until = c.Until.UnixMilli()
+	tables, err := c.tableFlags.open()
+	if err != nil {
+		return err
 	}
-	start := time.Now()
-	sum, err := r.Run(w.ctx)
-	var input *pipeline.InputError
-	switch err := errors.Join(err, out.Flush()); {
-	case errors.As(err, &input):
-		return exit{exitUsage, err}
-	case err != nil:
-		return exit{exitWorld, err}
+	sum, err := in.replay(w, file, watch.andTables(tables))
+	if err := replayError(errors.Join(err, out.Flush(), tables.end())); err != nil {
+		return err
 	}
-	summarize(w.stderr, sum, why, time.Since(start))
+	in.summarize(w, sum)
+	if page != nil {
+		if err := in.writeReport(c.Report, page, file, span, sum); err != nil {
+			return exit{exitWorld, err}
+		}
+	}
+	if scoring != nil {
+		scoring.From, scoring.Until = in.span(span, sum)
+		if err := c.score(w, scoring, past); err != nil {
+			return err
+		}
+	}
 	if found {
 		return exit{exitFound, errQuiet}
 	}
 	return nil
 }
 
-// findSource is the source with that topic.
-func findSource(cfg *pipeline.Config, topic string) (*pipeline.SourceConfig, error) {
-	var topics []string
-	for i := range cfg.Sources {
-		if s := &cfg.Sources[i]; s.Topic == topic && s.Format.Format == wire.FormatConfluent {
-			return nil, exit{exitUsage, fmt.Errorf("the records of %s are of the format confluent, which files of lines cannot hold", topic)}
-		} else if s.Topic == topic {
-			return s, nil
-		}
-		topics = append(topics, cfg.Sources[i].Topic)
+// spanSeen is where the events begin.
+type spanSeen struct{ first int64 }
+
+func (s *spanSeen) delta(d *detector.Delta) {
+	if s.first == 0 || d.Pane < s.first {
+		s.first = d.Pane
 	}
-	return nil, exit{exitUsage, fmt.Errorf("--source is %q, expected one of the sources of --config: %s", topic, strings.Join(topics, ", "))}
 }
 
 // sample is how often a reason came up, and where first.
 type sample struct {
 	count int64
 	first string
-}
-
-func note(why map[wire.Reason]*sample, files []string, o wire.Origin, r *wire.Reject) {
-	s := why[r.Reason]
-	if s == nil {
-		s = &sample{first: fmt.Sprintf("%s:%d: %s", files[o.Source.Partition], o.Offset+1, r.Detail)}
-		why[r.Reason] = s
-	}
-	s.count++
 }

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/table"
+)
+
+func TestReplayAsCSV(t *testing.T) {
+	code, stdout, _ := call(t, outage(), "replay", "--format", "csv", "-")
+	expect(t, "csv", exitDone, code, stdout)
+	rows, err := csv.NewReader(strings.NewReader(stdout)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, ndjson, _ := call(t, outage(), "replay", "-")
+	if n := strings.Count(ndjson, "\n"); len(rows) != n+1 || n < 3 {
+		t.Errorf("%d rows for %d messages", len(rows)-1, n)
+	}
+	if rows[0][8] != "rule" || rows[1][1] != "sevwatch.incident.opened.v1" || rows[1][8] == "" || rows[1][13] == "" {
+		t.Errorf("the first rows are %q", rows[:2])
+	}
+}
+
+func TestReplayScores(t *testing.T) {
+	labels := write(t, "labels.csv", []byte("start,end,service,kind\n2026-11-01T12:01:00Z,2026-11-01T12:04:00Z,api,real\n2026-11-01T13:00:00Z,2026-11-01T13:04:00Z,api,no\n"))
+	score := filepath.Join(t.TempDir(), "score.json")
+	code, stdout, stderr := call(t, outage(), "replay", "--format", "none", "--labels", labels, "--labels-where", "kind=real", "--score", score, "--fail-under", "recall=0.9", "-")
+	expect(t, "good enough", exitDone, code, stderr, "100 % (21..100, 1 of 1)", "Sev2 and worse", "time to detect")
+	if stdout != "" {
+		t.Errorf("none printed %s", stdout)
+	}
+	data, err := os.ReadFile(score)
+	var scores []struct {
+		Of     string
+		Recall struct{ K, N int }
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &scores)
+	}
+	if err != nil || scores[0].Of != "all" || scores[0].Recall.K != 1 || scores[0].Recall.N != 1 {
+		t.Errorf("the score is %v, %v", scores, err)
+	}
+	code, _, stderr = call(t, outage(), "replay", "--format", "none", "--labels", labels, "--fail-under", "recall=0.9", "-")
+	expect(t, "one missed", exitFound, code, stderr, "recall is 50 % (9..91, 1 of 2), less than 0.9")
+	code, _, stderr = call(t, "", "replay", "--fail-under", "recall=0.9", "-")
+	expect(t, "no labels", exitUsage, code, stderr, "need --labels")
+	code, _, stderr = call(t, "", "replay", "--labels", labels, "--fail-under", "recal=0.9", "-")
+	expect(t, "a typing mistake", exitUsage, code, stderr, "--fail-under is recal=0.9, expected recall or precision")
+	code, _, stderr = call(t, "", "replay", "--labels", labels, "--labels-where", "sort=x", "-")
+	expect(t, "no such column", exitUsage, code, stderr, `there is no column "sort"`)
+}
+
+func TestDiff(t *testing.T) {
+	events := write(t, "events.ndjson", []byte(outage()))
+	a := write(t, "a.yaml", []byte(strings.ReplaceAll(testRules, "count: error", "rate: error")))
+	b := write(t, "b.yaml", []byte(strings.ReplaceAll(strings.ReplaceAll(testRules, "count: error", "rate: error"), "above: 3", "above: 15")))
+	code, stdout, stderr := call(t, "", "diff", "--rules", a, "--rules", b, events)
+	expect(t, "another threshold", exitFound, code, stdout+stderr, "2026-11-01T12:01:10.000Z  Sev1  A: opens 40s later", "1 incidents before, 1 after, 1 differ")
+	code, stdout, _ = call(t, "", "diff", "--rules", a, "--rules", b, "--format", "json", events)
+	var changes []changeJSON
+	if err := json.Unmarshal([]byte(stdout), &changes); err != nil || code != exitFound || len(changes) != 1 || changes[0].Before.ID == changes[0].After.ID {
+		t.Errorf("as JSON: %v %s", err, stdout)
+	}
+	code, stdout, _ = call(t, "", "diff", "--rules", a, "--rules", b, "--format", "html", events)
+	expect(t, "as a page", exitFound, code, stdout, "<!DOCTYPE html>", "<h1>1 incidents differ</h1>", "<td>opens 40s later</td><td>Sev1, 2026-11-01T12:01:10.000Z</td>")
+	code, stdout, stderr = call(t, "", "diff", "--rules", a, "--rules", a, events)
+	expect(t, "the same rules", exitDone, code, stdout+stderr, "0 differ")
+	code, _, stderr = call(t, "", "diff", "--rules", a, events)
+	expect(t, "one rule file", exitUsage, code, stderr, "--rules is given 1 times, expected twice")
+	code, _, stderr = call(t, "", "diff", "--rules", a, "--rules", b, "-")
+	expect(t, "stdin", exitUsage, code, stderr, "stdin cannot be read twice")
+}
+
+func TestExplain(t *testing.T) {
+	events := write(t, "events.ndjson", []byte(outage()))
+	_, messages, _ := call(t, "", "replay", events)
+	var first struct{ ID, Reason string }
+	if err := json.Unmarshal([]byte(strings.SplitN(messages, "\n", 2)[0]), &first); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := call(t, "", "explain", first.ID[:8], events)
+	expect(t, "explain", exitDone, code, stdout+stderr, first.ID, " breaches Sev", "; held: Sev", "opened: "+first.Reason)
+	code, _, stderr = call(t, "", "explain", "nothing", events)
+	expect(t, "no such incident", exitFound, code, stderr, "no incident begins with nothing")
+}
+
+func TestReplayReports(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "report.html")
+	code, stdout, stderr := call(t, outage()+"nonsense\n", "replay", "--report", path, "-")
+	expect(t, "a report", exitDone, code, stderr, "1 rejected")
+	_, plain, _ := call(t, outage(), "replay", "-")
+	if stdout != plain {
+		t.Error("the report changed what was printed")
+	}
+	page, err := os.ReadFile(path)
+	for _, want := range []string{"<!DOCTYPE html>", "CriticalErrorRateSpike{service=&#34;api&#34;}", "not_json"} {
+		if err != nil || !strings.Contains(string(page), want) {
+			t.Errorf("%q is not in the report, %v", want, err)
+		}
+	}
+	code, _, stderr = call(t, outage(), "replay", "--format", "none", "--report", filepath.Join(t.TempDir(), "no", "folder.html"), "-")
+	expect(t, "no such folder", exitWorld, code, stderr, "cannot write the report")
+}
+
+func TestCheckAgainst(t *testing.T) {
+	events := write(t, "events.ndjson", []byte(outage()))
+	rules := write(t, "rules.yaml", []byte(strings.ReplaceAll(testRules, "count: error", `count: 'error{service="apo"}'`)))
+	code, stdout, stderr := call(t, "", "check", rules, "--against", events)
+	expect(t, "a typing mistake", exitFound, code, stdout+stderr, "rules.yaml:4:9: A: error{service=\"apo\"} matches none of the 8399 events; look for a typing mistake")
+	rules = write(t, "rules.yaml", []byte(strings.ReplaceAll(testRules, "count: error", "rate: error")))
+	code, stdout, stderr = call(t, "", "check", rules, "--against", events)
+	expect(t, "a rule that fires most of the time", exitFound, code, stdout+stderr, "A: an incident of it was open for ", "raise the threshold")
+	code, _, stderr = call(t, "", "check", rules, "--against", "nothing.ndjson")
+	expect(t, "no history", exitUsage, code, stderr, "cannot open the input")
+}
+
+func TestTune(t *testing.T) {
+	events := write(t, "events.ndjson", []byte(outage()))
+	text := "# keep me\ngroups:\n  - name: x\n    rules:\n      - alert: A # and me\n        signal: {rate: error}\n        window: 1m\n        severities:\n" +
+		"          - {severity: sev1, above: 40, for: 0s} # and me too\n          - {severity: sev2, above: 8}\n"
+	rules := write(t, "rules.yaml", []byte(text))
+	labels := write(t, "labels.csv", []byte("start,end\n2026-11-01T12:01:00Z,2026-11-01T12:04:00Z\n"))
+	code, stdout, _ := call(t, "", "tune", "A", events, "--rules", rules)
+	expect(t, "without labels", exitDone, code, stdout, "Sev1  40         0.0", "Sev2  8 ")
+	code, stdout, stderr := call(t, "", "tune", "A", events, "--rules", rules, "--labels", labels)
+	expect(t, "with labels", exitDone, code, stdout+stderr, "100 % (21..100, 1 of 1)", "proposed", "now")
+	if data, err := os.ReadFile(rules); err != nil || string(data) != text {
+		t.Errorf("it wrote although it was not told: %v\n%s", err, data)
+	}
+	code, stdout, stderr = call(t, "", "tune", "A", events, "--rules", rules, "--labels", labels, "--write")
+	expect(t, "--write", exitDone, code, stdout+stderr, "the thresholds of A were written")
+	// At most 20 errors a second come: 40 was never reached, half of it neither, a quarter is.
+	want := strings.ReplaceAll(text, "above: 40, for", "above: 10, for")
+	if data, err := os.ReadFile(rules); err != nil || string(data) != want {
+		t.Errorf("it wrote\n%s\nexpected\n%s", data, want)
+	}
+	upside := strings.ReplaceAll(text, "above: 8", "above: 16") // sev1 would become 10
+	put(t, rules, upside)
+	code, _, stderr = call(t, "", "tune", "A", events, "--rules", rules, "--labels", labels, "--write")
+	expect(t, "thresholds that do not go together", exitFound, code, stderr, "nothing was written", "Sev1 is looser than Sev2")
+	if data, err := os.ReadFile(rules); err != nil || string(data) != upside {
+		t.Errorf("it wrote\n%s", data)
+	}
+	code, _, stderr = call(t, "", "tune", "B", events, "--rules", rules)
+	expect(t, "no such rule", exitUsage, code, stderr, `there is no rule "B"`)
+	code, _, stderr = call(t, "", "tune", "A", events, "--rules", rules, "--write")
+	expect(t, "nothing says what is right", exitUsage, code, stderr, "--write needs --rules and --labels")
+}
+
+func TestReplayAsParquet(t *testing.T) {
+	dir := t.TempDir()
+	incidents, windows := filepath.Join(dir, "i.parquet"), filepath.Join(dir, "w.parquet")
+	code, stdout, stderr := call(t, outage(), "replay", "--incidents", incidents, "--windows", windows, "--report", filepath.Join(dir, "r.html"), "-")
+	expect(t, "parquet", exitDone, code, stderr)
+	var told []detector.Incident
+	for line := range strings.Lines(stdout) {
+		var i detector.Incident
+		if err := json.Unmarshal([]byte(line), &i); err != nil {
+			t.Fatal(err)
+		}
+		if i.ID != "" {
+			told = append(told, i)
+		}
+	}
+	rows := readTable[table.Incident](t, incidents)
+	if len(rows) != len(told) || len(rows) < 2 {
+		t.Fatalf("%d rows for %d revisions", len(rows), len(told))
+	}
+	for n, row := range rows {
+		i := told[n]
+		if row.ID != i.ID || row.At != int64(i.At) || row.Revision != int32(i.Revision) || row.Severity != int32(i.Severity) || row.Reason != i.Reason ||
+			row.Labels["service"] != i.Labels["service"] || row.Threshold != float64(i.Signal.Threshold) || (row.PreviousSeverity == nil) != (i.PreviousSeverity == 0) {
+			t.Errorf("row %d is %+v of %+v", n, row, i)
+		}
+	}
+	held := map[string]bool{}
+	for _, w := range readTable[table.Window](t, windows) {
+		if w.End-w.Start < 120_000 || w.Evidence == "" || (w.Evidence == "enough") != (w.Value != nil) {
+			t.Errorf("a window is %+v", w)
+		}
+		if w.Held != nil && w.Incident != nil { // the window that opens it is judged before it is told
+			held[*w.Incident] = true
+		}
+	}
+	if !held[told[0].ID] {
+		t.Errorf("no window holds a tier of %s: %v", told[0].ID, held)
+	}
+	code, _, stderr = call(t, outage(), "replay", "--windows", filepath.Join(dir, "no", "w.parquet"), "-")
+	expect(t, "no such folder", exitWorld, code, stderr, "cannot write a table")
+}
+
+func readTable[T any](t *testing.T, path string) []T {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := table.Read[T](bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}

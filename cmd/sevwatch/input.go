@@ -1,0 +1,287 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+// inputFlags say what is replayed: files, or Kafka's topics.
+type inputFlags struct {
+	Config   string          `help:"Configuration of a pipeline: its labels, pane, lateness and rules; without files, replay its topics." placeholder:"FILE"`
+	Source   string          `help:"Topic among the sources of --config whose records the files hold, where they have its shape." placeholder:"TOPIC"`
+	Brokers  []string        `help:"Replay from these brokers (host:port), without a configuration." placeholder:"HOST:PORT"`
+	Topic    []string        `help:"Topics to replay, TOPIC or TOPIC=KIND where its records do not say their kind; default: the assessment topics." placeholder:"TOPIC"`
+	Marks    string          `help:"Topic of the marks that live wrote." placeholder:"TOPIC" default:"sevwatch.marks"`
+	From     time.Time       `help:"Give out only what happened from then on (RFC 3339, event time)." placeholder:"TIME"`
+	To       time.Time       `help:"Stop when everything up to then is judged." placeholder:"TIME"`
+	WarmUp   *rules.Duration `name:"warm-up" help:"How long before --from topics are read, so that windows and baselines are full; default: what the rules need." placeholder:"DURATION"`
+	Until    time.Time       `help:"Files are known to be complete up to this time: judge up to it." placeholder:"TIME"`
+	Control  string          `help:"People's words: control records, one a line; topics have their own." placeholder:"FILE"`
+	Pane     rules.Duration  `help:"Smallest slice of event time." default:"10s"`
+	Lateness rules.Duration  `help:"How far behind the newest event the watermark stays." default:"10s"`
+	Files    []string        `arg:"" optional:"" name:"file" help:"Event files, one JSON object a line or .csv with a head, plain, gz or zst; - is stdin. Each is a partition, unless its lines carry topic, partition and offset as kcat -J writes them."`
+}
+
+// replayInput is what is to be replayed, opened as far as can be without the rules.
+type replayInput struct {
+	flags *inputFlags
+	cfg   *pipeline.Config // of the topics; nil for files
+	input *pipeline.KafkaInput
+	shape *pipeline.SourceConfig // of the files; nil: events of our own
+	words []pipeline.ControlRecord
+	why   map[wire.Reason]*sample
+	began time.Time
+}
+
+// open checks the flags against each other, and reaches the brokers.
+func (f *inputFlags) open(w world) (*replayInput, error) {
+	in := &replayInput{flags: f, why: map[wire.Reason]*sample{}, began: time.Now()}
+	topics := len(f.Brokers) > 0 || f.Config != "" && len(f.Files) == 0
+	var wrong string
+	switch {
+	case topics && len(f.Files) > 0:
+		wrong = "files and topics cannot be replayed together: leave out " + f.Files[0] + " or --brokers"
+	case !topics && len(f.Files) == 0:
+		wrong = "there is nothing to replay: expected event files, - for stdin, --brokers or --config"
+	case f.Config != "" && (len(f.Brokers) > 0 || len(f.Topic) > 0):
+		wrong = "--brokers and --topic are in the configuration already: leave out them or --config"
+	case f.Source != "" && (f.Config == "" || len(f.Files) == 0):
+		wrong = "--source needs --config and files"
+	case !topics && len(f.Topic) > 0:
+		wrong = "--topic needs --brokers"
+	case !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To):
+		wrong = fmt.Sprintf("--from %s is not before --to %s", f.From.Format(time.RFC3339), f.To.Format(time.RFC3339))
+	case topics && !f.Until.IsZero():
+		wrong = "--until is for files: how far topics are complete is in their marks"
+	case f.Pane <= 0 || f.Lateness < 0:
+		wrong = fmt.Sprintf("--pane is %s and --lateness %s, expected more than 0s and 0s or more", f.Pane, f.Lateness)
+	}
+	if wrong != "" {
+		return nil, exit{exitUsage, errors.New(wrong)}
+	}
+	if f.Control != "" {
+		var err error
+		if in.words, err = pipeline.ReadControl(f.Control); err != nil {
+			return nil, exit{exitUsage, err}
+		}
+	}
+	if topics {
+		return in, in.connect(w)
+	}
+	return in, in.configure()
+}
+
+// configure reads the configuration that files are replayed by, if there is one.
+func (in *replayInput) configure() error {
+	if in.flags.Config == "" {
+		return nil
+	}
+	var err error
+	if in.cfg, err = loadConfig(in.flags.Config); err != nil || in.flags.Source == "" {
+		return err
+	}
+	in.shape, err = findSource(in.cfg, in.flags.Source)
+	return err
+}
+
+// findSource is the source with that topic.
+func findSource(cfg *pipeline.Config, topic string) (*pipeline.SourceConfig, error) {
+	var topics []string
+	for i := range cfg.Sources {
+		if s := &cfg.Sources[i]; s.Topic == topic && s.Format.Format == wire.FormatConfluent {
+			return nil, exit{exitUsage, fmt.Errorf("the records of %s are of the format confluent, which files of lines cannot hold", topic)}
+		} else if s.Topic == topic {
+			return s, nil
+		}
+		topics = append(topics, cfg.Sources[i].Topic)
+	}
+	return nil, exit{exitUsage, fmt.Errorf("--source is %q, expected one of the sources of --config: %s", topic, strings.Join(topics, ", "))}
+}
+
+// connect reads or makes the configuration, and waits for a broker.
+func (in *replayInput) connect(w world) error {
+	f := in.flags
+	in.input = &pipeline.KafkaInput{OnError: func(err error) { fmt.Fprintf(w.stderr, "reading goes on after an error: %s\n", err) }}
+	var err error
+	if f.Config != "" {
+		in.cfg, in.input.Client, err = connect(w, f.Config)
+		in.input.Config = in.cfg
+		return err
+	}
+	if in.cfg, err = f.config(); err != nil {
+		return exit{exitUsage, err}
+	}
+	if in.input.Client, err = in.cfg.Connect(w.ctx, w.patience); err != nil {
+		return exit{exitWorld, err}
+	}
+	in.input.Config = in.cfg
+	return nil
+}
+
+// config is the configuration that the flags amount to.
+func (f *inputFlags) config() (*pipeline.Config, error) {
+	var sources []string
+	for _, topic := range f.Topic {
+		name, kind, found := strings.Cut(topic, "=")
+		text := fmt.Sprintf("{topic: %q", name)
+		known := slices.IndexFunc(pipeline.DefaultSources(), func(s pipeline.SourceConfig) bool { return s.Topic == name })
+		if !found && known >= 0 {
+			if k := pipeline.DefaultSources()[known].Kind; k.Kind != rules.NoKind {
+				kind, found = k.String(), true
+			}
+		}
+		if found {
+			text += fmt.Sprintf(", kind: %q", kind)
+		}
+		sources = append(sources, text+"}")
+	}
+	text := fmt.Sprintf("{brokers: [%s], pane: %s, lateness: %s, topics: {marks: %q}", quoted(f.Brokers), f.Pane, f.Lateness, f.Marks)
+	if len(sources) > 0 {
+		text += ", sources: [" + strings.Join(sources, ", ") + "]"
+	}
+	return pipeline.ParseConfig("flags", []byte(text+"}"))
+}
+
+func quoted(texts []string) string {
+	var out []string
+	for _, t := range texts {
+		out = append(out, fmt.Sprintf("%q", t))
+	}
+	return strings.Join(out, ", ")
+}
+
+// rules reads the rule file that a flag names; default: that of the configuration, or the embedded runbook.
+func (in *replayInput) rules(path string) (*rules.File, error) {
+	if path == "" && in.cfg != nil {
+		path = in.cfg.Rules
+	}
+	return loadRules(path, in.options())
+}
+
+func (in *replayInput) engine() detector.Config {
+	if in.cfg != nil {
+		return in.cfg.Engine()
+	}
+	cfg := detector.DefaultConfig()
+	cfg.Pane, cfg.Lateness = int64(in.flags.Pane), int64(in.flags.Lateness)
+	return cfg
+}
+
+func (in *replayInput) options() rules.Options {
+	cfg := in.engine()
+	return rules.Options{Labels: cfg.Labels, Pane: rules.Duration(cfg.Pane)}
+}
+
+// sources are the topics that files can be from, and the topic of the marks.
+func (in *replayInput) sources() ([]pipeline.SourceConfig, string) {
+	if in.cfg != nil {
+		return in.cfg.Sources, in.cfg.Topics.Marks
+	}
+	return pipeline.DefaultSources(), in.flags.Marks
+}
+
+// watchers are told of what a replay comes to; only output has to be there.
+type watchers struct {
+	output    func(detector.Output) error
+	judgement func(*detector.Judgement)
+	delta     func(*detector.Delta)
+}
+
+// replay runs the input through the rules. It can be called again with other rules, unless stdin is read.
+func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeline.Summary, error) {
+	f := in.flags
+	clear(in.why)
+	in.began = time.Now()
+	r := pipeline.Replay{
+		Config: in.engine(), Rules: file, Files: f.Files, Stdin: w.stdin, Source: in.shape, Control: in.words, Kafka: in.input, Output: watch.output,
+		Watch: watch.judgement, Delta: watch.delta,
+		Rejected: func(o wire.Origin, r *wire.Reject) { in.note(o, r) },
+		Progress: newProgress(w.stderr), From: millis(f.From), To: millis(f.To), Until: millis(f.Until),
+	}
+	r.Sources, r.MarksTopic = in.sources()
+	if in.input != nil {
+		in.input.WarmUp = in.warmUp(file)
+	}
+	sum, err := r.Run(w.ctx)
+	clearLine(w.stderr)
+	return sum, replayError(err)
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// warmUp is how long before --from is read.
+func (in *replayInput) warmUp(file *rules.File) int64 {
+	if in.flags.WarmUp != nil {
+		return int64(*in.flags.WarmUp)
+	}
+	longest := int64(0)
+	for _, r := range file.Rules() {
+		need := int64(r.Window) + int64(*r.Recover.KeepFiringFor)
+		for _, t := range r.Severities {
+			need = max(need, int64(r.Window)+int64(t.For))
+		}
+		if d := r.Signal.Deviation; d != nil {
+			need += int64(d.Panes) * in.engine().Pane
+		}
+		longest = max(longest, need)
+	}
+	return longest + in.engine().Lateness
+}
+
+// replayError sorts what a replay ended with into the exit codes.
+func replayError(err error) error {
+	var input *pipeline.InputError
+	var known exit
+	switch {
+	case err == nil || errors.As(err, &known):
+		return err
+	case errors.As(err, &input):
+		return exit{exitUsage, err}
+	default:
+		return exit{exitWorld, err}
+	}
+}
+
+// note counts why a record was rejected, and keeps the first of each reason.
+func (in *replayInput) note(o wire.Origin, r *wire.Reject) {
+	s := in.why[r.Reason]
+	if s == nil {
+		at := fmt.Sprintf("%s/%d offset %d", o.Source.Topic, o.Source.Partition, o.Offset)
+		if in.input == nil && o.Source.Topic == "file" {
+			at = fmt.Sprintf("%s:%d", in.flags.Files[o.Source.Partition], o.Offset+1)
+		}
+		s = &sample{first: at + ": " + r.Detail}
+		in.why[r.Reason] = s
+	}
+	s.count++
+}
+
+// summarize says what a replay did, and what may be doubted about it.
+func (in *replayInput) summarize(w world, s pipeline.Summary) {
+	summarize(w.stderr, s, in.why, time.Since(in.began))
+	f := in.flags
+	if !f.From.IsZero() {
+		how := "the input's beginning"
+		if in.input != nil {
+			how = fmt.Sprintf("%s before it", rules.Duration(in.input.WarmUp))
+		}
+		fmt.Fprintf(w.stderr, "warm-up: judged from %s on; %d messages before --from were not given out. "+
+			"An incident that began earlier than what was read may have another start and id than live gave it\n", how, s.WarmUp)
+	}
+	for _, doubt := range s.Doubts {
+		fmt.Fprintln(w.stderr, "not exactly what live said, perhaps: "+doubt)
+	}
+}

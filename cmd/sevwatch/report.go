@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline"
+	"sevwatch/pipeline/report"
+	"sevwatch/rules"
+)
+
+// and lets a report see everything too.
+func (w watchers) and(c *report.Collector) watchers {
+	return watchers{
+		judgement: c.Judgement,
+		delta: func(d *detector.Delta) {
+			w.delta(d)
+			c.Delta(d)
+		},
+		output: func(o detector.Output) error {
+			c.Output(o)
+			return w.output(o)
+		},
+	}
+}
+
+// writeReport writes the page.
+func (in *replayInput) writeReport(path string, c *report.Collector, file *rules.File, seen spanSeen, sum pipeline.Summary) error {
+	about := report.About{Input: in.flags.Files, Rules: file.Name, Hash: file.Hash, Totals: sum.Totals, Notes: sum.Doubts}
+	if in.input != nil {
+		for _, s := range in.cfg.Sources {
+			about.Input = append(about.Input, s.Topic)
+		}
+	}
+	about.From, about.Until = in.span(seen, sum)
+	for _, reason := range slices.Sorted(maps.Keys(in.why)) {
+		about.Rejected = append(about.Rejected, report.Rejected{Reason: string(reason), Count: in.why[reason].count, First: in.why[reason].first})
+	}
+	data, err := c.Render(about)
+	if err == nil {
+		err = os.WriteFile(path, data, 0o666)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write the report: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"text/tabwriter"
+
+	"sevwatch/detector/history"
+	"sevwatch/pipeline"
+	"sevwatch/rules"
+)
+
+// scoreFlags say what incidents are scored against.
+type scoreFlags struct {
+	Labels      string            `help:"CSV of known incidents (start, end; optional: rule and labels): score the replay against them." placeholder:"FILE"`
+	LabelsWhere map[string]string `help:"Count only windows whose column has that value." placeholder:"COLUMN=VALUE"`
+	Grace       rules.Duration    `help:"How long behind a window's end an incident still belongs to it." default:"5m"`
+	Score       string            `help:"Write the score as JSON too." placeholder:"FILE"`
+	FailUnder   map[string]string `help:"Exit with 1 if recall or precision is less." placeholder:"recall=0.9"`
+}
+
+// scoring reads the windows; nil if none are asked for.
+func (f *scoreFlags) scoring(in *replayInput) (*history.Scoring, error) {
+	for what, text := range f.FailUnder {
+		v, err := strconv.ParseFloat(text, 64)
+		if !slices.Contains([]string{"recall", "precision"}, what) || err != nil || v < 0 || v > 1 {
+			return nil, exit{exitUsage, fmt.Errorf("--fail-under is %s=%s, expected recall or precision and 0 to 1, such as recall=0.9", what, text)}
+		}
+	}
+	if f.Labels == "" {
+		if len(f.FailUnder) > 0 || f.Score != "" || len(f.LabelsWhere) > 0 {
+			return nil, exit{exitUsage, errors.New("--fail-under, --score and --labels-where need --labels")}
+		}
+		return nil, nil
+	}
+	file, err := os.Open(f.Labels)
+	if err != nil {
+		return nil, exit{exitUsage, fmt.Errorf("cannot read the labels: %w", err)}
+	}
+	defer file.Close()
+	windows, err := history.ReadWindows(f.Labels, file, in.engine().Labels, f.LabelsWhere)
+	if err != nil {
+		return nil, exit{exitUsage, err}
+	}
+	return &history.Scoring{Windows: windows, Grace: int64(f.Grace)}, nil
+}
+
+// span is the stretch of event time that was judged and given out.
+func (in *replayInput) span(seen spanSeen, sum pipeline.Summary) (from, until int64) {
+	from, until = max(seen.first, millis(in.flags.From)), sum.Edge
+	if to := millis(in.flags.To); to != 0 {
+		until = min(until, to)
+	}
+	return from, max(from, until)
+}
+
+// score prints the scores for people, writes them for machines, and says whether they are good enough.
+func (f *scoreFlags) score(w world, s *history.Scoring, past *history.History) error {
+	scores := s.Scores(past)
+	printScores(w.stderr, scores)
+	if f.Score != "" {
+		data, err := json.MarshalIndent(scores, "", "  ")
+		if err == nil {
+			err = os.WriteFile(f.Score, append(data, '\n'), 0o666)
+		}
+		if err != nil {
+			return exit{exitWorld, fmt.Errorf("cannot write the score: %w", err)}
+		}
+	}
+	failed := false
+	for _, what := range []string{"recall", "precision"} {
+		text, asked := f.FailUnder[what]
+		if !asked {
+			continue
+		}
+		got := scores[0].Recall
+		if what == "precision" {
+			got = scores[0].Precision
+		}
+		if least, _ := strconv.ParseFloat(text, 64); got.N == 0 || got.Value < least {
+			fmt.Fprintf(w.stderr, "%s is %s, less than %s\n", what, share(got), text)
+			failed = true
+		}
+	}
+	if failed {
+		return exit{exitFound, errQuiet}
+	}
+	return nil
+}
+
+// share is a share as people read it: 75 % (47..91, 9 of 12).
+func share(s history.Share) string {
+	if s.N == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%.0f %% (%.0f..%.0f, %d of %d)", s.Value*100, s.Low*100, s.High*100, s.K, s.N)
+}
+
+func printScores(w io.Writer, scores []history.Score) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "\tprecision (95 %)\trecall (95 %)\topen already\ttime to detect\tfalse a day\talert minutes")
+	for _, s := range scores {
+		detect := "-"
+		if len(s.DetectMs) > 0 {
+			detect = fmt.Sprintf("%s (%s..%s)", rules.Duration(s.MedianDetect()), rules.Duration(s.DetectMs[0]), rules.Duration(s.DetectMs[len(s.DetectMs)-1]))
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%.2f\t%.0f\n", s.Of, share(s.Precision), share(s.Recall), s.Already, detect, s.FalseDay, float64(s.OpenMs)/60_000)
+	}
+	_ = t.Flush()
+}

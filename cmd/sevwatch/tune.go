@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"sevwatch/detector"
+	"sevwatch/detector/history"
+	"sevwatch/rules"
+)
+
+type tuneCmd struct {
+	Rule string `arg:"" help:"The rule's name."`
+	inputFlags
+	Rules       string            `help:"Rule file; default: that of --config, or the embedded runbook." placeholder:"FILE"`
+	Labels      string            `help:"CSV of known incidents, as for replay." placeholder:"FILE"`
+	LabelsWhere map[string]string `help:"Count only windows whose column has that value." placeholder:"COLUMN=VALUE"`
+	Grace       rules.Duration    `help:"How long behind a window's end an incident still belongs to it." default:"5m"`
+	Write       bool              `help:"Write the proposed thresholds into --rules; without, nothing is written."`
+}
+
+// Run replays the input once by the rule at many thresholds, and prints how each did.
+func (c *tuneCmd) Run(w world) error {
+	if c.Write && (c.Rules == "" || c.Labels == "") {
+		return exit{exitUsage, fmt.Errorf("--write needs --rules and --labels: a file to write, and something to say what is right")}
+	}
+	in, err := c.open(w)
+	if err != nil {
+		return err
+	}
+	file, err := in.rules(c.Rules)
+	if err != nil {
+		return err
+	}
+	n := slices.IndexFunc(file.Rules(), func(r *rules.Rule) bool { return r.Alert == c.Rule })
+	if n < 0 {
+		return exit{exitUsage, fmt.Errorf("there is no rule %q in %s", c.Rule, file.Name)}
+	}
+	rule := file.Rules()[n]
+	flags := scoreFlags{Labels: c.Labels, LabelsWhere: c.LabelsWhere, Grace: c.Grace}
+	scoring, err := flags.scoring(in)
+	if err != nil {
+		return err
+	}
+	if scoring == nil {
+		scoring = &history.Scoring{}
+	}
+	many, variants := history.Variants(file, rule)
+	past, span := history.New(many), spanSeen{}
+	sum, err := in.replay(w, many, watchers{delta: span.delta, output: func(o detector.Output) error { past.Add(o); return nil }})
+	if err != nil {
+		return err
+	}
+	in.summarize(w, sum)
+	scoring.From, scoring.Until = in.span(span, sum)
+	tuned := scoring.Tune(past, variants)
+	c.print(w, rule, tuned)
+	if !c.Write {
+		return nil
+	}
+	return c.write(w, rule, tuned)
+}
+
+func (c *tuneCmd) print(w world, rule *rules.Rule, tuned []history.Tuned) {
+	t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "tier\tthreshold\tincidents a week\tprecision (95 %)\trecall (95 %)\ttime to detect\t")
+	for _, v := range tuned {
+		detect, remark := "-", ""
+		if ms := v.MedianDetect(); ms >= 0 {
+			detect = rules.Duration(ms).String()
+		}
+		if v.Now {
+			remark = "now"
+		}
+		if c.Labels != "" && history.Propose(tuned, v.Tier).Threshold == v.Threshold {
+			remark = strings.TrimSpace(remark + " proposed")
+		}
+		fmt.Fprintf(t, "%s\t%s\t%.1f\t%s\t%s\t%s\t%s\n", rule.Severities[v.Tier].Severity, number(v.Threshold), v.Week, share(v.Precision), share(v.Recall), detect, remark)
+	}
+	_ = t.Flush()
+}
+
+func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+
+// write puts the proposed thresholds into the rule file, where the present ones stand, and nothing else. Thresholds that would turn the ladder
+// round are not written.
+func (c *tuneCmd) write(w world, rule *rules.Rule, tuned []history.Tuned) error {
+	_, data, err := readFile(c.Rules)
+	if err != nil {
+		return exit{exitUsage, fmt.Errorf("cannot read the rules: %w", err)}
+	}
+	lines := bytes.Split(data, []byte("\n"))
+	for n := len(rule.Severities) - 1; n >= 0; n-- { // the last first: what is written does not move what comes before
+		tier := rule.Severities[n]
+		key := "above"
+		if tier.Below != nil {
+			key = "below"
+		}
+		pos := tier.Where.Of(key)
+		line, col := lines[pos.Line-1], pos.Col-1
+		end := col
+		for end < len(line) && strings.IndexByte("+-.0123456789eE", line[end]) >= 0 {
+			end++
+		}
+		lines[pos.Line-1] = slices.Concat(line[:col], []byte(number(history.Propose(tuned, n).Threshold)), line[end:])
+	}
+	written := bytes.Join(lines, []byte("\n"))
+	if _, err := rules.Parse(c.Rules, written, rules.Options{}); err != nil {
+		return exit{exitFound, fmt.Errorf("nothing was written, because the proposed thresholds do not go together: %w", err)}
+	}
+	if err := os.WriteFile(c.Rules, written, 0o666); err != nil {
+		return exit{exitWorld, fmt.Errorf("cannot write the rules: %w", err)}
+	}
+	fmt.Fprintf(w.stderr, "%s: the thresholds of %s were written\n", c.Rules, rule.Alert)
+	return nil
+}

@@ -1,0 +1,165 @@
+package history
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"sevwatch/detector"
+	"sevwatch/rules"
+)
+
+func ruleFile(t *testing.T) *rules.File {
+	t.Helper()
+	f, err := rules.Parse("r.yaml", []byte("groups:\n  - name: x\n    rules:\n      - {alert: A, signal: {count: error}, window: 1m, severities: [{severity: sev1, above: 1}]}\n"), rules.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// told makes a history of lines `id rule service opened ended peak`; ended 0: it is not over. Times are in seconds.
+func told(t *testing.T, lines ...string) *History {
+	t.Helper()
+	h := New(ruleFile(t))
+	for _, line := range lines {
+		var id, rule, service string
+		var opened, ended int64
+		var peak int
+		if n, err := fmt.Sscan(line, &id, &rule, &service, &opened, &ended, &peak); n != 6 {
+			t.Fatal(line, err)
+		}
+		i := detector.Incident{
+			ID: id, Revision: 1, Rule: detector.RuleRef{Name: rule}, Labels: map[string]string{"service": service}, StartedAt: detector.Millis(opened*1000 - 10_000),
+			At: detector.Millis(opened * 1000), Severity: rules.Severity(peak), PeakSeverity: rules.Severity(peak), Status: detector.Status{Phase: detector.PhaseOpen},
+		}
+		h.Add(detector.Output{Incident: &i})
+		if ended != 0 {
+			over := i
+			over.Revision, over.At, over.Status.Phase = 2, detector.Millis(ended*1000), detector.PhaseResolved
+			h.Add(detector.Output{Incident: &over})
+		}
+	}
+	return h
+}
+
+func TestScore(t *testing.T) {
+	h := told(t,
+		"a A api 100 200 1", // true, opens 10 s into the first window
+		"b A web 105 0 4",   // open to the end: false for the first window, which is about api, and open already in the third
+		"c B api 400 450 2", // true, in the grace behind the second window
+		"d B api 700 710 3", // false
+	)
+	s := Scoring{Grace: 60_000, From: 0, Until: 86_400_000, Windows: []Window{
+		{Start: 90_000, End: 150_000, Labels: map[string]string{"service": "api"}},
+		{Start: 300_000, End: 350_000, Rule: "B"},
+		{Start: 800_000, End: 900_000},
+		{Start: 300_000, End: 350_000, Rule: "C"},
+	}}
+	got := map[string]Score{}
+	var names []string
+	for _, x := range s.Scores(h) {
+		got[x.Of] = x
+		names = append(names, x.Of)
+	}
+	if want := []string{"all", "A", "B", "C", "Sev1", "Sev2 and worse", "Sev3 and worse", "Sev4 and worse"}; !slices.Equal(names, want) {
+		t.Errorf("scores of %q, expected %q", names, want)
+	}
+	f := func(of string, incidents, right, windows, found, already int64) {
+		t.Helper()
+		x := got[of]
+		if x.Incidents != incidents || x.True != right || x.Windows != windows || x.Found != found || x.Already != already {
+			t.Errorf("%s: %+v, expected %d incidents, %d right, %d windows, %d found, %d open already", of, x, incidents, right, windows, found, already)
+		}
+	}
+	f("all", 4, 3, 4, 2, 1)
+	f("A", 2, 2, 2, 1, 1)
+	f("B", 2, 1, 3, 1, 0)
+	f("C", 0, 0, 3, 0, 0)
+	f("Sev1", 1, 1, 4, 1, 0)
+	f("Sev2 and worse", 2, 2, 4, 2, 0)
+	all := got["all"]
+	if !slices.Equal(all.DetectMs, []int64{10_000, 100_000}) || all.MedianDetect() != 10_000 || all.FalseDay != 1 {
+		t.Errorf("detection %v, median %d, %v false a day", all.DetectMs, all.MedianDetect(), all.FalseDay)
+	}
+	if want := int64(100_000 + (86_400_000 - 105_000) + 50_000 + 10_000); all.OpenMs != want {
+		t.Errorf("open for %d ms, expected %d", all.OpenMs, want)
+	}
+	if p := all.Precision; p.Value != 0.75 || p.Low < 0.3006 || p.Low > 0.3007 || p.High < 0.9544 || p.High > 0.9545 {
+		t.Errorf("3 of 4 is %+v, expected Wilson's 0.3006..0.9544", p)
+	}
+	empty := got["C"]
+	if empty.Precision.N != 0 || empty.Precision.Value != 0 || empty.Precision.High != 1 || empty.MedianDetect() != -1 {
+		t.Errorf("of nothing: %+v", empty)
+	}
+}
+
+func TestDiff(t *testing.T) {
+	before := told(t, "a A api 100 200 1", "b A web 100 200 3", "c A api 500 600 2", "e B api 900 0 4")
+	after := told(t, "x A api 90 230 1", "b A web 100 200 3", "y A web 700 800 1", "z B api 910 0 2")
+	var got []string
+	for _, c := range Diff(before, after, 1_000_000) {
+		line := ""
+		if c.Before != nil {
+			line += c.Before.ID
+		}
+		line += "/"
+		if c.After != nil {
+			line += c.After.ID
+		}
+		got = append(got, fmt.Sprintf("%s same=%v opened=%v closed=%v severity=%v earlier=%d longer=%d", line, c.Same(), c.Opened, c.Closed, c.Severity, c.Earlier, c.Longer))
+	}
+	want := []string{
+		"a/x same=false opened=false closed=false severity=false earlier=10000 longer=30000",
+		"b/b same=true opened=false closed=false severity=false earlier=0 longer=0",
+		"c/ same=false opened=false closed=true severity=false earlier=0 longer=0",
+		"/y same=false opened=true closed=false severity=false earlier=0 longer=0",
+		"e/z same=false opened=false closed=false severity=true earlier=-10000 longer=0",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nexpected\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for _, c := range Diff(before, before, 1_000_000) {
+		if !c.Same() {
+			t.Errorf("a history differs from itself: %+v", c)
+		}
+	}
+}
+
+func TestFindAndSeverities(t *testing.T) {
+	h := told(t, "abc1 A api 100 200 1", "abd2 A web 100 0 3")
+	if i, many := h.Find("abd"); i == nil || i.ID != "abd2" || many {
+		t.Errorf("abd is %v, %v", i, many)
+	}
+	if i, many := h.Find("ab"); i != nil || !many {
+		t.Errorf("ab is %v, %v", i, many)
+	}
+	if i, many := h.Find(""); i != nil || many {
+		t.Errorf("nothing is %v, %v", i, many)
+	}
+	if got := h.Incidents[1].Severities(500_000); len(got) != 1 || got[0] != (Stretch{3, 100_000, 500_000}) {
+		t.Errorf("severities %v", got)
+	}
+}
+
+func TestReadWindows(t *testing.T) {
+	const text = "start,end,service,visible,note\n2026-11-01T12:00:00Z,2026-11-01 12:05:00,api,true,x\n1793534400000,1793534460000,,true,\n2026-11-01T12:00:00Z,2026-11-01T12:05:00Z,api,false,\n"
+	got, err := ReadWindows("w.csv", strings.NewReader(text), []string{"service"}, map[string]string{"visible": "true"})
+	if err != nil || len(got) != 2 || got[0].Start != 1793534400000 || got[0].End != 1793534700000 || got[0].Labels["service"] != "api" ||
+		got[1].End != 1793534460000 || len(got[1].Labels) != 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	f := func(text, want string) {
+		t.Helper()
+		if _, err := ReadWindows("w.csv", strings.NewReader(text), nil, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, expected %q", text, err, want)
+		}
+	}
+	f("", "cannot read the head of w.csv: EOF")
+	f("start,service\n", `w.csv:1: there is no column "end" among start, service`)
+	f("start,end\n", "w.csv has no windows that count")
+	f("start,end\n5,6\nyesterday,7\n", `w.csv:3: start is "yesterday", expected a time`)
+	f("start,end\n6,5\n", "w.csv:2: end 5 is not behind start 6")
+	f("start,end\n6,7,8\n", "wrong number of fields")
+}

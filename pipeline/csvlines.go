@@ -1,0 +1,99 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// csvLines makes a JSON object of each row of a CSV file, with the head's titles as keys. A row is a line: a broken one cannot swallow what
+// comes behind it.
+type csvLines struct {
+	head []csvColumn
+	out  []byte
+}
+
+type csvColumn struct {
+	key    []byte // as JSON, with the colon
+	number bool   // the event's key carries a number
+}
+
+// isCSV says whether a file holds rows and not objects, by its name.
+func isCSV(name string) bool {
+	name = strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(name), ".gz"), ".zst")
+	return strings.HasSuffix(name, ".csv")
+}
+
+// readHead reads the first line of a CSV file.
+func readHead(lines *lineReader) (*csvLines, error) {
+	line, _, err := lines.next()
+	if errors.Is(err, io.EOF) {
+		return &csvLines{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	titles, err := readRow(bytes.TrimPrefix(line, []byte("\ufeff")))
+	if err != nil {
+		return nil, &InputError{fmt.Errorf("cannot read the head of %s: %w", lines.name, err)}
+	}
+	c := &csvLines{}
+	for i, title := range titles {
+		title = strings.TrimSpace(title)
+		if title == "" || slices.Contains(titles[:i], title) {
+			return nil, &InputError{fmt.Errorf("the head of %s has %q as title %d, expected each to have a name, and each its own", lines.name, title, i+1)}
+		}
+		key, err := json.Marshal(title)
+		if err != nil {
+			return nil, err
+		}
+		c.head = append(c.head, csvColumn{append(key, ':'), slices.Contains([]string{"status", "duration_ms", "dwell_ms", "value", "score"}, title)})
+	}
+	return c, nil
+}
+
+// readRow reads one line. Most have no quotes, and are cut at the commas.
+func readRow(line []byte) ([]string, error) {
+	if !bytes.ContainsAny(line, `"`) {
+		return strings.Split(string(line), ","), nil
+	}
+	return csv.NewReader(bytes.NewReader(line)).Read()
+}
+
+// object is the row as a JSON object, until the next call. Empty cells are left out. Numbers stay numbers where the event's key carries one,
+// and so does a time in epoch ms. A row that cannot be read, or has more or fewer cells than the head, is given back as it is: as a record it
+// is then rejected.
+func (c *csvLines) object(line []byte) []byte {
+	row, err := readRow(line)
+	if err != nil || len(row) != len(c.head) {
+		return line
+	}
+	c.out = append(c.out[:0], '{')
+	out := c.out
+	for i, cell := range row {
+		if cell == "" {
+			continue
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(out, c.head[i].key...)
+		if c.head[i].number && json.Valid([]byte(cell)) || string(c.head[i].key) == `"time":` && strings.Trim(cell, "0123456789") == "" {
+			out = append(out, cell...)
+			continue
+		}
+		text, err := json.Marshal(cell)
+		if err != nil {
+			return line
+		}
+		out = append(out, text...)
+	}
+	out = append(out, '}')
+	c.out = out
+	return out
+}

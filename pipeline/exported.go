@@ -1,0 +1,286 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/fetch"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+// exportedRecord is one line of a file that was exported from Kafka, as `kcat -C -J` writes it: the record with where it came from. Such a
+// file holds several partitions, and may hold the marks.
+type exportedRecord struct {
+	Topic     *string `json:"topic"`
+	Partition *int    `json:"partition"`
+	Offset    *int64  `json:"offset"`
+	Time      int64   `json:"ts"`
+	Key       *string `json:"key"`
+	Payload   *string `json:"payload"`
+}
+
+// readExported reads a line; false if it is no exported record.
+func readExported(line []byte) (r exportedRecord, ok bool) {
+	err := json.Unmarshal(line, &r)
+	return r, err == nil && r.Topic != nil && r.Partition != nil && r.Offset != nil
+}
+
+// firstLine is the first line of a file that is not blank, nil if there is none.
+func firstLine(name string) ([]byte, error) {
+	lines, err := openLines(name, nil)
+	if err != nil {
+		return nil, err
+	}
+	line, _, err := lines.next()
+	line = bytes.Clone(line)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return line, errors.Join(err, lines.close())
+}
+
+// anyExported says whether the files are exported ones. Of stdin that cannot be known before it is read: there each line is an event.
+func (r *Replay) anyExported() (bool, error) {
+	exported, plain := 0, 0
+	for _, name := range r.Files {
+		if name == "-" || isCSV(name) {
+			plain++
+			continue
+		}
+		line, err := firstLine(name)
+		if err != nil {
+			return false, err
+		}
+		if _, ok := readExported(line); ok {
+			exported++
+		} else if line != nil {
+			plain++
+		}
+	}
+	if exported > 0 && plain > 0 {
+		return false, &InputError{errors.New("some of the files carry topic, partition and offset and some do not: replay them apart")}
+	}
+	return exported > 0, nil
+}
+
+// exported replays exported files: once over them to know the partitions and the marks, and once more to judge.
+func (r *Replay) exported(ctx context.Context, engine *detector.Local) error {
+	t := &topicReplay{Replay: r, engine: engine, sources: map[detector.Source]*recorded{}}
+	if err := t.survey(); err != nil {
+		return err
+	}
+	var inputs []*exportedFile
+	for _, name := range r.Files {
+		lines, err := openLines(name, nil)
+		if err != nil {
+			return err
+		}
+		f := &exportedFile{lines: lines}
+		defer func() { _ = lines.close() }()
+		inputs = append(inputs, f)
+	}
+	for _, s := range t.order {
+		s.applyMarks(engine.Aggregator, s.Offset())
+	}
+	for next := nextExported(inputs); next != nil && !r.over(engine); next = nextExported(inputs) {
+		if err := t.exportedLine(ctx, next, inputs); err != nil {
+			return err
+		}
+	}
+	t.end()
+	return r.settle(engine)
+}
+
+// exportedFile is one file while it is read; at is how far the partition of its last record is.
+type exportedFile struct {
+	lines *lineReader
+	at    int64
+	done  bool
+}
+
+// nextExported is the file that is furthest behind.
+func nextExported(inputs []*exportedFile) *exportedFile {
+	var next *exportedFile
+	for _, f := range inputs {
+		if !f.done && (next == nil || f.at < next.at) {
+			next = f
+		}
+	}
+	return next
+}
+
+// survey finds the partitions with their first and last offsets, and the marks.
+func (t *topicReplay) survey() error {
+	type mark struct {
+		line    detector.Idle
+		written int64
+	}
+	spans := map[detector.Source]span{}
+	var marks []mark
+	var happened []detector.Happening
+	for i := range t.Sources {
+		if s := &t.Sources[i]; s.Format.Format == wire.FormatConfluent {
+			return &InputError{fmt.Errorf("the records of %s are of the format confluent, which files of lines cannot hold", s.Topic)}
+		}
+	}
+	err := t.eachExported(func(r *exportedRecord, _ string) error {
+		s := detector.Source{Topic: *r.Topic, Partition: *r.Partition}
+		if s.Topic != t.MarksTopic {
+			known, ok := spans[s]
+			if ok && *r.Offset < known.end {
+				return fmt.Errorf("offset %d of %s/%d comes after offset %d: expected the order of the partition", *r.Offset, s.Topic, s.Partition, known.end-1)
+			}
+			if !ok {
+				known.first = *r.Offset
+			}
+			known.end = *r.Offset + 1
+			spans[s] = known
+			return nil
+		}
+		if r.Payload == nil {
+			return nil
+		}
+		m, err := wire.DecodeMark([]byte(*r.Payload))
+		if err != nil {
+			return fmt.Errorf("cannot read the mark: %w", err)
+		}
+		happened = append(happened, m.Happened...)
+		for _, line := range m.Idle {
+			marks = append(marks, mark{line, r.Time})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range marks {
+		if _, ok := spans[m.line.Source]; !ok {
+			spans[m.line.Source] = span{m.line.Before, m.line.Before} // a partition that nothing was exported of
+		}
+	}
+	set := detector.PartitionSet{Version: 1, Topics: map[string]int{}}
+	for s := range spans {
+		set.Topics[s.Topic] = max(set.Topics[s.Topic], s.Partition+1)
+	}
+	t.engine.SetPartitions(set)
+	for _, topic := range slices.Sorted(maps.Keys(set.Topics)) {
+		for id := range set.Topics[topic] {
+			key := detector.Source{Topic: topic, Partition: id}
+			t.addExported(key, spans[key])
+		}
+	}
+	for _, m := range marks {
+		t.expect(m.line, m.written)
+	}
+	for _, h := range happened {
+		if s := t.sources[h.Source]; s != nil {
+			s.happened = append(s.happened, h)
+		}
+	}
+	if len(marks) == 0 {
+		t.doubt("the files hold no marks of " + t.MarksTopic)
+	}
+	return nil
+}
+
+func (t *topicReplay) addExported(key detector.Source, at span) {
+	s := &recorded{first: at.first, last: at.end, end: noLow, held: suspects{}} // marks may come behind the last record: behind a transaction's marker
+	s.source = &source{Partition: t.engine.Add(key, at.first, detector.NewPartitionState()), decoder: wire.NewDecoder(rules.NoKind, t.Config.Labels)}
+	for i := range t.Sources {
+		if c := &t.Sources[i]; c.Topic == key.Topic {
+			s.decoder = wire.NewDecoder(c.Kind.Kind, t.Config.Labels)
+			s.decoder.MaxBytes, s.input = c.MaxBytes, c.Input(t.Config.Labels, nil)
+		}
+	}
+	if at.first == at.end {
+		s.read = true
+	}
+	t.sources[key] = s
+	t.order = append(t.order, s)
+}
+
+// eachExported goes once through all files.
+func (t *topicReplay) eachExported(f func(r *exportedRecord, at string) error) (err error) {
+	for _, name := range t.Files {
+		lines, err := openLines(name, nil)
+		if err != nil {
+			return err
+		}
+		for {
+			line, number, err := lines.next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return errors.Join(err, lines.close())
+			}
+			r, ok := readExported(line)
+			if !ok {
+				return errors.Join(&InputError{fmt.Errorf("%s:%d: the line has no topic, partition and offset, which the first line has", name, number+1)}, lines.close())
+			}
+			if err := f(&r, name); err != nil {
+				return errors.Join(&InputError{fmt.Errorf("%s:%d: %w", name, number+1, err)}, lines.close())
+			}
+		}
+		if err := lines.close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exportedLine takes the next record of a file.
+func (t *topicReplay) exportedLine(ctx context.Context, f *exportedFile, inputs []*exportedFile) error {
+	line, _, err := f.lines.next()
+	if errors.Is(err, io.EOF) {
+		f.done = true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r, _ := readExported(line)
+	if *r.Topic == t.MarksTopic {
+		return nil
+	}
+	s := t.sources[detector.Source{Topic: *r.Topic, Partition: *r.Partition}]
+	s.applyMarks(t.engine.Aggregator, *r.Offset)
+	s.Skip(*r.Offset)
+	record := fetch.Record{Offset: *r.Offset, Time: r.Time}
+	if r.Payload != nil {
+		record.Value = bytes.Clone([]byte(*r.Payload))
+	}
+	if r.Key != nil {
+		record.Key = []byte(*r.Key)
+	}
+	t.record(s, &record)
+	if s.Position() == s.last {
+		s.read = true
+		s.applyMarks(t.engine.Aggregator, noLow)
+	}
+	f.at = s.Watermark()
+	if err := t.tick(ctx, t.engine, func() float64 { return shareOf(inputs) }); err != nil {
+		return err
+	}
+	t.follow()
+	if t.engine.Due() {
+		return t.settle(t.engine)
+	}
+	return nil
+}
+
+func shareOf(inputs []*exportedFile) float64 {
+	var read, size int64
+	for _, f := range inputs {
+		read, size = read+f.lines.raw.n, size+f.lines.size
+	}
+	return float64(read) / float64(max(1, size))
+}

@@ -1,0 +1,467 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/fetch"
+	"sevwatch/pipeline/wire"
+)
+
+// recorded is one source partition of a replay: [first, end) is what is read of it.
+type recorded struct {
+	*source
+	first, end int64
+	last       int64 // of an exported file: behind its last record
+	read       bool  // up to there
+	paused     bool
+	event      [1]detector.Event
+	held       suspects
+	happened   []detector.Happening // to it, which live counted
+}
+
+func (s *recorded) done() bool { return s.read || s.Position() >= s.end }
+
+// topicReplay is a replay of topics while it runs. One goroutine owns it; the fetcher reads the partitions beside it.
+type topicReplay struct {
+	*Replay
+	engine  *detector.Local
+	sources map[detector.Source]*recorded
+	order   []*recorded
+	fetch   fetch.Config
+	fetcher *fetch.Fetcher
+}
+
+// kafka replays the sources of a configuration from Kafka, as far as they went when it began. What live decided on time is read from the
+// marks first and applied between the very records where live applied it (source.take), so whether a record is late is decided as live did.
+func (r *Replay) kafka(ctx context.Context, engine *detector.Local) error {
+	t := &topicReplay{Replay: r, engine: engine, sources: map[detector.Source]*recorded{}}
+	t.fetch = fetch.Config{Dialer: r.Kafka.Config.newDialer(), Brokers: r.Kafka.Config.Brokers, Isolation: kafka.ReadCommitted, OnError: r.Kafka.OnError}
+	if err := t.open(ctx); err != nil {
+		return err
+	}
+	if err := t.readMarks(ctx); err != nil {
+		return err
+	}
+	if err := t.readControl(ctx); err != nil {
+		return err
+	}
+	var starts []fetch.Start
+	for _, s := range t.order {
+		s.applyMarks(engine.Aggregator, s.Offset())
+		if !s.done() {
+			starts = append(starts, fetch.Start{Topic: s.Topic, Partition: s.Source.Partition, Offset: s.first, Uncommitted: s.uncommitted})
+		}
+	}
+	if len(starts) > 0 {
+		t.fetcher = fetch.New(t.fetch, starts)
+		if err := reading(ctx, t.fetcher, t.loop); err != nil {
+			return err
+		}
+	}
+	t.end()
+	return r.settle(engine)
+}
+
+// open finds the partitions of all sources, and where to begin and end in each.
+func (t *topicReplay) open(ctx context.Context) error {
+	c := t.Kafka.Config
+	var topics []string
+	for _, s := range c.Sources {
+		topics = append(topics, s.Topic)
+	}
+	found, err := c.partitionsOf(ctx, topics)
+	if err != nil {
+		return err
+	}
+	var missing []error
+	for _, topic := range topics {
+		if found[topic] == 0 {
+			missing = append(missing, fmt.Errorf("topic %s is missing", topic))
+		}
+	}
+	if len(missing) > 0 {
+		return &InputError{errors.Join(missing...)}
+	}
+	set := detector.PartitionSet{Version: 1, Topics: found}
+	t.engine.SetPartitions(set)
+	for _, topic := range slices.Sorted(maps.Keys(found)) {
+		if err := t.openTopic(ctx, topic, found[topic]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *topicReplay) openTopic(ctx context.Context, topic string, partitions int) error {
+	ids := make([]int, partitions)
+	for id := range ids {
+		ids[id] = id
+	}
+	c := t.Kafka.Config
+	cfg := c.Sources[slices.IndexFunc(c.Sources, func(s SourceConfig) bool { return s.Topic == topic })]
+	if cfg.Format.Format == wire.FormatConfluent {
+		return &InputError{fmt.Errorf("the records of %s are of the format confluent, which cannot be replayed: their schemas are in a registry", topic)}
+	}
+	spans, err := ends(ctx, t.Kafka.Client, topic, ids, cfg.Isolation.level())
+	if err != nil {
+		return err
+	}
+	starts := map[int]int64{}
+	if t.From != 0 {
+		if starts, err = offsetsAt(ctx, t.Kafka.Client, topic, ids, t.From-t.Kafka.WarmUp); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		s := &recorded{first: spans[id].first, end: spans[id].end, held: suspects{}}
+		if at, ok := starts[id]; ok {
+			s.first = min(max(s.first, at), s.end)
+		}
+		key := detector.Source{Topic: topic, Partition: id}
+		s.source = &source{Partition: t.engine.Add(key, s.first, detector.NewPartitionState()), decoder: wire.NewDecoder(cfg.Kind.Kind, c.Labels)}
+		s.input, s.uncommitted = cfg.Input(c.Labels, nil), cfg.Isolation == ReadUncommitted
+		if s.first > 0 && t.From == 0 {
+			t.sum.Doubts = append(t.sum.Doubts, fmt.Sprintf("%s/%d begins at offset %d: what came before is gone", topic, id, s.first))
+		}
+		s.decoder.MaxBytes = cfg.MaxBytes
+		t.sources[key] = s
+		t.order = append(t.order, s)
+	}
+	return nil
+}
+
+// offsetsAt are the first offsets whose records are from at or later, by the records' timestamps; where there is none, the largest int64.
+func offsetsAt(ctx context.Context, client *kafka.Client, topic string, partitions []int, at int64) (map[int]int64, error) {
+	var ask []kafka.OffsetRequest
+	for _, id := range partitions {
+		ask = append(ask, kafka.TimeOffsetOf(id, time.UnixMilli(max(at, 0))))
+	}
+	res, err := client.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{topic: ask}})
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask for the offsets of %s at %s: %w", topic, detector.Millis(at), err)
+	}
+	out := map[int]int64{}
+	for _, p := range res.Topics[topic] {
+		if p.Error != nil {
+			return nil, fmt.Errorf("cannot ask for the offset of %s/%d at %s: %w", topic, p.Partition, detector.Millis(at), p.Error)
+		}
+		out[p.Partition] = noLow
+		for offset := range p.Offsets {
+			if offset >= 0 {
+				out[p.Partition] = offset
+			}
+		}
+	}
+	return out, nil
+}
+
+// readMarks reads what live decided on time, for the records that are replayed. Lines that follow each other before the same record are
+// kept as one, so that a partition that was silent for a month is one line.
+func (t *topicReplay) readMarks(ctx context.Context) error {
+	topic := t.Kafka.Config.Topics.Marks
+	found, err := t.Kafka.Config.partitionsOf(ctx, []string{topic})
+	if err != nil {
+		return err
+	}
+	if found[topic] == 0 {
+		t.doubt("topic " + topic + " is missing")
+		return nil
+	}
+	lines, cut := 0, false
+	for id := range found[topic] {
+		spans, err := ends(ctx, t.Kafka.Client, topic, []int{id}, kafka.ReadCommitted)
+		if err != nil {
+			return err
+		}
+		cut = cut || spans[id].first > 0
+		err = readRange(ctx, t.fetch, fetch.Start{Topic: topic, Partition: id, Offset: spans[id].first}, spans[id].end, func(r *fetch.Record) error {
+			m, err := wire.DecodeMark(r.Value)
+			if err != nil {
+				return fmt.Errorf("cannot read the mark at %s/%d offset %d: %w", topic, id, r.Offset, err)
+			}
+			for _, line := range m.Idle {
+				lines++
+				t.expect(line, r.Time)
+			}
+			for _, h := range m.Happened {
+				if s := t.sources[h.Source]; s != nil {
+					s.happened = append(s.happened, h)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case lines == 0:
+		t.doubt("there are no marks in " + topic)
+	case cut:
+		t.doubt("the oldest marks in " + topic + " are gone")
+	}
+	return nil
+}
+
+// readControl lets the judge hear what people said, which it applies at the edges that the log says.
+func (t *topicReplay) readControl(ctx context.Context) error {
+	topic := t.Kafka.Config.Topics.Control
+	found, err := t.Kafka.Config.partitionsOf(ctx, []string{topic})
+	if err != nil || found[topic] == 0 {
+		return err
+	}
+	spans, err := ends(ctx, t.Kafka.Client, topic, []int{0}, kafka.ReadCommitted)
+	if err != nil {
+		return err
+	}
+	heard := false
+	err = readRange(ctx, t.fetch, fetch.Start{Topic: topic, Offset: spans[0].first}, spans[0].end, func(r *fetch.Record) error {
+		heard = true
+		c, err := wire.DecodeControl(r.Value)
+		if err != nil {
+			t.engine.Judge.Hear(r.Offset, nil, 0) // it says nothing, to no judge
+			return nil                            //nolint:nilerr // as live does
+		}
+		hear(t.engine.Judge, 0, r.Offset, c)
+		return nil
+	})
+	if heard && t.Kafka.Config.Tasks.Judge > 1 {
+		t.sum.Doubts = append(t.sum.Doubts, "live has several judges, and people's words are applied where the first one applied them")
+	}
+	return err
+}
+
+// doubt notes why the replay may not be what live said.
+func (t *topicReplay) doubt(why string) {
+	t.sum.Doubts = append(t.sum.Doubts, why+": where a partition was idle live, records that were late there are counted here, "+
+		"and silence is not on record, so absence rules may not tell what they told live")
+}
+
+// expect keeps a mark's line until its partition comes to it.
+func (t *topicReplay) expect(line detector.Idle, written int64) {
+	s := t.sources[line.Source]
+	if s == nil || line.Before < s.first || line.Before > s.end {
+		return
+	}
+	m := newPendingMark(line, written)
+	if n := len(s.idle); n > 0 && s.idle[n-1].before == m.before && s.idle[n-1].silent == m.silent {
+		s.idle[n-1].to = max(s.idle[n-1].to, m.to)
+		return
+	}
+	s.idle = append(s.idle, m)
+}
+
+// loop takes what comes until everything is read, or judged up to To.
+func (t *topicReplay) loop(ctx context.Context) error {
+	for !t.finished() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case res := <-t.fetcher.Responses():
+			err := t.response(ctx, &res)
+			res.Release()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *topicReplay) finished() bool {
+	return t.over(t.engine) || !slices.ContainsFunc(t.order, func(s *recorded) bool { return !s.done() })
+}
+
+func (t *topicReplay) response(ctx context.Context, res *fetch.Response) error {
+	for i := range res.Chunks {
+		c := &res.Chunks[i]
+		if c.Err != nil {
+			return fmt.Errorf("cannot read %s/%d at offset %d (the log begins at %d): %w", c.Topic, c.Partition, c.Position, c.LogStart, c.Err)
+		}
+		s := t.sources[detector.Source{Topic: c.Topic, Partition: c.Partition}]
+		if err := t.take(ctx, s, c); err != nil {
+			return err
+		}
+	}
+	t.follow()
+	t.hold()
+	if t.engine.Due() {
+		return t.settle(t.engine)
+	}
+	return nil
+}
+
+// take goes through what came of a partition, up to its end: marks that come before a record are applied before it is taken.
+func (t *topicReplay) take(ctx context.Context, s *recorded, c *fetch.Chunk) error {
+	s.walker.Reset(c, s.Position())
+	for s.walker.Next() && s.walker.Record().Offset < s.end {
+		s.applyMarks(t.engine.Aggregator, s.walker.Record().Offset)
+		t.record(s, s.walker.Record())
+		if err := t.tick(ctx, t.engine, t.share); err != nil {
+			return err
+		}
+	}
+	if err := s.walker.Err(); err != nil {
+		return fmt.Errorf("cannot read %s/%d: %w", c.Topic, c.Partition, err)
+	}
+	position := min(s.walker.Position(), s.end)
+	s.applyMarks(t.engine.Aggregator, position)
+	s.Skip(position)
+	return nil
+}
+
+func (t *topicReplay) record(s *recorded, r *fetch.Record) {
+	if r.Control {
+		s.Control(r.Offset)
+		return
+	}
+	events, rejected := s.events(r)
+	if rejected != nil {
+		s.Reject(r.Offset)
+		if t.Rejected != nil {
+			t.Rejected(origin(s.source, r), rejected)
+		}
+		return
+	}
+	before := s.Edge()
+	for i := range events {
+		events[i].Recorded = r.Time
+	}
+	t.outcome(s.held, s.Partition, r.Offset, func() wire.Origin { return origin(s.source, r) }, t.engine.CountAll(s.Partition, r.Offset, events))
+	t.tellHappened(s, before)
+}
+
+// tellHappened counts what happened to the partition when it stood at a pane's edge, as live did. What happened before the first record that
+// is replayed is not part of the replay.
+func (t *topicReplay) tellHappened(s *recorded, before int64) {
+	for len(s.happened) > 0 && s.happened[0].Pane <= s.Edge() {
+		if before != unknown {
+			t.engine.Happened(s.happened[0])
+		}
+		s.happened = s.happened[1:]
+	}
+}
+
+// events reads a record.
+func (s *recorded) events(r *fetch.Record) ([]detector.Event, *wire.Reject) {
+	if s.input != nil {
+		return s.foreign(r)
+	}
+	return s.event[:], s.decoder.Decode(r.Value, r.Time, &s.event[0])
+}
+
+// share is how much is read, by offsets.
+func (t *topicReplay) share() float64 {
+	var read, all int64
+	for _, s := range t.order {
+		read, all = read+s.Position()-s.first, all+s.end-s.first
+	}
+	return float64(read) / float64(max(1, all))
+}
+
+// behind is the least watermark of the partitions that are still read, noLow if there is none.
+func (t *topicReplay) behind() int64 {
+	low := noLow
+	for _, s := range t.order {
+		if !s.done() {
+			low = min(low, s.Watermark())
+		}
+	}
+	return low
+}
+
+// follow moves partitions that are read to their ends on to where the others are: the end says that there is nothing more, not that time
+// stands still.
+func (t *topicReplay) follow() {
+	low := t.behind()
+	if low == noLow || low == unknown {
+		return
+	}
+	for _, s := range t.order {
+		if s.done() {
+			t.engine.Advance(s.Partition, low, false)
+		}
+	}
+}
+
+// end moves all partitions on to the one that is furthest, whatever the order in which they ended.
+func (t *topicReplay) end() {
+	high := unknown
+	for _, s := range t.order {
+		high = max(high, s.Watermark())
+	}
+	for _, s := range t.order {
+		if s.done() && high != unknown {
+			t.engine.Advance(s.Partition, high, false)
+		}
+	}
+}
+
+// maxSkew is how far ahead of the others a partition is read, in ms: what is read of it waits in memory until they come.
+const maxSkew = int64(time.Hour / time.Millisecond)
+
+// hold stops the partitions that are far ahead of the others, and those that are read to their ends.
+func (t *topicReplay) hold() {
+	low := t.behind()
+	for _, s := range t.order {
+		pause := s.done() || low != unknown && low != noLow && s.Watermark() > low+maxSkew
+		if pause != s.paused {
+			s.paused = pause
+			t.fetcher.Pause(s.Topic, s.Source.Partition, pause)
+		}
+	}
+}
+
+// readRange hands over every committed record of one partition in [start, end).
+func readRange(ctx context.Context, cfg fetch.Config, start fetch.Start, end int64, record func(*fetch.Record) error) error {
+	if start.Offset >= end {
+		return nil
+	}
+	f := fetch.New(cfg, []fetch.Start{start})
+	return reading(ctx, f, func(ctx context.Context) error {
+		var walker fetch.Walker
+		for next := start.Offset; next < end; {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case res := <-f.Responses():
+				position, err := walkRange(&walker, &res, next, end, record)
+				res.Release()
+				if err != nil {
+					return fmt.Errorf("cannot read %s/%d: %w", start.Topic, start.Partition, err)
+				}
+				next = position
+			}
+		}
+		return nil
+	})
+}
+
+func walkRange(w *fetch.Walker, res *fetch.Response, next, end int64, record func(*fetch.Record) error) (int64, error) {
+	for i := range res.Chunks {
+		if err := res.Chunks[i].Err; err != nil {
+			return next, err
+		}
+		for w.Reset(&res.Chunks[i], next); w.Next() && w.Record().Offset < end; {
+			if w.Record().Control {
+				continue
+			}
+			if err := record(w.Record()); err != nil {
+				return next, err
+			}
+		}
+		if err := w.Err(); err != nil {
+			return next, err
+		}
+		next = w.Position()
+	}
+	return next, nil
+}
