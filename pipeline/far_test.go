@@ -153,9 +153,9 @@ func (p *testPipeline) furthest(topic string, behind [][]byte) (most int64) {
 		for _, next := range progress.Partitions {
 			switch {
 			case next.Topic != topic || slow >= end:
-			case next.Source.Partition == 0:
+			case next.Partition == 0:
 				slow = max(slow, next.Watermark)
-			case next.Source.Partition == 1 && next.Watermark != unknown:
+			case next.Partition == 1 && next.Watermark != unknown:
 				most = max(most, next.Watermark-slow)
 			}
 		}
