@@ -130,9 +130,9 @@ func TestPageOfNothing(t *testing.T) {
 // A month with 500 incidents is still a page that a browser opens, and the time of what is kept does not grow with them.
 func TestPageOfAMonth(t *testing.T) {
 	var feeds []feed
-	for day := range int64(13) {
+	for day := range int64(26) {
 		for n := range int64(20) {
-			at := day*48*60 + n*70
+			at := day*24*60 + n*70
 			feeds = append(feeds, feed{at, at + 3, fmt.Sprintf(`1/s latency{service="s%d"} 10 errors=60%%`, n)}, feed{at + 3, at + 10, fmt.Sprintf(`1/s latency{service="s%d"} 10`, n)})
 		}
 	}
