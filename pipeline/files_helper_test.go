@@ -16,7 +16,7 @@ import (
 )
 
 // writeLines writes a file of its own.
-func writeLines(t *testing.T, lines [][]byte) string {
+func writeLines(t testing.TB, lines [][]byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "events.ndjson")
 	check(t, os.WriteFile(path, append(bytes.Join(lines, []byte("\n")), '\n'), 0o600))

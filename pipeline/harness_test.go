@@ -28,7 +28,7 @@ const patience = 2 * time.Minute
 
 // testPipeline is a pipeline with topics of its own on a broker.
 type testPipeline struct {
-	t      *testing.T
+	t      testing.TB
 	ctx    context.Context
 	cfg    *Config
 	client *kafka.Client
@@ -36,7 +36,7 @@ type testPipeline struct {
 }
 
 // newPipeline makes the topics of a pipeline; its name is unique, so tests can share a broker.
-func newPipeline(t *testing.T, addr string, change func(*Config)) *testPipeline {
+func newPipeline(t testing.TB, addr string, change func(*Config)) *testPipeline {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
@@ -68,7 +68,7 @@ func (t *Topics) names() []*string {
 	return []*string{&t.Panes, &t.Marks, &t.State, &t.Alerts, &t.Recovery, &t.Rejected, &t.Late, &t.Control, &t.Health}
 }
 
-func runbook(t *testing.T, c *Config) *rules.File {
+func runbook(t testing.TB, c *Config) *rules.File {
 	t.Helper()
 	name, data := rules.Runbook()
 	f, err := rules.Parse(name, data, c.RuleOptions())
@@ -76,7 +76,7 @@ func runbook(t *testing.T, c *Config) *rules.File {
 	return f
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func (p *testPipeline) startWith(change func(w *Worker)) (w *Worker, stop func()
 	})
 }
 
-func testLog(t *testing.T) *zap.Logger { return zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)) }
+func testLog(t testing.TB) *zap.Logger { return zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)) }
 
 // until waits for a condition that somebody else brings about.
 func (p *testPipeline) until(what string, done func() bool) {
@@ -251,7 +251,7 @@ func (p *testPipeline) replayed(lines ...[][]byte) ([]string, Summary) {
 }
 
 // same fails with the first difference.
-func same(t *testing.T, what string, want, got []string) {
+func same(t testing.TB, what string, want, got []string) {
 	t.Helper()
 	for i := range min(len(want), len(got)) {
 		if want[i] != got[i] {
