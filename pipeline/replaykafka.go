@@ -70,6 +70,9 @@ func (r *Replay) kafka(ctx context.Context, engine *detector.Local) error {
 	return r.settle(engine)
 }
 
+// fetcherOf reads partitions as the replay reads all of them.
+func (t *topicReplay) fetcherOf(starts []fetch.Start) reader { return fetch.New(t.fetch, starts) }
+
 // open finds the partitions of all sources, and where to begin and end in each.
 func (t *topicReplay) open(ctx context.Context) error {
 	c := t.Kafka.Config
@@ -182,7 +185,7 @@ func (t *topicReplay) readMarks(ctx context.Context) error {
 			return err
 		}
 		cut = cut || spans[id].first > 0
-		err = readRange(ctx, t.fetch, fetch.Start{Topic: topic, Partition: id, Offset: spans[id].first}, spans[id].end, func(r *fetch.Record) error {
+		err = readRange(ctx, t.fetcherOf, fetch.Start{Topic: topic, Partition: id, Offset: spans[id].first}, spans[id].end, func(r *fetch.Record) error {
 			m, err := wire.DecodeMark(r.Value)
 			if err != nil {
 				return fmt.Errorf("cannot read the mark at %s/%d offset %d: %w", topic, id, r.Offset, err)
@@ -223,7 +226,7 @@ func (t *topicReplay) readControl(ctx context.Context) error {
 		return err
 	}
 	heard := false
-	err = readRange(ctx, t.fetch, fetch.Start{Topic: topic, Offset: spans[0].first}, spans[0].end, func(r *fetch.Record) error {
+	err = readRange(ctx, t.fetcherOf, fetch.Start{Topic: topic, Offset: spans[0].first}, spans[0].end, func(r *fetch.Record) error {
 		heard = true
 		c, err := wire.DecodeControl(r.Value)
 		if err != nil {
@@ -418,50 +421,4 @@ func (t *topicReplay) hold() {
 			t.fetcher.Pause(s.Topic, s.Source.Partition, pause)
 		}
 	}
-}
-
-// readRange hands over every committed record of one partition in [start, end).
-func readRange(ctx context.Context, cfg fetch.Config, start fetch.Start, end int64, record func(*fetch.Record) error) error {
-	if start.Offset >= end {
-		return nil
-	}
-	f := fetch.New(cfg, []fetch.Start{start})
-	return reading(ctx, f, func(ctx context.Context) error {
-		var walker fetch.Walker
-		for next := start.Offset; next < end; {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case res := <-f.Responses():
-				position, err := walkRange(&walker, &res, next, end, record)
-				res.Release()
-				if err != nil {
-					return fmt.Errorf("cannot read %s/%d: %w", start.Topic, start.Partition, err)
-				}
-				next = position
-			}
-		}
-		return nil
-	})
-}
-
-func walkRange(w *fetch.Walker, res *fetch.Response, next, end int64, record func(*fetch.Record) error) (int64, error) {
-	for i := range res.Chunks {
-		if err := res.Chunks[i].Err; err != nil {
-			return next, err
-		}
-		for w.Reset(&res.Chunks[i], next); w.Next() && w.Record().Offset < end; {
-			if w.Record().Control {
-				continue
-			}
-			if err := record(w.Record()); err != nil {
-				return next, err
-			}
-		}
-		if err := w.Err(); err != nil {
-			return next, err
-		}
-		next = w.Position()
-	}
-	return next, nil
 }

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -16,51 +15,61 @@ import (
 	"sevwatch/pipeline/wire"
 )
 
-// scan reads a partition of one of our own topics from an offset on to its end, without transactions' markers. What take is given holds
-// only until it returns.
-func (w *Worker) scan(ctx context.Context, topic string, id int, from int64, take func(*fetch.Record) error) (err error) {
+// scan hands over the records of a partition of one of our own topics from an offset on to its end.
+func (w *Worker) scan(ctx context.Context, topic string, id int, from int64, take func(*fetch.Record) error) error {
 	spans, err := w.broker.ends(ctx, topic, []int{id}, kafka.ReadCommitted)
 	if err != nil {
 		return err
 	}
-	next, end := max(from, spans[id].first), spans[id].end
-	ctx, cancel := context.WithCancel(ctx)
-	f := w.broker.read([]fetch.Start{{Topic: topic, Partition: id, Offset: next}})
-	done := make(chan error, 1)
-	go func() { done <- f.Run(ctx) }()
-	defer func() {
-		cancel()
-		err = errors.Join(err, ignoreCancelled(<-done))
-	}()
-	var walker fetch.Walker
-	for next < end {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case res := <-f.Responses():
-			for i := range res.Chunks {
-				if next, err = scanChunk(&walker, &res.Chunks[i], next, take); err != nil {
-					return fmt.Errorf("cannot read %s/%d: %w", topic, id, err)
-				}
-			}
-			res.Release()
-		}
-	}
-	return nil
+	start := fetch.Start{Topic: topic, Partition: id, Offset: max(from, spans[id].first)}
+	return readRange(ctx, w.broker.read, start, spans[id].end, take)
 }
 
-func scanChunk(walker *fetch.Walker, c *fetch.Chunk, next int64, take func(*fetch.Record) error) (int64, error) {
-	if c.Err != nil {
-		return next, c.Err
+// readRange hands over every record of one partition in [start, end), without transactions' markers. What record is given holds only until it
+// returns.
+func readRange(ctx context.Context, read func([]fetch.Start) reader, start fetch.Start, end int64, record func(*fetch.Record) error) error {
+	if start.Offset >= end {
+		return nil
 	}
-	for walker.Reset(c, next); walker.Next(); {
-		if r := walker.Record(); !r.Control {
-			if err := take(r); err != nil {
+	f := read([]fetch.Start{start})
+	return reading(ctx, f, func(ctx context.Context) error {
+		var walker fetch.Walker
+		for next := start.Offset; next < end; {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case res := <-f.Responses():
+				position, err := walkRange(&walker, &res, next, end, record)
+				res.Release()
+				if err != nil {
+					return fmt.Errorf("cannot read %s/%d: %w", start.Topic, start.Partition, err)
+				}
+				next = position
+			}
+		}
+		return nil
+	})
+}
+
+func walkRange(w *fetch.Walker, res *fetch.Response, next, end int64, record func(*fetch.Record) error) (int64, error) {
+	for i := range res.Chunks {
+		if err := res.Chunks[i].Err; err != nil {
+			return next, err
+		}
+		for w.Reset(&res.Chunks[i], next); w.Next() && w.Record().Offset < end; {
+			if w.Record().Control {
+				continue
+			}
+			if err := record(w.Record()); err != nil {
 				return next, err
 			}
 		}
+		if err := w.Err(); err != nil {
+			return next, err
+		}
+		next = w.Position()
 	}
-	return walker.Position(), walker.Err()
+	return next, nil
 }
 
 // readState reads one partition of the state topic to its end: the last value of each key, in the order of keys.
