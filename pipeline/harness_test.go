@@ -119,13 +119,30 @@ func (p *testPipeline) load(lines [][]byte) {
 
 func (p *testPipeline) write(at partition, records ...kafka.Record) {
 	p.t.Helper()
-	res, err := p.client.Produce(p.ctx, &kafka.ProduceRequest{
-		Topic: at.topic, Partition: at.id, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...),
-	})
-	if err == nil {
-		err = res.Error
+	var keys, values [][]byte // a record can be read once, and may have to be sent again
+	for _, r := range records {
+		key, err := kafka.ReadAll(r.Key)
+		check(p.t, err)
+		value, err := kafka.ReadAll(r.Value)
+		check(p.t, err)
+		keys, values = append(keys, key), append(values, value)
 	}
-	check(p.t, err)
+	p.until("a leader of "+at.topic, func() bool {
+		for i := range records {
+			records[i].Key, records[i].Value = kafka.NewBytes(keys[i]), kafka.NewBytes(values[i])
+		}
+		res, err := p.client.Produce(p.ctx, &kafka.ProduceRequest{
+			Topic: at.topic, Partition: at.id, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...),
+		})
+		if err == nil {
+			err = res.Error
+		}
+		if errors.Is(err, kafka.NotLeaderForPartition) {
+			return false // of a partition that was only just made: nothing was written
+		}
+		check(p.t, err)
+		return true
+	})
 }
 
 // start runs a worker; stop ends it and waits.
