@@ -46,7 +46,7 @@ func (b plainWrites) Commit(ctx context.Context, messages []kafka.Message, offse
 	commits := map[string][]kafka.OffsetCommit{}
 	for topic, list := range offsets.Topics {
 		for _, o := range list {
-			commits[topic] = append(commits[topic], kafka.OffsetCommit{Partition: o.Partition, Offset: o.Offset, Metadata: o.Metadata})
+			commits[topic] = append(commits[topic], kafka.OffsetCommit(o))
 		}
 	}
 	_, err := b.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
