@@ -33,8 +33,8 @@ fuzz:  ## every fuzz target for FUZZTIME
 	    echo "$$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
 	  done; done
 
-sim:  ## N random streams against the dumb model and N/10 schedules of crashes, from SEED on
-	$(GO) test ./pipeline -count=1 -timeout 60m -run '^TestSimulation$$' -simseed $(SEED) -simruns $$(($(N)/10))
+sim:  ## N random streams against the dumb model, N schedules of crashes and N/200 of broker errors, from SEED on
+	$(GO) test ./pipeline -count=1 -timeout 60m -run '^Test(Simulation|BrokerErrors)$$' -simseed $(SEED) -simruns $(N)
 	$(GO) test ./detector -count=1 -run 'TestModel' -seed $(SEED) -n $(N)
 
 golden:  ## rewrite golden files; then read the diff

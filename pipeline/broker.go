@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 
@@ -47,6 +48,9 @@ type partition struct {
 // span is where a partition begins and ends.
 type span struct{ first, end int64 }
 
+// askPatience is how long a question is asked again while a broker is busy or away, before the task that asks begins anew.
+const askPatience = 30 * time.Second
+
 // kafkaBroker is the real one.
 type kafkaBroker struct {
 	cfg    *Config
@@ -67,25 +71,28 @@ func (b *kafkaBroker) member(ctx context.Context, m membership) (bool, error) {
 }
 
 func (b *kafkaBroker) committed(ctx context.Context, group string, partitions map[string][]int) (map[partition]kafka.OffsetFetchPartition, error) {
-	res, err := b.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: partitions})
-	if err == nil {
-		err = res.Error
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot fetch the offsets of group %s: %w", group, err)
-	}
 	out := map[partition]kafka.OffsetFetchPartition{}
-	for topic, found := range res.Topics {
-		for _, p := range found {
-			if p.Error != nil {
-				return nil, fmt.Errorf("cannot fetch the offset of group %s in %s/%d: %w", group, topic, p.Partition, p.Error)
-			}
-			if p.CommittedOffset >= 0 {
-				out[partition{topic, p.Partition}] = p
+	err := txn.Retry(ctx, askPatience, func() error {
+		res, err := b.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: partitions})
+		if err == nil {
+			err = res.Error
+		}
+		if err != nil {
+			return fmt.Errorf("cannot fetch the offsets of group %s: %w", group, err)
+		}
+		for topic, found := range res.Topics {
+			for _, p := range found {
+				if p.Error != nil {
+					return fmt.Errorf("cannot fetch the offset of group %s in %s/%d: %w", group, topic, p.Partition, p.Error)
+				}
+				if p.CommittedOffset >= 0 {
+					out[partition{topic, p.Partition}] = p
+				}
 			}
 		}
-	}
-	return out, nil
+		return nil
+	})
+	return out, err
 }
 
 func (b *kafkaBroker) ends(ctx context.Context, topic string, partitions []int, isolation kafka.IsolationLevel) (map[int]span, error) {
@@ -94,6 +101,11 @@ func (b *kafkaBroker) ends(ctx context.Context, topic string, partitions []int, 
 
 func ends(ctx context.Context, client *kafka.Client, topic string, partitions []int, isolation kafka.IsolationLevel) (map[int]span, error) {
 	out := map[int]span{}
+	err := txn.Retry(ctx, askPatience, func() error { return askEnds(ctx, client, topic, partitions, isolation, out) })
+	return out, err
+}
+
+func askEnds(ctx context.Context, client *kafka.Client, topic string, partitions []int, isolation kafka.IsolationLevel, out map[int]span) error {
 	for _, which := range []func(int) kafka.OffsetRequest{kafka.FirstOffsetOf, kafka.LastOffsetOf} {
 		var ask []kafka.OffsetRequest
 		for _, id := range partitions {
@@ -103,18 +115,18 @@ func ends(ctx context.Context, client *kafka.Client, topic string, partitions []
 			Topics: map[string][]kafka.OffsetRequest{topic: ask}, IsolationLevel: isolation,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("cannot ask for the ends of %s: %w", topic, err)
+			return fmt.Errorf("cannot ask for the ends of %s: %w", topic, err)
 		}
 		for _, p := range res.Topics[topic] {
 			if p.Error != nil {
-				return nil, fmt.Errorf("cannot ask for the ends of %s/%d: %w", topic, p.Partition, p.Error)
+				return fmt.Errorf("cannot ask for the ends of %s/%d: %w", topic, p.Partition, p.Error)
 			}
 			s := out[p.Partition]
 			s.first, s.end = max(s.first, p.FirstOffset), max(s.end, p.LastOffset)
 			out[p.Partition] = s
 		}
 	}
-	return out, nil
+	return nil
 }
 
 func (b *kafkaBroker) partitions(ctx context.Context, topics []string) (map[string]int, error) {

@@ -335,26 +335,26 @@ func (c *chaos) judgedTo() int64 {
 	return low
 }
 
-func (c *chaos) readPartition(topic string, id int) []kafkatest.Record {
-	c.t.Helper()
-	records, err := readAll(c.ctx, c.cfg, c.client, topic, id)
-	check(c.t, err)
+func (p *testPipeline) readPartition(topic string, id int) []kafkatest.Record {
+	p.t.Helper()
+	records, err := readAll(p.ctx, p.cfg, p.client, topic, id)
+	check(p.t, err)
 	return records
 }
 
 // accounts adds up the progress records: every offset is told once, and the totals are all that was written.
-func (c *chaos) accounts(events int) {
-	c.t.Helper()
+func (p *testPipeline) accounts(events int) {
+	p.t.Helper()
 	at := map[detector.Source]detector.PartitionProgress{}
-	for _, r := range c.readPartition(c.cfg.Topics.Panes, 0) {
+	for _, r := range p.readPartition(p.cfg.Topics.Panes, 0) {
 		if string(r.Headers[0].Value) != wire.TypeProgress {
 			continue
 		}
-		p, err := wire.DecodeProgress(r.Value)
-		check(c.t, err)
-		for _, x := range p.Partitions {
+		progress, err := wire.DecodeProgress(r.Value)
+		check(p.t, err)
+		for _, x := range progress.Partitions {
 			if last, ok := at[x.Source]; ok && last.To != x.From {
-				c.t.Errorf("progress of %v tells %d to %d after %d", x.Source, x.From, x.To, last.To)
+				p.t.Errorf("progress of %v tells %d to %d after %d", x.Source, x.From, x.To, last.To)
 			}
 			at[x.Source] = x
 		}
@@ -365,7 +365,7 @@ func (c *chaos) accounts(events int) {
 		sum += x.Sum()
 	}
 	if counted != int64(events) || sum != int64(events) {
-		c.t.Errorf("the progress records account for %d events, %d counted, expected %d", sum, counted, events)
+		p.t.Errorf("the progress records account for %d events, %d counted, expected %d", sum, counted, events)
 	}
 }
 

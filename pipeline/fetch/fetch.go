@@ -365,10 +365,10 @@ func (f *Fetcher) ask(ctx context.Context, c *conn, l lane) (bool, error) {
 	}
 }
 
-// moved are the errors that say: ask for the leader again.
+// moved are the errors that say: ask for the leader again. Kafka's own consumer also reads on after an error that the broker cannot name.
 var moved = []kafka.Error{
 	kafka.UnknownTopicOrPartition, kafka.LeaderNotAvailable, kafka.NotLeaderForPartition, kafka.ReplicaNotAvailable,
-	kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.KafkaStorageError, kafka.OffsetNotAvailable,
+	kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.KafkaStorageError, kafka.OffsetNotAvailable, kafka.Unknown,
 }
 
 // advance moves the positions on by what the response has, and lets go of partitions that have moved.

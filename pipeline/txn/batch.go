@@ -113,7 +113,7 @@ func (p *Producer) encodeBatch(at partition, records []protocol.Record) (batch, 
 
 // produce sends one batch. A leader that moved is looked for again; the broker drops a repeated sequence, so that cannot double.
 func (p *Producer) produce(ctx context.Context, b batch) error {
-	return retry(ctx, p.cfg.Timeout, func() error {
+	return Retry(ctx, p.cfg.Timeout, func() error {
 		res, err := p.cfg.Client.RawProduce(ctx, &kafka.RawProduceRequest{
 			Topic: b.topic, Partition: b.id, RequiredAcks: kafka.RequireAll, TransactionalID: p.cfg.ID,
 			RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(b.data)},

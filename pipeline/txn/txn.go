@@ -80,7 +80,7 @@ func TakeOver(ctx context.Context, cfg Config) (*Producer, error) {
 		cfg.Patience = 30 * time.Second
 	}
 	p := &Producer{cfg: cfg, sequence: map[partition]int32{}}
-	err := retry(ctx, cfg.Patience, func() error {
+	err := Retry(ctx, cfg.Patience, func() error {
 		res, err := cfg.Client.InitProducerID(ctx, &kafka.InitProducerIDRequest{
 			TransactionalID: cfg.ID, TransactionTimeoutMs: int(cfg.Timeout.Milliseconds()), ProducerID: -1, ProducerEpoch: -1,
 		})
@@ -186,9 +186,9 @@ func isBusy(err error) bool {
 	return false
 }
 
-// retry calls do until it succeeds, fails for good, or patience is over. Kafka's own errors are final unless they say "busy"; what is
-// no answer of Kafka (a broken connection) is tried again.
-func retry(ctx context.Context, patience time.Duration, do func() error) error {
+// Retry calls do until it succeeds, fails for good, or patience is over. Kafka's own errors are final unless they say "busy"; what is
+// no answer of Kafka (a broken connection) is tried again. So do has to be a question, or what may be done twice.
+func Retry(ctx context.Context, patience time.Duration, do func() error) error {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(5*time.Millisecond), backoff.WithMaxInterval(250*time.Millisecond),
 		backoff.WithMaxElapsedTime(patience))
 	return backoff.Retry(func() error {
@@ -201,9 +201,9 @@ func retry(ctx context.Context, patience time.Duration, do func() error) error {
 	}, backoff.WithContext(wait, ctx))
 }
 
-// retryBusy is retry for requests that must not be repeated after a broken connection: only an answer that says "busy" is.
+// retryBusy is Retry for requests that must not be repeated after a broken connection: only an answer that says "busy" is.
 func (p *Producer) retryBusy(ctx context.Context, do func() error) error {
-	return retry(ctx, p.cfg.Timeout, func() error {
+	return Retry(ctx, p.cfg.Timeout, func() error {
 		if err := do(); err != nil && !isBusy(err) {
 			return backoff.Permanent(err)
 		} else {
