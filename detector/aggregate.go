@@ -70,6 +70,7 @@ func (c *aggregateCell) value(v int64) {
 type Partition struct {
 	Source
 	cfg       *Config
+	lateness  int64 // ms
 	from, to  int64
 	watermark int64
 	edge      int64 // of the watermark's pane
@@ -77,6 +78,7 @@ type Partition struct {
 	changed   bool
 	silentAt  int64 // watermark where the present silence began; never while events come
 	totals    Totals
+	behind    Behind
 	guard
 }
 
@@ -105,7 +107,7 @@ func NewPartitionState() PartitionState { return PartitionState{Watermark: never
 // Add takes over a source partition that was read up to offset.
 func (a *Aggregator) Add(s Source, offset int64, state PartitionState) *Partition {
 	p := &Partition{
-		Source: s, cfg: &a.cfg, from: offset, to: offset,
+		Source: s, cfg: &a.cfg, lateness: a.cfg.latenessOf(s.Topic), from: offset, to: offset,
 		watermark: state.Watermark, silentAt: state.SilentAt, totals: state.Totals,
 	}
 	p.edge = floor(p.watermark, a.cfg.Pane)
@@ -137,6 +139,28 @@ func (p *Partition) Offset() int64 { return p.to }
 
 // Watermark is the event time up to which the partition has said everything, or the smallest int64 if it has said nothing.
 func (p *Partition) Watermark() int64 { return p.watermark }
+
+// Lateness is how far the watermark stays behind the largest time, in ms.
+func (p *Partition) Lateness() int64 { return p.lateness }
+
+// Clock is the watermark that the partition would have with the pipeline's lateness: by it partitions of different sources are compared, and
+// moved on to where others are. It is the smallest int64 if the partition has said nothing.
+func (p *Partition) Clock() int64 {
+	if p.watermark == never {
+		return never
+	}
+	return p.watermark + p.lateness - p.cfg.Lateness
+}
+
+// WatermarkAt is the watermark of the partition when its clock is there.
+func (p *Partition) WatermarkAt(clock int64) int64 { return clock - (p.lateness - p.cfg.Lateness) }
+
+// TakeBehind is how far the partition's records came behind it since it was asked last, or taken over.
+func (p *Partition) TakeBehind() Behind {
+	b := p.behind
+	p.behind = Behind{}
+	return b
+}
 
 // Edge is the end of the partition's last closed pane: what is older is late.
 func (p *Partition) Edge() int64 { return p.edge }
@@ -230,7 +254,7 @@ func (p *Partition) Reject(offset int64) { p.pass(offset, &p.totals.Rejected) }
 // take counts an event in its pane. It moves the partition's watermark, never another's.
 func (a *Aggregator) take(p *Partition, e *Event) {
 	p.silentAt = never
-	p.move(e.Time - a.cfg.Lateness)
+	p.move(e.Time - p.lateness)
 	pane := a.last
 	if pane == nil || e.Time < pane.start || e.Time-pane.start >= a.cfg.Pane {
 		pane = a.pane(floor(e.Time, a.cfg.Pane))
@@ -303,7 +327,7 @@ func (a *Aggregator) newSeries(e *Event, hash uint64) *aggregate {
 // in the time that has passed, and that is now on record.
 func (a *Aggregator) Advance(p *Partition, to int64, silent bool) {
 	if to > p.watermark {
-		a.reached(p, to+a.cfg.Lateness)
+		a.reached(p, to+p.lateness)
 	}
 	if to <= p.watermark {
 		return

@@ -30,8 +30,27 @@ type Config struct {
 	Domain   string   // the label whose values are judged apart; "" judges all in one
 	Pane     int64    // ms
 	Lateness int64    // ms
-	MaxAhead int64    // ms: what is further ahead of its partition is held; 0 holds nothing
-	Agree    int      // how many held events that agree are believed
+	// LatenessOf is that of the topics where it is another.
+	LatenessOf map[string]int64
+	MaxAhead   int64 // ms: what is further ahead of its partition is held; 0 holds nothing
+	Agree      int   // how many held events that agree are believed
+}
+
+// latenessOf is how far the watermarks of the topic's partitions stay behind, in ms.
+func (c *Config) latenessOf(topic string) int64 {
+	if l, ok := c.LatenessOf[topic]; ok {
+		return l
+	}
+	return c.Lateness
+}
+
+// MaxLateness is the largest lateness of all sources, in ms.
+func (c *Config) MaxLateness() int64 {
+	longest := c.Lateness
+	for _, topic := range sortedKeys(c.LatenessOf) {
+		longest = max(longest, c.LatenessOf[topic])
+	}
+	return longest
 }
 
 // PaneOf is the start of the pane that an event time lies in.

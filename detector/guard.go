@@ -43,6 +43,7 @@ func (a *Aggregator) Count(p *Partition, offset int64, e *Event) Outcome {
 	if len(p.held) > 0 || len(p.awaited) > 0 || p.isAhead(e.Time, e.Recorded) {
 		return a.CountAll(p, offset, []Event{*e})
 	}
+	p.behind.note(-p.ahead(e.Time, 0))
 	if late := p.Late(e.Time); late > 0 {
 		p.pass(offset, &p.totals.Late)
 		return Outcome{LateMs: late}
@@ -68,6 +69,7 @@ func (a *Aggregator) CountAll(p *Partition, offset int64, events []Event) Outcom
 		return Outcome{Held: true, Newest: newest, AheadMs: p.ahead(newest, recorded)}
 	}
 	if late := p.Late(oldest); late > 0 {
+		p.behind.note(-p.ahead(oldest, 0))
 		p.pass(offset, &p.totals.Late)
 		return Outcome{LateMs: late}
 	}
@@ -76,6 +78,7 @@ func (a *Aggregator) CountAll(p *Partition, offset int64, events []Event) Outcom
 		ahead := p.ahead(newest, recorded)
 		return Outcome{Held: true, Newest: newest, AheadMs: ahead, Future: a.suspect(p, offset, newest, events)}
 	}
+	p.behind.note(-p.ahead(oldest, 0))
 	p.pass(offset, &p.totals.Counted)
 	out := Outcome{Future: p.contradict(newest)}
 	a.reached(p, newest) // which is all the others
@@ -94,7 +97,7 @@ func (a *Aggregator) takeAll(p *Partition, events []Event) {
 func (p *Partition) ahead(time, recorded int64) int64 {
 	switch {
 	case p.watermark != never:
-		return time - (p.watermark + p.cfg.Lateness)
+		return time - (p.watermark + p.lateness)
 	case recorded > 0:
 		return time - recorded
 	default:

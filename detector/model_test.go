@@ -68,7 +68,7 @@ func (m *model) hear(s *taleStep) {
 		m.there++
 	case stepMark:
 		if s.to > m.clocks[s.source] {
-			m.near(s.source, s.to+m.t.cfg.Lateness)
+			m.near(s.source, s.to+m.t.lateness(s.source))
 		}
 		if s.to <= m.clocks[s.source] {
 			return
@@ -101,7 +101,7 @@ func (m *model) guard(source int, e *taleEvent) {
 		}
 	}
 	m.held[source] = agreeing
-	if ahead == 0 || clock == math.MinInt64 || e.time-m.t.cfg.Lateness-clock <= ahead {
+	if ahead == 0 || clock == math.MinInt64 || e.time-m.t.lateness(source)-clock <= ahead {
 		for _, h := range agreeing {
 			m.count(source, h)
 		}
@@ -131,7 +131,7 @@ func (m *model) near(source int, newest int64) {
 }
 
 func (m *model) count(source int, counted *taleEvent) {
-	m.clocks[source] = max(m.clocks[source], counted.time-m.t.cfg.Lateness)
+	m.clocks[source] = max(m.clocks[source], counted.time-m.t.lateness(source))
 	e := &modelEvent{taleEvent: *counted, domain: counted.labels[m.t.cfg.Domain]}
 	for _, r := range m.t.file.Rules() {
 		e.plays = append(e.plays, partOf(r, e))

@@ -144,7 +144,7 @@ func shuffle(t *tale, g *rand.Rand) {
 		arrival := map[int]int64{}
 		order := make([]int, len(events))
 		for i := range events {
-			order[i], arrival[i] = i, events[i].time+g.Int64N(t.cfg.Lateness+1)
+			order[i], arrival[i] = i, events[i].time+g.Int64N(t.lateness(source)+1)
 		}
 		slices.SortFunc(order, func(x, y int) int { return cmp.Or(cmp.Compare(arrival[x], arrival[y]), cmp.Compare(x, y)) })
 		for i, n := range order {
@@ -182,7 +182,7 @@ func TestRepartitioned(t *testing.T) {
 func repartition(t *tale, g *rand.Rand) {
 	end := t.steps[len(t.steps)-1]
 	n := 1 + g.IntN(6)
-	t.sources = nil
+	t.sources, t.cfg.Lateness = nil, t.cfg.MaxLateness()
 	for i := range n {
 		t.sources = append(t.sources, Source{"other", i})
 	}

@@ -163,6 +163,10 @@ func newTale(tb testing.TB, seed uint64, punctual, silences bool) *tale {
 		g.cfg.Labels[i], g.cfg.Labels[j] = g.cfg.Labels[j], g.cfg.Labels[i]
 	})
 	g.partitions()
+	if seed%3 == 0 { // a source with a lateness of its own
+		own := rand.New(rand.NewPCG(seed, 0x1a7e))
+		g.cfg.LatenessOf = map[string]int64{"topic1": pick(own, 0, pane/2, 2*pane, 5*pane)}
+	}
 	g.yaml = randomRules(g.Rand, pane)
 	file, err := rules.Parse(fmt.Sprintf("seed%d.yaml", seed), []byte(g.yaml), rules.Options{Pane: rules.Duration(pane)})
 	if err != nil {
@@ -265,20 +269,24 @@ func (g *teller) grow() {
 	g.steps = append(g.steps, taleStep{what: stepGrow, source: len(g.sources) - 1, arrival: g.now})
 }
 
+// lateness is that of a source.
+func (t *tale) lateness(source int) int64 { return t.cfg.latenessOf(t.sources[source].Topic) }
+
 // idle moves some partition on; in a tale that is not punctual perhaps too far.
 func (g *teller) idle() {
-	to := g.now - g.cfg.Lateness
+	to := g.now
 	if !g.punctual {
 		to += g.Int64N(4*g.cfg.Pane) - 2*g.cfg.Pane
 	}
+	source := g.IntN(len(g.busy))
 	g.steps = append(g.steps, taleStep{
-		what: stepMark, source: g.IntN(len(g.busy)), to: to, silent: !g.punctual && g.marks && g.IntN(6) == 0, arrival: g.now,
+		what: stepMark, source: source, to: to - g.lateness(source), silent: !g.punctual && g.marks && g.IntN(6) == 0, arrival: g.now,
 	})
 }
 
 func (g *teller) silence() {
 	for i := range g.busy {
-		g.steps = append(g.steps, taleStep{what: stepMark, source: i, to: g.now - g.cfg.Lateness, silent: true, arrival: g.now})
+		g.steps = append(g.steps, taleStep{what: stepMark, source: i, to: g.now - g.lateness(i), silent: true, arrival: g.now})
 	}
 }
 
@@ -297,9 +305,9 @@ func (g *teller) put(e taleEvent) {
 	delay := int64(0)
 	switch n := g.IntN(100); {
 	case n < 40:
-		delay = g.Int64N(g.cfg.Lateness + 1)
+		delay = g.Int64N(g.lateness(source) + 1)
 	case n < 43 && !g.punctual:
-		delay = g.Int64N(6*g.cfg.Lateness + 5*g.cfg.Pane)
+		delay = g.Int64N(6*g.lateness(source) + 5*g.cfg.Pane)
 	}
 	arrival := e.time + delay
 	if !g.punctual && g.IntN(60) == 0 { // a clock that is wrong, or several that are wrong alike

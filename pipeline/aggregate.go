@@ -190,13 +190,13 @@ func (a *assignment) committedAll(offsets map[partition]kafka.OffsetFetchPartiti
 }
 
 func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool) {
-	cfg := t.w.source(s.Topic)
+	cfg := t.w.cfg.source(s.Topic)
 	src := &source{
 		Partition: t.agg.Add(s, at.offset, at.state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: t.w.now(), added: !known,
 		input: cfg.Input(t.w.cfg.Labels, t.w.schemas), uncommitted: cfg.Isolation == ReadUncommitted,
-		suspects: map[int64]wire.Record{}, began: at.state.Watermark, stalled: unknown,
+		suspects: map[int64]wire.Record{}, stalled: unknown,
 	}
-	src.decoder.MaxBytes = cfg.MaxBytes
+	src.decoder.MaxBytes, src.began = cfg.MaxBytes, src.Clock()
 	t.sources[s] = src
 	t.order = append(t.order, src)
 	if at.lost >= at.offset {
@@ -483,6 +483,9 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 	if mark != nil {
 		toMarks(mark)
 		t.sent(mark)
+	}
+	for _, s := range t.order {
+		t.w.metrics.behind(s.Topic, s.TakeBehind())
 	}
 	t.aside, t.asideSize, t.edge, t.flushed = nil, 0, t.agg.Edge(), t.w.now()
 }

@@ -28,7 +28,7 @@ type Config struct {
 	Labels       []string       `yaml:"labels"`
 	Domain       string         `yaml:"domain"`
 	Pane         rules.Duration `yaml:"pane"`
-	Lateness     rules.Duration `yaml:"lateness"`
+	Lateness     rules.Duration `yaml:"lateness"` // of the sources that have none
 	IdleAfter    rules.Duration `yaml:"idle_after"`
 	MaxAhead     rules.Duration `yaml:"max_ahead"`
 	Agree        int            `yaml:"agree"`
@@ -133,6 +133,9 @@ func (c *Config) fillIn() {
 	}
 	fill(c.Where, "pane", &c.Pane, 10*second)
 	fill(c.Where, "lateness", &c.Lateness, 10*second)
+	for i := range c.Sources {
+		fill(c.Sources[i].Where, "lateness", &c.Sources[i].Lateness, c.Lateness)
+	}
 	fill(c.Where, "idle_after", &c.IdleAfter, second)
 	fill(c.Where, "max_ahead", &c.MaxAhead, 5*minute)
 	fill(c.Where, "agree", &c.Agree, 10)
@@ -363,11 +366,26 @@ func (c *Config) Secrets(lookup func(string) (string, bool)) {
 	}
 }
 
+// source is the one of that topic.
+func (c *Config) source(topic string) SourceConfig {
+	for _, s := range c.Sources {
+		if s.Topic == topic {
+			return s
+		}
+	}
+	panic("BUG: " + topic + " is no source")
+}
+
 // Engine is what the two stages have to agree on.
 func (c *Config) Engine() detector.Config {
-	return detector.Config{
+	engine := detector.Config{
 		Labels: c.Labels, Domain: c.Domain, Pane: int64(c.Pane), Lateness: int64(c.Lateness), MaxAhead: int64(c.MaxAhead), Agree: c.Agree,
+		LatenessOf: map[string]int64{},
 	}
+	for _, s := range c.Sources {
+		engine.LatenessOf[s.Topic] = int64(s.Lateness)
+	}
+	return engine
 }
 
 // RuleOptions is what rules are checked against.

@@ -74,7 +74,7 @@ func parseConfig(t *testing.T, text string) *pipeline.Config {
 func TestConfigDefaults(t *testing.T) {
 	kind := func(k rules.Kind) pipeline.Kind { return pipeline.Kind{Kind: k} }
 	source := func(topic string, k rules.Kind) pipeline.SourceConfig {
-		return pipeline.SourceConfig{Topic: topic, Kind: kind(k), Format: pipeline.Format{Format: wire.FormatJSON}, Isolation: pipeline.ReadCommitted, LongLabels: pipeline.RejectLong, MaxBytes: 65_536, Partitions: 4}
+		return pipeline.SourceConfig{Topic: topic, Kind: kind(k), Format: pipeline.Format{Format: wire.FormatJSON}, Isolation: pipeline.ReadCommitted, LongLabels: pipeline.RejectLong, MaxBytes: 65_536, Lateness: 10_000, Partitions: 4}
 	}
 	want := &pipeline.Config{
 		Pipeline: "assessment",
@@ -106,6 +106,10 @@ func TestConfigDefaults(t *testing.T) {
 
 // A zero that was written is a zero: it is not taken for the default.
 func TestConfigKeepsAWrittenZero(t *testing.T) {
+	own := parseConfig(t, "{brokers: [localhost:9092], lateness: 3s, sources: [{topic: a, kind: error, lateness: 0s}, {topic: b, kind: error}]}")
+	if a, b := own.Sources[0].Lateness, own.Sources[1].Lateness; a != 0 || b != 3000 {
+		t.Errorf("the sources have a lateness of %s and %s, expected 0s and 3s", a, b)
+	}
 	if got := parseConfig(t, "{brokers: [localhost:9092], lateness: 0s}").Lateness; got != 0 {
 		t.Errorf("lateness: 0s is read as %s", got)
 	}

@@ -266,7 +266,7 @@ func (t *topicReplay) exportedLine(ctx context.Context, f *exportedFile, inputs 
 		s.read = true
 		s.applyMarks(t.engine.Aggregator, noLow)
 	}
-	f.at = s.Watermark()
+	f.at = s.Clock()
 	if err := t.tick(ctx, t.engine, func() float64 { return shareOf(inputs) }); err != nil {
 		return err
 	}

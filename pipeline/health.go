@@ -64,6 +64,7 @@ func (w *Worker) beat(id string) wire.Health {
 		Aggregate: []wire.HealthTask{}, Judge: []wire.HealthTask{},
 	}
 	h.Rejected, h.Late = w.metrics.totals()
+	h.Sources = w.metrics.lateness()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for key, task := range w.health {

@@ -179,9 +179,9 @@ func (c *clock) span(t *aggregateTask) (low, high int64) {
 	now := t.w.now()
 	low, high = noLow, unknown
 	for _, s := range t.order {
-		high = max(high, s.Watermark())
+		high = max(high, s.Clock())
 		if !c.isIdle(s, now) && !s.added {
-			low = min(low, s.Watermark())
+			low = min(low, s.Clock())
 		}
 	}
 	return low, high
@@ -211,7 +211,7 @@ func (c *clock) isIdle(s *source, now time.Time) bool {
 // largest watermark as the broker's time goes on.
 func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64, now time.Time) {
 	line := func(s *source, to, since int64) {
-		mark.Idle = append(mark.Idle, detector.Idle{Source: s.Source, Before: s.Offset(), To: to, Since: since})
+		mark.Idle = append(mark.Idle, detector.Idle{Source: s.Source, Before: s.Offset(), To: s.WatermarkAt(to), Since: since})
 	}
 	if allLow != noLow {
 		c.on = nil
@@ -221,7 +221,7 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 			if s.added {
 				to = allLow
 			}
-			if c.isIdle(s, now) && to != unknown && pane(to, c.pane) > pane(s.Watermark(), c.pane) {
+			if c.isIdle(s, now) && to != unknown && pane(s.WatermarkAt(to), c.pane) > pane(s.Watermark(), c.pane) {
 				line(s, to, 0)
 			}
 		}
@@ -242,7 +242,7 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 	}
 	to := c.on.to + now.Sub(c.on.began).Milliseconds()
 	for _, s := range t.order {
-		if pane(to, c.pane) > pane(s.Watermark(), c.pane) {
+		if pane(s.WatermarkAt(to), c.pane) > pane(s.Watermark(), c.pane) {
 			line(s, c.on.to, c.on.since)
 		}
 	}

@@ -2,10 +2,16 @@ package pipeline
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/wire"
 )
 
 // workerMetrics are what a worker tells of itself at /metrics. Their names are for ever: docs/adr/0006-metrics.md lists them.
@@ -13,10 +19,22 @@ type workerMetrics struct {
 	set            *metrics.Set
 	counted        *metrics.Counter
 	rejects, lates atomic.Int64
+
+	mu      sync.Mutex
+	sources map[string]*sourceLateness // by topic
 }
 
+// sourceLateness is how late the records of a source came that this worker has read.
+type sourceLateness struct {
+	late   int64
+	behind detector.Behind
+}
+
+// keptPerMille is the share of a source's records that the lateness which we advise would have kept.
+const keptPerMille = 999
+
 func newMetrics() *workerMetrics {
-	m := &workerMetrics{set: metrics.NewSet()}
+	m := &workerMetrics{set: metrics.NewSet(), sources: map[string]*sourceLateness{}}
 	m.counted = m.set.NewCounter("sevwatch_events_counted_total")
 	return m
 }
@@ -28,7 +46,44 @@ func (m *workerMetrics) reject(topic, reason string) {
 
 func (m *workerMetrics) late(topic string) {
 	m.lates.Add(1)
+	m.mu.Lock()
+	m.source(topic).late++
+	m.mu.Unlock()
 	m.set.GetOrCreateCounter(fmt.Sprintf("sevwatch_events_late_total{topic=%q}", topic)).Inc()
+}
+
+// behind takes in how far records of a source came behind their partition.
+func (m *workerMetrics) behind(topic string, b detector.Behind) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.source(topic).behind.Add(b)
+}
+
+// source is what is kept of a topic. It has to be called under the lock.
+func (m *workerMetrics) source(topic string) *sourceLateness {
+	s := m.sources[topic]
+	if s == nil {
+		s = &sourceLateness{}
+		m.sources[topic] = s
+		m.set.NewGauge(fmt.Sprintf("sevwatch_needed_lateness_seconds{topic=%q}", topic), func() float64 {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			return float64(s.behind.Lateness(keptPerMille)) / 1000
+		})
+	}
+	return s
+}
+
+// lateness is what the heartbeat tells of each source, by topic.
+func (m *workerMetrics) lateness() []wire.HealthSource {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var out []wire.HealthSource
+	for _, topic := range slices.Sorted(maps.Keys(m.sources)) {
+		s := m.sources[topic]
+		out = append(out, wire.HealthSource{Topic: topic, Late: s.late, NeededLatenessMs: s.behind.Lateness(keptPerMille)})
+	}
+	return out
 }
 
 func (m *workerMetrics) commit(stage string, took time.Duration) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/segmentio/kafka-go"
 
@@ -75,6 +76,15 @@ type Summary struct {
 	LateHere int64 // events for panes closed already: 0 unless a promise is broken
 	WarmUp   int64 // messages from before From, which were not given out
 	Doubts   []string
+	Lateness []SourceLateness // of the sources that had late records, by topic
+}
+
+// SourceLateness is how many records of a source were late under its lateness, and which one would have kept 99.9 % of them, in ms.
+type SourceLateness struct {
+	Topic    string
+	Late     int64
+	Lateness int64
+	Needed   int64
 }
 
 // progressEvery is how many records lie between two calls of Progress.
@@ -82,7 +92,11 @@ const progressEvery = 1 << 16
 
 // Run reads all input to its end.
 func (r *Replay) Run(ctx context.Context) (Summary, error) {
-	engine := detector.NewLocal(r.Config, r.Rules)
+	cfg := r.Config
+	if r.Source != nil {
+		cfg.Lateness = int64(r.Source.Lateness)
+	}
+	engine := detector.NewLocal(cfg, r.Rules)
 	for _, c := range r.Control {
 		hear(engine.Judge, 0, c.Offset, c.Control)
 	}
@@ -92,7 +106,25 @@ func (r *Replay) Run(ctx context.Context) (Summary, error) {
 	err := r.read(ctx, engine)
 	judge := engine.Judge
 	r.sum.Totals, r.sum.Edge, r.sum.Open, r.sum.LateHere = judge.Totals(), judge.Edge(), judge.Open(), judge.Late()
+	r.sum.Lateness = latenessOf(engine.Partitions())
 	return r.sum, err
+}
+
+// latenessOf gathers what partitions, which are ordered by topic, tell of late records.
+func latenessOf(partitions []*detector.Partition) []SourceLateness {
+	var out []SourceLateness
+	var behind detector.Behind
+	for i, p := range partitions {
+		if i == 0 || partitions[i-1].Topic != p.Topic {
+			behind = detector.Behind{}
+			out = append(out, SourceLateness{Topic: p.Topic, Lateness: p.Lateness()})
+		}
+		behind.Add(p.TakeBehind())
+		s := &out[len(out)-1]
+		s.Late += p.State().Totals.Late
+		s.Needed = behind.Lateness(keptPerMille)
+	}
+	return slices.DeleteFunc(out, func(s SourceLateness) bool { return s.Late == 0 })
 }
 
 func (r *Replay) read(ctx context.Context, engine *detector.Local) error {

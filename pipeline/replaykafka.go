@@ -375,7 +375,7 @@ func (t *topicReplay) behind() int64 {
 	low := noLow
 	for _, s := range t.order {
 		if !s.done() {
-			low = min(low, s.Watermark())
+			low = min(low, s.Clock())
 		}
 	}
 	return low
@@ -390,7 +390,7 @@ func (t *topicReplay) follow() {
 	}
 	for _, s := range t.order {
 		if s.done() {
-			t.engine.Advance(s.Partition, low, false)
+			t.engine.Advance(s.Partition, s.WatermarkAt(low), false)
 		}
 	}
 }
@@ -399,11 +399,11 @@ func (t *topicReplay) follow() {
 func (t *topicReplay) end() {
 	high := unknown
 	for _, s := range t.order {
-		high = max(high, s.Watermark())
+		high = max(high, s.Clock())
 	}
 	for _, s := range t.order {
 		if s.done() && high != unknown {
-			t.engine.Advance(s.Partition, high, false)
+			t.engine.Advance(s.Partition, s.WatermarkAt(high), false)
 		}
 	}
 }
@@ -415,7 +415,7 @@ const maxSkew = int64(time.Hour / time.Millisecond)
 func (t *topicReplay) hold() {
 	low := t.behind()
 	for _, s := range t.order {
-		pause := s.done() || low != unknown && low != noLow && s.Watermark() > low+maxSkew
+		pause := s.done() || low != unknown && low != noLow && s.Clock() > low+maxSkew
 		if pause != s.paused {
 			s.paused = pause
 			t.fetcher.Pause(s.Topic, s.Source.Partition, pause)

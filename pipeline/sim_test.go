@@ -119,6 +119,7 @@ func newSimulation(seed uint64) *simulation {
 	if s.cfg, err = ParseConfig("sim.yaml", []byte(text)); err != nil {
 		panic(err)
 	}
+	s.cfg.Sources[0].Lateness = rules.Duration(1+2*(seed%2)) * second // of the errors
 	if s.rules, err = rules.Parse("sim.yaml", []byte(simRules), s.cfg.RuleOptions()); err != nil {
 		panic(err)
 	}
@@ -175,7 +176,8 @@ func (s *simulation) invent() {
 		}
 	}
 	for _, at := range s.partitions() {
-		slices.SortStableFunc(s.lines[at], func(x, y []byte) int { return int(timeOf(x)/1000 - timeOf(y)/1000) })
+		lateness := int64(s.cfg.source(at.topic).Lateness)
+		slices.SortStableFunc(s.lines[at], func(x, y []byte) int { return int(timeOf(x)/lateness - timeOf(y)/lateness) })
 		for i := range s.lines[at] {
 			if s.random.IntN(20) == 0 {
 				liar := fmt.Appendf(nil, `{"time":%d,"kind":"error","error_type":"boom"}`, simTomorrow+s.random.Int64N(3_600_000))
@@ -571,7 +573,8 @@ func (s *simulation) expected(context.Context) (map[string]string, int64) {
 		}
 	}
 	agg.SetPartitions(set)
-	edge := newest - int64(s.cfg.Lateness)
+	engine := s.cfg.Engine()
+	edge := newest - engine.MaxLateness()
 	edge -= edge % int64(s.cfg.Pane)
 	for _, p := range agg.Partitions() {
 		agg.Advance(p, edge, false)

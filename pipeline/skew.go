@@ -20,13 +20,13 @@ func (t *aggregateTask) skew() {
 	limit, waiting := int64(t.w.cfg.MaxSkew), 0
 	for _, s := range t.order {
 		if s.began == unknown {
-			s.began = s.Watermark()
+			s.began = s.Clock()
 		}
 		slowest := allLow
 		if !known || allLow == unknown {
 			slowest = s.began // somebody was not heard of yet, and may be anywhere
 		}
-		ahead := s.Watermark() != unknown && slowest != noLow && s.Watermark()-slowest > limit
+		ahead := s.Clock() != unknown && slowest != noLow && s.Clock()-slowest > limit
 		if ahead != s.ahead {
 			s.ahead = ahead
 			s.caughtUp = s.caughtUp && !ahead // nobody asks any more
@@ -36,7 +36,7 @@ func (t *aggregateTask) skew() {
 			waiting++
 		}
 		// What is read to its end is moved on by marks.
-		if known && s.lag > 0 && allHigh != unknown && s.Watermark() != unknown && allHigh-s.Watermark() > limit {
+		if known && s.lag > 0 && allHigh != unknown && s.Clock() != unknown && allHigh-s.Clock() > limit {
 			t.stalled(s, allHigh)
 		} else {
 			s.behind = time.Time{}

@@ -27,6 +27,7 @@ type SourceConfig struct {
 	Isolation  Isolation              `yaml:"isolation"`   // default read_committed
 	MaxBytes   int                    `yaml:"max_bytes"`   // larger records are rejected
 	LongLabels LongLabels             `yaml:"long_labels"` // what happens to labels of more than wire.MaxLabel bytes
+	Lateness   rules.Duration         `yaml:"lateness"`    // default: the pipeline's
 	Partitions int                    `yaml:"partitions"`  // only for `sevwatch topics`, when it has to make the topic
 }
 
@@ -182,6 +183,9 @@ func (k *checker) sources(c *Config) {
 	for i := range c.Sources {
 		s := &c.Sources[i]
 		k.number(s.Where, "max_bytes", s.MaxBytes, 1, maxMaxBytes)
+		if s.Where.Has("lateness") {
+			k.span(s.Where, "lateness", s.Lateness, 0, 24*hour)
+		}
 		k.number(s.Where, "partitions", s.Partitions, 1, maxPartitions)
 		if !c.Where.Has("sources") || s.Where.Has("topic") && s.Where.Readable("topic") {
 			k.topic(s.Where, "topic", fmt.Sprintf("sources[%d].topic", i), s.Topic)

@@ -162,15 +162,6 @@ func (w *Worker) isolation(topic string) kafka.IsolationLevel {
 	return kafka.ReadCommitted
 }
 
-func (w *Worker) source(topic string) SourceConfig {
-	for _, s := range w.cfg.Sources {
-		if s.Topic == topic {
-			return s
-		}
-	}
-	panic("BUG: " + topic + " is no source")
-}
-
 // setPartitions tells an aggregator which source partitions there are in all. Partitions are only ever added, so their number is the
 // version of the set.
 func (w *Worker) setPartitions(ctx context.Context, agg *detector.Aggregator) error {

@@ -238,7 +238,8 @@ func (in *replayInput) warmUp(file *rules.File) int64 {
 		}
 		longest = max(longest, need)
 	}
-	return longest + in.engine().Lateness
+	engine := in.engine()
+	return longest + engine.MaxLateness()
 }
 
 // replayError sorts what a replay ended with into the exit codes.

@@ -114,6 +114,25 @@ sources:
 	expect(t, "no configuration", exitUsage, code, stderr, "--source needs --config and files")
 }
 
+// Late records are counted by the lateness of their source, and the summary says which one they would have needed.
+func TestReplayNeedsLateness(t *testing.T) {
+	late := outage() + strings.Repeat(`{"time":"2026-11-01T12:02:44.950Z","kind":"error","service":"api"}`+"\n", 50) // 75 s behind the newest
+	_, _, stderr := call(t, late, "replay", "-")
+	if !strings.Contains(stderr, "50 late") || !strings.Contains(stderr, "late 50 of file under a lateness of 10s; 1m21s919ms would have kept 99.9 % of its records\n") {
+		t.Errorf("the summary is %s", stderr)
+	}
+	f := func(lateness, want string) {
+		t.Helper()
+		config := write(t, "sevwatch.yaml", fmt.Appendf(nil, "{brokers: ['a:1'], lateness: 0s, sources: [{topic: a, lateness: %s}]}", lateness))
+		_, _, stderr := call(t, late, "replay", "--config", config, "--source", "a", "-")
+		if !strings.Contains(stderr, want) {
+			t.Errorf("under %s the summary is %s", lateness, stderr)
+		}
+	}
+	f("20s", "late 50 of file under a lateness of 20s; 1m21s919ms would")
+	f("1m21s919ms", " 0 late")
+}
+
 func TestReplay(t *testing.T) {
 	code, stdout, stderr := call(t, outage(), "replay", "-")
 	expect(t, "an outage", exitDone, code, stdout, `"transition":"opened"`, `"severity":"Sev1"`)

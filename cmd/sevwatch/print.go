@@ -14,6 +14,7 @@ import (
 	"sevwatch/detector"
 	"sevwatch/pipeline"
 	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
 )
 
 // printers are the formats that messages can be printed in.
@@ -130,6 +131,10 @@ func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, too
 		fmt.Fprintf(w, "; judged up to %s", detector.Millis(s.Edge))
 	}
 	fmt.Fprintf(w, "; %d incidents not over\n", s.Open)
+	for _, l := range s.Lateness {
+		fmt.Fprintf(w, "late %d of %s under a lateness of %s; %s would have kept 99.9 %% of its records\n", l.Late, l.Topic, rules.Duration(l.Lateness),
+			rules.Duration(l.Needed))
+	}
 	for _, reason := range slices.Sorted(maps.Keys(why)) {
 		fmt.Fprintf(w, "rejected %d for %s, first %s\n", why[reason].count, reason, why[reason].first)
 	}

@@ -39,6 +39,14 @@ type Health struct {
 	Judge     []HealthTask    `json:"judge"`
 	Rejected  int64           `json:"rejected"`
 	Late      int64           `json:"late"`
+	Sources   []HealthSource  `json:"sources,omitempty"`
+}
+
+// HealthSource is how late the records of a source came, of those that the worker has read since it began.
+type HealthSource struct {
+	Topic            string `json:"topic"`
+	Late             int64  `json:"late"`
+	NeededLatenessMs int64  `json:"needed_lateness_ms"` // with it 99.9 % of them would not have been late
 }
 
 // HealthTask is one task of a worker. Times are absent while nothing is known.
