@@ -80,6 +80,7 @@ type Partition struct {
 	totals    Totals
 	behind    Behind
 	guard
+	ids *ids // nil: duplicates are not looked for
 }
 
 // NewAggregator is task number task of tasks, over no partitions yet.
@@ -111,6 +112,7 @@ func (a *Aggregator) Add(s Source, offset int64, state PartitionState) *Partitio
 		watermark: state.Watermark, silentAt: state.SilentAt, totals: state.Totals,
 	}
 	p.edge = floor(p.watermark, a.cfg.Pane)
+	p.ids = newIDs(a.cfg.Duplicates[s.Topic], a.cfg.Pane)
 	p.takeBack(offset, &state)
 	i, found := slices.BinarySearchFunc(a.partitions, p, comparePartitions)
 	if found {
@@ -173,6 +175,9 @@ func (p *Partition) move(to int64) {
 	p.watermark = to
 	if p.edge == never || to-p.edge >= p.cfg.Pane {
 		p.edge = floor(to, p.cfg.Pane)
+		if p.ids != nil {
+			p.ids.forget(p.edge)
+		}
 	}
 }
 

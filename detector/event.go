@@ -12,6 +12,7 @@ type Event struct {
 	Kind    rules.Kind
 	Labels  [][]byte // one a configured label, in that order; empty means absent
 	Session []byte
+	ID      ID    // zero: it has none, or nobody asks for it
 	Value   int64 // millionths of the kind's unit; only where HasValue
 	// HasValue says that the event carries a measured value: a duration, a dwell time, a vital, a resource, a score.
 	HasValue bool
@@ -34,6 +35,8 @@ type Config struct {
 	LatenessOf map[string]int64
 	MaxAhead   int64 // ms: what is further ahead of its partition is held; 0 holds nothing
 	Agree      int   // how many held events that agree are believed
+
+	Duplicates map[string]Duplicates // by topic; of those that are not here nothing is remembered
 }
 
 // latenessOf is how far the watermarks of the topic's partitions stay behind, in ms.

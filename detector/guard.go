@@ -33,6 +33,7 @@ const MaxAgree = 32
 type Outcome struct {
 	LateMs  int64   // by how much its oldest event was too late
 	Held    bool    // the guard holds it
+	Known   bool    // an event of its id was counted already: it is a duplicate
 	Newest  int64   // of a held one: its largest event time
 	AheadMs int64   // of a held one: how far that is ahead of its partition
 	Future  []int64 // offsets of held records that it contradicts: they are rejected
@@ -43,12 +44,17 @@ func (a *Aggregator) Count(p *Partition, offset int64, e *Event) Outcome {
 	if len(p.held) > 0 || len(p.awaited) > 0 || p.isAhead(e.Time, e.Recorded) {
 		return a.CountAll(p, offset, []Event{*e})
 	}
+	if p.isDuplicate(e.ID) {
+		p.pass(offset, &p.totals.Duplicate)
+		return Outcome{Known: true}
+	}
 	p.behind.note(-p.ahead(e.Time, 0))
 	if late := p.Late(e.Time); late > 0 {
 		p.pass(offset, &p.totals.Late)
 		return Outcome{LateMs: late}
 	}
 	p.pass(offset, &p.totals.Counted)
+	a.remember(p, e)
 	a.take(p, e)
 	return Outcome{}
 }
@@ -68,12 +74,17 @@ func (a *Aggregator) CountAll(p *Partition, offset int64, events []Event) Outcom
 		p.hold(offset, newest, events)
 		return Outcome{Held: true, Newest: newest, AheadMs: p.ahead(newest, recorded)}
 	}
+	ahead := p.isAhead(newest, recorded)
+	if p.isDuplicate(events[0].ID) || ahead && p.holdsID(events[0].ID) {
+		p.pass(offset, &p.totals.Duplicate)
+		return Outcome{Known: true}
+	}
 	if late := p.Late(oldest); late > 0 {
 		p.behind.note(-p.ahead(oldest, 0))
 		p.pass(offset, &p.totals.Late)
 		return Outcome{LateMs: late}
 	}
-	if p.isAhead(newest, recorded) {
+	if ahead {
 		p.pass(offset, &p.totals.Held)
 		ahead := p.ahead(newest, recorded)
 		return Outcome{Held: true, Newest: newest, AheadMs: ahead, Future: a.suspect(p, offset, newest, events)}
@@ -81,7 +92,8 @@ func (a *Aggregator) CountAll(p *Partition, offset int64, events []Event) Outcom
 	p.behind.note(-p.ahead(oldest, 0))
 	p.pass(offset, &p.totals.Counted)
 	out := Outcome{Future: p.contradict(newest)}
-	a.reached(p, newest) // which is all the others
+	a.remember(p, &events[0]) // before held ones are counted: one of them may have the same id
+	a.reached(p, newest)      // which is all the others
 	a.takeAll(p, events)
 	return out
 }
@@ -127,19 +139,27 @@ func (a *Aggregator) reached(p *Partition, newest int64) {
 			if h.newest > newest+a.cfg.MaxAhead {
 				return false
 			}
-			newest, near = max(newest, h.newest), true
-			a.believe(p, &h)
+			if a.believe(p, &h) {
+				newest, near = max(newest, h.newest), true
+			}
 			return true
 		})
 	}
 }
 
-// believe counts a held record. It was not late when it came, and what came since moved nothing, so it is not late now.
-func (a *Aggregator) believe(p *Partition, h *heldRecord) {
+// believe counts a held record, unless an event of its id was counted meanwhile. It was not late when it came, and what came since moved
+// nothing, so it is not late now.
+func (a *Aggregator) believe(p *Partition, h *heldRecord) bool {
 	p.totals.Held--
-	p.totals.Counted++
 	p.changed = true
+	if p.isDuplicate(h.events[0].ID) {
+		p.totals.Duplicate++
+		return false
+	}
+	p.totals.Counted++
+	a.remember(p, &h.events[0])
 	a.takeAll(p, h.events)
+	return true
 }
 
 // Release counts all held records of a partition that has ended: nothing will contradict them, and nothing will agree.
@@ -180,6 +200,11 @@ func (p *Partition) hold(offset, newest int64, events []Event) {
 // Holds says whether the record at offset is held.
 func (p *Partition) Holds(offset int64) bool {
 	return slices.ContainsFunc(p.held, func(h heldRecord) bool { return h.offset == offset })
+}
+
+// holdsID says whether a record with that id is held: its retry agrees with nobody.
+func (p *Partition) holdsID(id ID) bool {
+	return p.ids != nil && id != (ID{}) && slices.ContainsFunc(p.held, func(h heldRecord) bool { return h.events[0].ID == id })
 }
 
 // Commit is the offset to be committed: reading begins there after a restart. It passes no held record.

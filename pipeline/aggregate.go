@@ -36,6 +36,7 @@ type aggregateTask struct {
 	aside     []kafka.Message // rejected and late records since the last flush
 	asideSize int
 	happened  []detector.Happening // to the pipeline since the last flush
+	forgotten []wire.Record        // of the changelog, since the last flush
 	unsent    *batch               // flushed, and not committed yet
 	edge      int64                // that was flushed
 	flushed   time.Time
@@ -106,6 +107,7 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 		}
 	}
 	var starts []fetch.Start
+	next := map[detector.Source]int64{}
 	for _, topic := range slices.Sorted(maps.Keys(t.a.partitions)) {
 		partitions := t.a.partitions[topic]
 		isolation := t.w.isolation(topic)
@@ -128,12 +130,16 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 				continue
 			}
 			t.addSource(s, at, known)
+			next[s] = at.lost
 		}
 	}
 	if t.marks == nil {
 		return fmt.Errorf("task %d has no partition of %s: the topic has fewer partitions than tasks", t.a.task, t.w.cfg.Topics.Marks)
 	}
 	slices.SortFunc(t.order, func(x, y *source) int { return compareSources(x.Source, y.Source) })
+	if err := t.restoreKept(ctx, next); err != nil {
+		return err
+	}
 	t.clock = newClock(t.w.hints, t.a.task, t.w.cfg)
 	t.reader = t.w.broker.read(starts)
 	for _, s := range t.order {
@@ -149,7 +155,7 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 type startAt struct {
 	offset int64
 	state  detector.PartitionState
-	lost   int64 // the offsets [lost, offset), if any, are gone and were never read
+	lost   int64 // up to which everything was accounted for: the offsets [lost, offset), if any, are gone and were never read
 }
 
 // where takes a partition up at the committed offset or, where the group has none, at what the log knows of it; known says that there was
@@ -192,11 +198,11 @@ func (a *assignment) committedAll(offsets map[partition]kafka.OffsetFetchPartiti
 func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool) {
 	cfg := t.w.cfg.source(s.Topic)
 	src := &source{
-		Partition: t.agg.Add(s, at.offset, at.state), decoder: wire.NewDecoder(cfg.Kind.Kind, t.w.cfg.Labels), active: t.w.now(), added: !known,
+		Partition: t.agg.Add(s, at.offset, at.state), decoder: cfg.Decoder(t.w.cfg.Labels), active: t.w.now(), added: !known,
 		input: cfg.Input(t.w.cfg.Labels, t.w.schemas), uncommitted: cfg.Isolation == ReadUncommitted,
 		suspects: map[int64]wire.Record{}, stalled: unknown,
 	}
-	src.decoder.MaxBytes, src.began = cfg.MaxBytes, src.Clock()
+	src.began = src.Clock()
 	t.sources[s] = src
 	t.order = append(t.order, src)
 	if at.lost >= at.offset {
@@ -383,6 +389,8 @@ func (t *aggregateTask) outcome(s *source, r *fetch.Record, o detector.Outcome) 
 		t.putAside(t.w.cfg.Topics.Rejected, s.suspects[offset])
 	}
 	switch {
+	case o.Known:
+		t.w.metrics.duplicate(s.Topic)
 	case o.Held:
 		s.suspects[r.Offset] = wire.Rejected(origin(s, r), wire.Future(o.Newest, o.AheadMs))
 	case o.LateMs > 0:
@@ -443,7 +451,7 @@ func (t *aggregateTask) calm() bool {
 
 // flush hands over everything since the last flush, and the mark, if there is one, to be committed.
 func (t *aggregateTask) flush(mark *wire.Mark) {
-	t.unsent = &batch{offsets: t.offsets(), mark: mark}
+	t.unsent = &batch{messages: t.keptMessages(), offsets: t.offsets(), mark: mark}
 	for _, h := range t.happened {
 		t.agg.Happened(h)
 	}

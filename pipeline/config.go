@@ -381,6 +381,7 @@ func (c *Config) Engine() detector.Config {
 	engine := detector.Config{
 		Labels: c.Labels, Domain: c.Domain, Pane: int64(c.Pane), Lateness: int64(c.Lateness), MaxAhead: int64(c.MaxAhead), Agree: c.Agree,
 		LatenessOf: map[string]int64{},
+		Duplicates: c.duplicates(),
 	}
 	for _, s := range c.Sources {
 		engine.LatenessOf[s.Topic] = int64(s.Lateness)

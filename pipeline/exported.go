@@ -196,8 +196,7 @@ func (t *topicReplay) addExported(key detector.Source, at span) {
 	s.source = &source{Partition: t.engine.Add(key, at.first, detector.NewPartitionState()), decoder: wire.NewDecoder(rules.NoKind, t.Config.Labels)}
 	for i := range t.Sources {
 		if c := &t.Sources[i]; c.Topic == key.Topic {
-			s.decoder = wire.NewDecoder(c.Kind.Kind, t.Config.Labels)
-			s.decoder.MaxBytes, s.input = c.MaxBytes, c.Input(t.Config.Labels, nil)
+			s.decoder, s.input = c.Decoder(t.Config.Labels), c.Input(t.Config.Labels, nil)
 		}
 	}
 	if at.first == at.end {

@@ -86,6 +86,10 @@ func (m *workerMetrics) lateness() []wire.HealthSource {
 	return out
 }
 
+func (m *workerMetrics) duplicate(topic string) {
+	m.set.GetOrCreateCounter(fmt.Sprintf("sevwatch_events_duplicate_total{topic=%q}", topic)).Inc()
+}
+
 func (m *workerMetrics) commit(stage string, took time.Duration) {
 	m.set.GetOrCreatePrometheusHistogram(fmt.Sprintf("sevwatch_commit_seconds{stage=%q}", stage)).Update(took.Seconds())
 }

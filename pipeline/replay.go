@@ -95,6 +95,7 @@ func (r *Replay) Run(ctx context.Context) (Summary, error) {
 	cfg := r.Config
 	if r.Source != nil {
 		cfg.Lateness = int64(r.Source.Lateness)
+		cfg.Duplicates = map[string]detector.Duplicates{fileTopic: r.Source.duplicates()}
 	}
 	engine := detector.NewLocal(cfg, r.Rules)
 	for _, c := range r.Control {

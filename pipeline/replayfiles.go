@@ -22,6 +22,9 @@ type input struct {
 	done    bool
 }
 
+// fileTopic is the topic that files without one are of.
+const fileTopic = "file"
+
 // files replays files.
 func (r *Replay) files(ctx context.Context, engine *detector.Local) (err error) {
 	var inputs []*input
@@ -38,13 +41,12 @@ func (r *Replay) files(ctx context.Context, engine *detector.Local) (err error) 
 			}
 		}
 		if r.Source != nil {
-			in.decoder = wire.NewDecoder(r.Source.Kind.Kind, r.Config.Labels)
-			in.decoder.MaxBytes, in.foreign = r.Source.MaxBytes, r.Source.Input(r.Config.Labels, nil)
+			in.decoder, in.foreign = r.Source.Decoder(r.Config.Labels), r.Source.Input(r.Config.Labels, nil)
 		}
-		in.part = engine.Add(detector.Source{Topic: "file", Partition: i}, 0, detector.NewPartitionState())
+		in.part = engine.Add(detector.Source{Topic: fileTopic, Partition: i}, 0, detector.NewPartitionState())
 		inputs = append(inputs, in)
 	}
-	engine.SetPartitions(detector.PartitionSet{Version: 1, Topics: map[string]int{"file": len(inputs)}})
+	engine.SetPartitions(detector.PartitionSet{Version: 1, Topics: map[string]int{fileTopic: len(inputs)}})
 	if err := r.readFiles(ctx, engine, inputs); err != nil {
 		return err
 	}

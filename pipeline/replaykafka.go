@@ -129,12 +129,11 @@ func (t *topicReplay) openTopic(ctx context.Context, topic string, partitions in
 			s.first = min(max(s.first, at), s.end)
 		}
 		key := detector.Source{Topic: topic, Partition: id}
-		s.source = &source{Partition: t.engine.Add(key, s.first, detector.NewPartitionState()), decoder: wire.NewDecoder(cfg.Kind.Kind, c.Labels)}
+		s.source = &source{Partition: t.engine.Add(key, s.first, detector.NewPartitionState()), decoder: cfg.Decoder(c.Labels)}
 		s.input, s.uncommitted = cfg.Input(c.Labels, nil), cfg.Isolation == ReadUncommitted
 		if s.first > 0 && t.From == 0 {
 			t.sum.Doubts = append(t.sum.Doubts, fmt.Sprintf("%s/%d begins at offset %d: what came before is gone", topic, id, s.first))
 		}
-		s.decoder.MaxBytes = cfg.MaxBytes
 		t.sources[key] = s
 		t.order = append(t.order, s)
 	}

@@ -29,13 +29,18 @@ var (
 func TestSimulation(t *testing.T) {
 	first := max(*simSeed, 1)
 	words, applied := 0, 0
+	var duplicates int64
 	for seed := first; seed < first+uint64(*simRuns); seed++ {
 		s := newSimulation(seed)
 		if err := s.run(t.Context()); err != nil {
 			t.Fatalf("%v\nagain: go test ./pipeline -run '^TestSimulation$' -simseed=%d -simruns=1\n%s", err, seed, s.story())
 		}
 		words += s.words
+		duplicates += s.totals.Duplicate
 		applied += len(s.broker.records(partition{s.cfg.Topics.Control, 0})) - s.spoken
+	}
+	if *simRuns >= 40 && duplicates == 0 {
+		t.Error("no schedule had duplicates")
 	}
 	if *simRuns >= 40 && (words == 0 || applied == 0) {
 		t.Errorf("people's words have led to %d messages, and %d were logged as applied: expected some of both", words, applied)
@@ -113,8 +118,8 @@ func newSimulation(seed uint64) *simulation {
 		random: random, broker: newMemory(random, simStart), lines: map[partition][][]byte{}, waiting: map[partition]int{}, gens: map[string]int{},
 		future: map[string]bool{},
 	}
-	text := fmt.Sprintf("{pipeline: sim, brokers: ['none:1'], pane: 1s, lateness: 1s, idle_after: 1s, max_skew: %s, stalled_after: 1s, tasks: {aggregate: %d, judge: %d}, domain: tenant}",
-		[]string{"2s", "5s", "1h"}[random.IntN(3)], 1+random.IntN(4), 1+random.IntN(2))
+	text := fmt.Sprintf("{pipeline: sim, brokers: ['none:1'], pane: 1s, lateness: 1s, idle_after: 1s, max_skew: %s, stalled_after: 1s, tasks: {aggregate: %d, judge: %d}, domain: tenant, %s}",
+		[]string{"2s", "5s", "1h"}[random.IntN(3)], 1+random.IntN(4), 1+random.IntN(2), simSources(random))
 	var err error
 	if s.cfg, err = ParseConfig("sim.yaml", []byte(text)); err != nil {
 		panic(err)
@@ -131,6 +136,16 @@ func newSimulation(seed uint64) *simulation {
 	}
 	s.invent()
 	return s
+}
+
+// simSources are the sources, in half of the schedules with what is remembered of events.
+func simSources(random *rand.Rand) string {
+	duplicates := ""
+	if random.IntN(2) == 0 {
+		duplicates = fmt.Sprintf(", duplicates: {horizon: 10s, max_ids: %d}", []int{10, 1000}[random.IntN(2)])
+	}
+	return fmt.Sprintf("sources: [{topic: assessment.errors, kind: error%s}, {topic: assessment.latency, kind: latency%s}, "+
+		"{topic: assessment.steps, kind: step}, {topic: assessment.telemetry}, {topic: assessment.changes, kind: change}]", duplicates, duplicates)
 }
 
 func (s *simulation) newWorker(name string) *simWorker {
@@ -160,7 +175,7 @@ func (s *simulation) invent() {
 			at := simStart + int64(second)*1000 + s.random.Int64N(1000)
 			e := map[string]any{
 				"time": at, "kind": kind, "service": fmt.Sprint("s", s.random.IntN(2)), "region": fmt.Sprint("r", s.random.IntN(2)),
-				"tenant": fmt.Sprint("t", s.random.IntN(2)),
+				"tenant": fmt.Sprint("t", s.random.IntN(2)), "id": fmt.Sprint(at, s.random.Int64()),
 			}
 			if kind == "latency" {
 				e["duration_ms"] = s.random.IntN(100)
@@ -180,10 +195,28 @@ func (s *simulation) invent() {
 		slices.SortStableFunc(s.lines[at], func(x, y []byte) int { return int(timeOf(x)/lateness - timeOf(y)/lateness) })
 		for i := range s.lines[at] {
 			if s.random.IntN(20) == 0 {
-				liar := fmt.Appendf(nil, `{"time":%d,"kind":"error","error_type":"boom"}`, simTomorrow+s.random.Int64N(3_600_000))
+				liar := fmt.Appendf(nil, `{"time":%d,"kind":"error","error_type":"boom","id":"liar %d"}`, simTomorrow+s.random.Int64N(3_600_000), i)
 				s.lines[at] = slices.Insert(s.lines[at], i, liar)
 			}
 		}
+		if d := s.cfg.duplicates()[at.topic]; d.Horizon > 0 {
+			s.repeat(at, d.Max)
+		}
+	}
+}
+
+// repeat lets the producer send some events of a partition twice, the second time at once where few ids are remembered: what comes later
+// could be late.
+func (s *simulation) repeat(at partition, ids int) {
+	for i := 0; i < len(s.lines[at]); i++ {
+		if s.random.IntN(8) > 0 {
+			continue
+		}
+		line, later := s.lines[at][i], i+1
+		for ids > 100 && s.random.IntN(3) > 0 && later < len(s.lines[at]) && timeOf(s.lines[at][later]) < timeOf(line)+5000 {
+			later++
+		}
+		s.lines[at] = slices.Insert(s.lines[at], later, line)
 	}
 }
 
@@ -552,7 +585,8 @@ func (s *simulation) expected(context.Context) (map[string]string, int64) {
 		set.Topics[topic] = n
 		for id := range n {
 			p := agg.Add(detector.Source{Topic: topic, Partition: id}, 0, detector.NewPartitionState())
-			d := wire.NewDecoder(rules.NoKind, s.cfg.Labels)
+			cfg := s.cfg.source(topic)
+			d := cfg.Decoder(s.cfg.Labels)
 			var e detector.Event
 			for i, line := range s.lines[partition{topic, id}] {
 				if r := d.Decode(line, 0, &e); r != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"sevwatch/detector"
 	"sevwatch/pipeline/wire"
 	"sevwatch/rules"
 	"sevwatch/rules/strictyaml"
@@ -28,6 +29,7 @@ type SourceConfig struct {
 	MaxBytes   int                    `yaml:"max_bytes"`   // larger records are rejected
 	LongLabels LongLabels             `yaml:"long_labels"` // what happens to labels of more than wire.MaxLabel bytes
 	Lateness   rules.Duration         `yaml:"lateness"`    // default: the pipeline's
+	Duplicates DuplicatesConfig       `yaml:"duplicates"`  // which events are not counted again
 	Partitions int                    `yaml:"partitions"`  // only for `sevwatch topics`, when it has to make the topic
 }
 
@@ -45,6 +47,13 @@ type EndpointsConfig struct {
 	Where    strictyaml.Where
 	Patterns []string `yaml:"patterns"`
 	IDs      bool     `yaml:"ids"` // numbers, UUIDs and long hex numbers are {id}
+}
+
+// DuplicatesConfig is for how long, and of how many events, the ids are remembered.
+type DuplicatesConfig struct {
+	Where   strictyaml.Where
+	Horizon rules.Duration `yaml:"horizon"` // 0: duplicates are not looked for
+	MaxIDs  int            `yaml:"max_ids"` // a partition
 }
 
 // Kind is an event kind in a configuration.
@@ -132,7 +141,21 @@ func (s *SourceConfig) fillIn() {
 	fill(s.Where, "isolation", &s.Isolation, ReadCommitted)
 	fill(s.Where, "long_labels", &s.LongLabels, RejectLong)
 	fill(s.Where, "partitions", &s.Partitions, 4)
+	fill(s.Duplicates.Where, "max_ids", &s.Duplicates.MaxIDs, 1_000_000)
 	fill(s.Endpoints.Where, "ids", &s.Endpoints.IDs, s.foreign())
+}
+
+// duplicates are which events each topic's partitions remember.
+func (c *Config) duplicates() map[string]detector.Duplicates {
+	out := map[string]detector.Duplicates{}
+	for i := range c.Sources {
+		out[c.Sources[i].Topic] = c.Sources[i].duplicates()
+	}
+	return out
+}
+
+func (s *SourceConfig) duplicates() detector.Duplicates {
+	return detector.Duplicates{Horizon: int64(s.Duplicates.Horizon), Max: s.Duplicates.MaxIDs}
 }
 
 // foreign says whether the records have another shape than ours.
@@ -143,6 +166,16 @@ func (s *SourceConfig) plain() bool {
 	return !s.foreign() && s.Format.Format == wire.FormatJSON && s.LongLabels == RejectLong && !s.Endpoints.IDs && len(s.Endpoints.Patterns)+len(s.KeepLabels)+len(s.DropLabels) == 0
 }
 
+// Decoder makes what reads records that are events as they are.
+func (s *SourceConfig) Decoder(labels []string) *wire.Decoder {
+	d := wire.NewDecoder(s.Kind.Kind, labels)
+	d.MaxBytes = s.MaxBytes
+	if s.Duplicates.Horizon > 0 {
+		d.ReadIDs()
+	}
+	return d
+}
+
 // Input makes what reads the records of a source whose configuration has been checked; nil where a Decoder does. Only the format confluent
 // needs schemas.
 func (s *SourceConfig) Input(labels []string, schemas wire.Schemas) *wire.Input {
@@ -151,7 +184,7 @@ func (s *SourceConfig) Input(labels []string, schemas wire.Schemas) *wire.Input 
 	}
 	spec := wire.InputSpec{
 		Format: s.Format.Format, Kind: s.Kind.Kind, Labels: labels, MaxBytes: s.MaxBytes, CutLong: s.LongLabels == CutLong, Keep: s.KeepLabels, Drop: s.DropLabels,
-		Schemas: schemas,
+		Schemas: schemas, IDs: s.Duplicates.Horizon > 0,
 	}
 	var err error
 	if len(s.Fields) > 0 {
@@ -192,11 +225,21 @@ func (k *checker) sources(c *Config) {
 		}
 		k.fields(c, s)
 		k.endpoints(&s.Endpoints)
+		k.duplicates(s)
 		k.someLabels(c, s, "keep_labels", s.KeepLabels)
 		k.someLabels(c, s, "drop_labels", s.DropLabels)
 		if len(s.KeepLabels) > 0 && len(s.DropLabels) > 0 {
 			k.fail(s.Where.Of("drop_labels"), "drop_labels stands beside keep_labels, expected one of the two")
 		}
+	}
+}
+
+func (k *checker) duplicates(s *SourceConfig) {
+	d := &s.Duplicates
+	k.span(d.Where, "horizon", d.Horizon, 0, 7*24*hour)
+	k.number(d.Where, "max_ids", d.MaxIDs, 1, 100_000_000)
+	if d.Horizon > 0 && s.Format.Format == wire.FormatOTLP {
+		k.fail(d.Where.Of("horizon"), "horizon stands beside format otlp, expected none: a record of it is many events, and has no id")
 	}
 }
 

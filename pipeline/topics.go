@@ -15,6 +15,7 @@ type topicSpec struct {
 	name       string
 	partitions int
 	exact      bool // another number of partitions is refused: it records the number of tasks
+	least      bool // fewer are refused, and added where topics are made
 	entries    []kafka.ConfigEntry
 }
 
@@ -32,16 +33,24 @@ func (c *Config) specs() []topicSpec {
 	compact := setting("cleanup.policy", "compact")
 	unclean := setting("unclean.leader.election.enable", "false")
 	t := &c.Topics
+	spec := func(name string, partitions int, exact bool, entries ...kafka.ConfigEntry) topicSpec {
+		return topicSpec{name: name, partitions: partitions, exact: exact, entries: entries}
+	}
+	// Only what lies in closed segments is compacted, and all that lies there is read at a restart.
+	state := spec(t.State, c.Tasks.Judge, false, appendTime, compact, unclean, setting("segment.bytes", "67108864"))
+	if state.least = true; c.keeps() {
+		state.partitions = c.keptPartition(c.Tasks.Aggregate)
+	}
 	out := []topicSpec{
-		{t.Panes, c.Tasks.Judge, true, []kafka.ConfigEntry{appendTime, week, unclean}},
-		{t.Marks, c.Tasks.Aggregate, true, []kafka.ConfigEntry{appendTime, forever, unclean}},
-		{t.State, c.Tasks.Judge, true, []kafka.ConfigEntry{appendTime, compact, unclean}},
-		{t.Alerts, t.Partitions, false, []kafka.ConfigEntry{forever, unclean}},
-		{t.Recovery, t.Partitions, false, []kafka.ConfigEntry{forever, unclean}},
-		{t.Rejected, t.Partitions, false, []kafka.ConfigEntry{forever, unclean}},
-		{t.Late, t.Partitions, false, []kafka.ConfigEntry{forever, unclean}},
-		{t.Control, 1, true, []kafka.ConfigEntry{appendTime, forever, unclean}},
-		{t.Health, 1, false, []kafka.ConfigEntry{week}},
+		spec(t.Panes, c.Tasks.Judge, true, appendTime, week, unclean),
+		spec(t.Marks, c.Tasks.Aggregate, true, appendTime, forever, unclean),
+		state,
+		spec(t.Alerts, t.Partitions, false, forever, unclean),
+		spec(t.Recovery, t.Partitions, false, forever, unclean),
+		spec(t.Rejected, t.Partitions, false, forever, unclean),
+		spec(t.Late, t.Partitions, false, forever, unclean),
+		spec(t.Control, 1, true, appendTime, forever, unclean),
+		spec(t.Health, 1, false, week),
 	}
 	if t.Replication >= 3 {
 		for i := range out { // acks=all then means that two have it
@@ -150,6 +159,15 @@ func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create 
 			}
 		case state.Partitions == 0:
 			state.Problem = fmt.Sprintf("topic %s is missing: make it with `sevwatch topics --create`", s.name)
+		case s.least && state.Partitions < s.partitions && create:
+			if err := c.widen(ctx, client, s); err != nil {
+				state.Problem = err.Error()
+			} else {
+				state.Partitions = s.partitions
+			}
+		case s.least && state.Partitions < s.partitions:
+			state.Problem = fmt.Sprintf("topic %s has %d partitions, expected %d or more: add them with `sevwatch topics --create`",
+				s.name, state.Partitions, s.partitions)
 		case s.exact && state.Partitions != s.partitions:
 			state.Problem = fmt.Sprintf("topic %s has %d partitions, expected %d: the number of tasks is fixed when the topics are made",
 				s.name, state.Partitions, s.partitions)
@@ -157,6 +175,20 @@ func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create 
 		out = append(out, state)
 	}
 	return out, nil
+}
+
+// widen adds partitions to a topic.
+func (c *Config) widen(ctx context.Context, client *kafka.Client, s topicSpec) error {
+	res, err := client.CreatePartitions(ctx, &kafka.CreatePartitionsRequest{
+		Topics: []kafka.TopicPartitionsConfig{{Name: s.name, Count: int32(s.partitions)}},
+	})
+	if err == nil {
+		err = res.Errors[s.name]
+	}
+	if err != nil {
+		return fmt.Errorf("cannot give topic %s %d partitions: %w", s.name, s.partitions, err)
+	}
+	return nil
 }
 
 func (c *Config) create(ctx context.Context, client *kafka.Client, s topicSpec) error {

@@ -85,6 +85,7 @@ const (
 	fieldStatus
 	fieldNumber
 	fieldUnknown
+	fieldEventID
 )
 
 type wordID uint8
@@ -145,9 +146,20 @@ func NewDecoder(kind rules.Kind, labels []string) *Decoder {
 	return d
 }
 
+// ReadIDs lets the decoder read the key id: what the producer calls the event. It is to be called before the first record.
+func (d *Decoder) ReadIDs() {
+	f := d.fields["id"]
+	if f == nil {
+		f = &field{label: -1, bit: 1 << len(d.fields)}
+		d.fields["id"] = f
+	}
+	f.id = fieldEventID
+	f.named("id")
+}
+
 func (f *field) named(name string) {
 	f.name, f.quoted = name, `"`+name+`":`
-	f.texts = f.id == fieldText || f.id == fieldTime || f.id == fieldKind || f.id == fieldSession
+	f.texts = f.id == fieldText || f.id == fieldTime || f.id == fieldKind || f.id == fieldSession || f.id == fieldEventID
 	switch n := len(f.quoted); {
 	case n < 8:
 		word := append([]byte(f.quoted), make([]byte, 8-n)...)
@@ -224,7 +236,7 @@ func (d *Decoder) reset(value []byte, timestamp int64, e *detector.Event) {
 	}
 	e.Labels = e.Labels[:d.labels]
 	clear(e.Labels)
-	e.Time, e.Kind, e.Session, e.Value, e.HasValue = timestamp, d.kind, nil, 0, false
+	e.Time, e.Kind, e.Session, e.ID, e.Value, e.HasValue = timestamp, d.kind, nil, detector.ID{}, 0, false
 }
 
 // members reads all keys and their values, and the brackets around them.
@@ -355,6 +367,11 @@ func (d *Decoder) read(f *field) {
 func (d *Decoder) take(f *field, text []byte) {
 	e := d.event
 	switch f.id {
+	case fieldEventID:
+		if len(text) > 0 {
+			e.ID = detector.IDOf(text)
+		}
+		fallthrough // it may be a label besides
 	case fieldText:
 		if f.word != noWord {
 			d.words[f.word] = text

@@ -101,6 +101,18 @@ func (in *Input) binaryEvent(r *Record, media string) (opened, *Reject) {
 	return c, c.attributes()
 }
 
+// identify notes what makes a CloudEvent one: its source and its id.
+func (in *Input) identify(c *opened) {
+	in.id = in.id[:0]
+	if !in.spec.IDs {
+		return
+	}
+	source, id := gjson.GetBytes(c.event, "source").Str, gjson.GetBytes(c.event, "id").Str
+	if id != "" {
+		in.id = append(append(append(in.id, source...), 0), id...)
+	}
+}
+
 // repeated says whether a header is there already: the first counts, as in Record.Header.
 func repeated(headers []Header, key string) bool {
 	for _, h := range headers {

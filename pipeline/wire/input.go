@@ -20,6 +20,7 @@ type InputSpec struct {
 	Endpoints  *Endpoints // nil: endpoints stay as they are
 	Schemas    Schemas    // of FormatConfluent
 	Keep, Drop []string   // labels that alone are kept, and that are not; an empty Keep keeps all
+	IDs        bool       // read the events' ids
 }
 
 // Input turns the records of one source into events, whatever their shape. In the end each is an object of our own shape that Decoder
@@ -42,6 +43,7 @@ type Input struct {
 	envelope []byte   // a CloudEvent
 	shaped   []byte   // the record in our own shape
 	replaced []byte   // endpoints
+	id       []byte   // of the CloudEvent; empty: it has none, or nobody asks for it
 }
 
 // NewInput makes an input.
@@ -51,6 +53,9 @@ func NewInput(spec InputSpec) *Input {
 	in.spec = spec
 	// A record grows when it is written in our shape; how long a label may be is seen when its endpoint is known.
 	in.decoder.MaxBytes, in.decoder.LabelBytes = math.MaxInt, math.MaxInt
+	if spec.IDs {
+		in.decoder.ReadIDs()
+	}
 	if spec.Format == FormatOTLP {
 		in.spanReader = newSpanReader(spec.Labels)
 	}
@@ -87,6 +92,9 @@ func (in *Input) Read(r *Record) ([]detector.Event, *Reject) {
 		rejected := in.decoder.Decode(object, timestamp, e)
 		if rejected == nil {
 			rejected = in.trim(e)
+		}
+		if len(in.id) > 0 && e.ID == (detector.ID{}) {
+			e.ID = detector.IDOf(in.id)
 		}
 		if rejected != nil && len(in.objects) > 1 {
 			return nil, reject(rejected.Reason, "event %d of %d: %s", i+1, len(in.objects), rejected.Detail)
@@ -131,6 +139,7 @@ func (in *Input) shape(r *Record) (timestamp int64, rejected *Reject) {
 			timestamp = c.time
 		}
 		object = c.event
+		in.identify(&c)
 		if in.spec.Mapping == nil {
 			if object = c.data; object == nil {
 				return 0, reject(Missing, "data is missing or no JSON object, expected an event of our own shape: another needs fields")

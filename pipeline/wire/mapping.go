@@ -50,7 +50,7 @@ var numbers = map[string]map[Unit]int{
 
 // EventKeys are the keys that an event may have beside the labels that series are made of.
 func EventKeys() []string {
-	keys := strings.Fields("time kind session message status duration_ms dwell_ms value score step action name change tenant")
+	keys := strings.Fields("time kind session id message status duration_ms dwell_ms value score step action name change tenant")
 	for _, label := range rules.DefaultLabels() {
 		if label != "status_class" && !slices.Contains(keys, label) {
 			keys = append(keys, label)

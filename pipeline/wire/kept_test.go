@@ -1,0 +1,161 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"sevwatch/detector"
+	"sevwatch/rules"
+)
+
+var keptSource = detector.Source{Topic: "assessment.steps", Partition: 3}
+
+func someIDs(n int) (out []detector.ID) {
+	for i := range n {
+		out = append(out, detector.IDOf(fmt.Append(nil, i)))
+	}
+	return out
+}
+
+// What is written is read; what is forgotten has no value.
+func TestKeptIsReadAsWritten(t *testing.T) {
+	k := detector.Kept{IDs: []detector.KeptIDs{
+		{Pane: 10_000, Chunk: 0, IDs: someIDs(2)}, {Pane: 10_000, Chunk: 12, IDs: someIDs(detector.MaxChunk)}, {Pane: -20_000, Chunk: 1},
+	}}
+	var records []detector.Record
+	for _, r := range EncodeKept(keptSource, 17, &k) {
+		if size := len(r.Key) + len(r.Value); size > 140_000 {
+			t.Errorf("a record has %d bytes", size)
+		}
+		if len(r.Value) > 0 {
+			records = append(records, detector.Record{Key: string(r.Key), Value: r.Value})
+		} else if want := "ids\x1fassessment.steps\x1f3\x1f-20000\x1f1"; string(r.Key) != want {
+			t.Errorf("%q is forgotten, expected %q", r.Key, want)
+		}
+	}
+	got, err := DecodeKept(records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[detector.Source]*KeptPartition{keptSource: {To: 17, Kept: detector.Kept{IDs: k.IDs[:2]}}}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(KeptPartition{}, "Keys")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if n := len(got[keptSource].Keys); n != 3 {
+		t.Errorf("it knows %d keys, expected 3", n)
+	}
+}
+
+func TestKeptRefusesWhatItDoesNotKnow(t *testing.T) {
+	f := func(key, value, want string) {
+		t.Helper()
+		_, err := DecodeKept([]detector.Record{{Key: strings.ReplaceAll(key, "/", keptSeparator), Value: []byte(value)}})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is read with %v, expected %q", key, err, want)
+		}
+	}
+	f("next", "1", "no partition's")
+	f("kept/t/x", "{}", "invalid syntax")
+	f("kept/t/0", `{"v":2,"to":3}`, "version 2, expected 1")
+	f("kept/t/0", `{"v":1,"to":3,"x":1}`, "unknown field")
+	f("ids/t/0/5", "\x01"+strings.Repeat("x", 16), `"ids" with 4 parts is unknown`)
+	f("ids/t/0/5/0", "\x02"+strings.Repeat("x", 16), "are no ids of version 1")
+	f("ids/t/0/5/0", "\x01"+strings.Repeat("x", 15), "16 bytes are no ids")
+	f("ids/t/0/5/0", "\x01", "1 bytes are no ids")
+	f("ids/t/0/5/y", "\x01"+strings.Repeat("x", 16), "invalid syntax")
+}
+
+// Whatever a record of a changelog is: an error, or what is written again as it was read.
+func FuzzKept(f *testing.F) {
+	k := detector.Kept{IDs: []detector.KeptIDs{{Pane: 10_000, Chunk: 1, IDs: someIDs(3)}}}
+	for _, r := range EncodeKept(keptSource, 17, &k) {
+		f.Add(string(r.Key), r.Value)
+	}
+	f.Add("ids\x1f\x1f-1\x1f1\x1f1", []byte{1})
+	f.Fuzz(func(t *testing.T, key string, value []byte) {
+		kept, err := DecodeKept([]detector.Record{{Key: key, Value: value}})
+		if err != nil {
+			return
+		}
+		for s, p := range kept {
+			if p.To >= 0 {
+				continue // JSON, in which there are many ways to write the same
+			}
+			again := EncodeKept(s, p.To, &p.Kept)
+			if !bytes.Equal(again[0].Value, value) || len(again) != 2 {
+				t.Errorf("%q: %x is written again as %x", key, value, again[0].Value)
+			}
+		}
+	})
+}
+
+// Where nobody asks for ids, the key is one of those that nobody knows.
+func TestIDs(t *testing.T) {
+	f := func(in *Input, r Record, want string) {
+		t.Helper()
+		events, rejected := in.Read(&r)
+		switch {
+		case rejected != nil:
+			if !strings.Contains(rejected.Error(), want) || want == "" {
+				t.Errorf("%s is rejected: %v, expected %q", r.Value, rejected, want)
+			}
+		case want == "" && events[0].ID != detector.ID{} || want != "" && events[0].ID != detector.IDOf([]byte(want)):
+			t.Errorf("%s has the id %x, expected that of %q", r.Value, events[0].ID, want)
+		}
+	}
+	labels := []string{"service"}
+	plain := func(text string) Record { return Record{Value: []byte(text), Time: 5} }
+	off := NewInput(InputSpec{Kind: rules.KindError, Labels: labels})
+	f(off, plain(`{"id":7}`), "")
+	if off.Unknown()["id"] != 1 {
+		t.Errorf("unknown keys are %v, expected id", off.Unknown())
+	}
+	on := NewInput(InputSpec{Kind: rules.KindError, Labels: labels, IDs: true})
+	f(on, plain(`{"id":"a","service":"s"}`), "a")
+	f(on, plain(`{"service":"s"}`), "")
+	f(on, plain(`{"id":""}`), "")
+	f(on, plain(`{"id":null}`), "")
+	f(on, plain(`{"id":7}`), "id is 7, expected text")
+	f(on, plain(`{"id":"a","id":"a"}`), "is there twice")
+	f(on, plain(`{"id":"`+strings.Repeat("x", 1000)+`"}`), strings.Repeat("x", 1000))
+
+	mapping, err := NewMapping(map[string]Field{"id": {Path: "event.number"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f(NewInput(InputSpec{Kind: rules.KindError, Labels: labels, IDs: true, Mapping: mapping}), plain(`{"event":{"number":7}}`), "7")
+
+	cloud := InputSpec{Kind: rules.KindError, Labels: labels, IDs: true, Format: FormatCloudEvents}
+	event := `{"specversion":"1.0","id":"8","source":"/shop","type":"t","data":%s}`
+	f(NewInput(cloud), plain(fmt.Sprintf(event, `{"service":"s"}`)), "/shop\x008")
+	f(NewInput(cloud), plain(fmt.Sprintf(event, `{"id":"own"}`)), "own")
+	binary := plain(`{"service":"s"}`)
+	for _, h := range []string{"ce_specversion=1.0", "ce_id=9", "ce_source=/shop", "ce_type=t"} {
+		key, value, _ := strings.Cut(h, "=")
+		binary.Headers = append(binary.Headers, Header{key, []byte(value)})
+	}
+	f(NewInput(cloud), binary, "/shop\x009")
+
+	// A label may have that name besides; as many labels as there can be leave room for it.
+	many := []string{"id"}
+	for i := range MaxLabels - 1 {
+		many = append(many, fmt.Sprint("l", i))
+	}
+	for _, labels := range [][]string{many, slices.Concat(many[1:], []string{"last"})} {
+		d := NewDecoder(rules.KindError, labels)
+		d.ReadIDs()
+		var e detector.Event
+		if r := d.Decode([]byte(`{"l3":"x","id":"a","service":"s","l38":"y"}`), 5, &e); r != nil || e.ID != detector.IDOf([]byte("a")) {
+			t.Errorf("%v, %x", r, e.ID)
+		}
+		if labels[0] == "id" && string(e.Labels[0]) != "a" {
+			t.Errorf("the label id is %q", e.Labels[0])
+		}
+	}
+}
