@@ -828,7 +828,7 @@ func (g *modelGroup) bound(t rules.Tier, f facts) float64 {
 	case g.r.Signal.Deviation == nil:
 		return limit(t)
 	case t.Above != nil:
-		return max(limit(t)*f.usual, g.r.Signal.Deviation.Floor)
+		return max(limit(t)*f.usual, g.r.Signal.Deviation.Floor, t.Floor)
 	default:
 		return limit(t) * f.usual
 	}
@@ -892,7 +892,7 @@ func (g *modelGroup) recovered(t rules.Tier, f facts) bool {
 	value, share := g.value(f), *g.r.Recover.ThresholdShare
 	shares := g.r.Signal.Type == rules.SignalCompletion
 	switch {
-	case t.Above != nil && g.r.Signal.Deviation != nil && value*f.usual <= g.r.Signal.Deviation.Floor:
+	case t.Above != nil && g.r.Signal.Deviation != nil && value*f.usual <= max(g.r.Signal.Deviation.Floor, t.Floor):
 		return true
 	case t.Above != nil:
 		return value < *t.Above*share || *t.Above == 0 && value == 0

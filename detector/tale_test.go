@@ -452,7 +452,11 @@ func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
 		fmt.Fprintf(b, "        sample: {min: %d%s}\n", pick(g, 0, 1, 3, 10, 25), confidence)
 	}
 	b.WriteString("        severities:\n")
-	randomLadder(g, b, s.thresholds, below, strings.Contains(s.signal, "{completion") || strings.Contains(s.signal, "ratio"), pane)
+	floor := ""
+	if strings.Contains(s.signal, "{deviation") && !below && g.IntN(2) == 0 {
+		floor = pick(g, ", floor: 90", ", floor: 200")
+	}
+	randomLadder(g, b, s.thresholds, below, strings.Contains(s.signal, "{completion") || strings.Contains(s.signal, "ratio"), floor, pane)
 	fmt.Fprintf(b, "        recover: {threshold_share: %v, keep_firing_for: %s}\n", pick(g, 0.5, 0.8, 0.8, 1), panes(pane, g.IntN(7)))
 	if g.IntN(4) == 0 {
 		b.WriteString("        no_data: fire\n")
@@ -475,8 +479,8 @@ func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
 	}
 }
 
-// randomLadder writes one to four tiers, worst first.
-func randomLadder(g *rand.Rand, b *strings.Builder, thresholds []float64, below, share bool, pane int64) {
+// randomLadder writes one to four tiers, worst first; the first has the floor.
+func randomLadder(g *rand.Rand, b *strings.Builder, thresholds []float64, below, share bool, floor string, pane int64) {
 	direction, order := "above", slices.Clone(thresholds)
 	slices.Reverse(order)
 	if below {
@@ -500,7 +504,8 @@ func randomLadder(g *rand.Rand, b *strings.Builder, thresholds []float64, below,
 	}
 	at, hold := g.IntN(len(order)), g.IntN(5)
 	for _, s := range severities {
-		fmt.Fprintf(b, "          - {severity: sev%d, %s: %v, for: %s}\n", s, direction, order[at], panes(pane, hold))
+		fmt.Fprintf(b, "          - {severity: sev%d, %s: %v, for: %s%s}\n", s, direction, order[at], panes(pane, hold), floor)
+		floor = ""
 		if step := g.IntN(3); step == 0 && hold > 0 { // the same threshold, sooner
 			hold = g.IntN(hold)
 		} else {

@@ -92,6 +92,7 @@ type Tier struct {
 	Severity Severity         `yaml:"severity,required"`
 	Above    *float64         `yaml:"above"`
 	Below    *float64         `yaml:"below"`
+	Floor    float64          `yaml:"floor"` // deviation: as the signal's floor, for this tier alone
 	For      Duration         `yaml:"for"`
 }
 

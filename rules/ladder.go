@@ -143,9 +143,12 @@ func (r *Rule) bound(t Tier, m Measure) float64 {
 	case t.Below != nil:
 		return t.threshold() * m.Usual
 	default:
-		return max(float64(t.threshold()*m.Usual), r.Signal.Deviation.Floor)
+		return max(float64(t.threshold()*m.Usual), r.floor(t))
 	}
 }
+
+// floor is up to where a deviation is not the tier's concern, in the unit of the values.
+func (r *Rule) floor(t Tier) float64 { return max(t.Floor, r.Signal.Deviation.Floor) }
 
 // Wrong is how many values of a part of the window's distribution surely lie beyond the bound of the mildest tier.
 func (r *Rule) Wrong(part Distribution, m Measure) int64 {
@@ -158,7 +161,7 @@ func (r *Rule) Wrong(part Distribution, m Measure) int64 {
 
 // healthy says whether the value is past the tier's recovery bound.
 func (r *Rule) healthy(t Tier, m Measure, value float64) bool {
-	if r.Signal.Type == SignalDeviation && t.Above != nil && float64(value*m.Usual) <= r.Signal.Deviation.Floor {
+	if r.Signal.Type == SignalDeviation && t.Above != nil && float64(value*m.Usual) <= r.floor(t) {
 		return true
 	}
 	switch bound := r.RecoveryBound(t); {

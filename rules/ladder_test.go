@@ -201,6 +201,11 @@ func TestJudge(t *testing.T) {
 	f(times, usual(of(10, 150), 100), Enough, 2, 2)
 	f(times, usual(of(10, 170), 100), Enough, 2, 1)
 	nothing(times, usual(values{}, 100))
+	second := "signal: {deviation: {quantile: {of: latency, q: 0.5}, floor: 100}}, severities: [{severity: sev1, above: 10, floor: 1000}, {severity: sev2, above: 4}]"
+	f(second, usual(of(10, 1001), 10), Enough, 0, 0)
+	f(second, usual(of(10, 1000), 10), Enough, 1, 1) // a hundred times, but not the first tier's concern
+	f(second, usual(of(10, 101), 10), Enough, 1, 1)
+	f(second, usual(of(10, 100), 10), Enough, 2, 2)
 
 	quiet := "signal: {absence: latency}, sample: {min: 10}, severities: [{severity: sev1, above: 120}, {severity: sev2, above: 60}]"
 	small(quiet, Measure{Silent: 500_000, Alive: true})                // nobody looked

@@ -299,6 +299,12 @@ func (v *validator) tier(r *Rule, t *Tier) {
 	case 2:
 		v.fail(t.Where.Pos, "a tier has both above and below, expected one of them")
 	}
+	switch {
+	case t.Floor < 0:
+		v.fail(t.Where.Of("floor"), "floor is %v, expected 0 or more", t.Floor)
+	case t.Where.Has("floor") && (r.Signal.Type != SignalDeviation || t.Above == nil):
+		v.fail(t.Where.Of("floor"), "floor goes with above of a deviation")
+	}
 	if !t.judged() {
 		return
 	}
@@ -325,6 +331,9 @@ func (v *validator) order(worse, t *Tier) {
 	}
 	if !known || !worse.judged() || !t.judged() {
 		return
+	}
+	if worse.Floor < t.Floor {
+		v.fail(t.Where.Of("floor"), "floor of %s is %v, expected at most the %v of %s", t.Severity, t.Floor, worse.Floor, worse.Severity)
 	}
 	x, y := worse.threshold(), t.threshold()
 	switch {

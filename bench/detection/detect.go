@@ -1,16 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strings"
 	"time"
 
 	"sevwatch/bench/convert/sets"
+	"sevwatch/bench/played"
 	"sevwatch/detector"
 	"sevwatch/pipeline"
 	"sevwatch/rules"
@@ -47,7 +45,7 @@ func Detect(ctx context.Context, fsys fs.FS, name string, file *rules.File) (*Re
 	if err != nil {
 		return nil, err
 	}
-	incidents, sum, err := replay(ctx, fsys, set, file)
+	incidents, sum, err := played.Incidents(ctx, fsys, set, file)
 	if err != nil {
 		return nil, err
 	}
@@ -61,38 +59,6 @@ func Detect(ctx context.Context, fsys fs.FS, name string, file *rules.File) (*Re
 		r.Findings = append(r.Findings, find(f, incidents))
 	}
 	return r, nil
-}
-
-// replay streams the set's events through the engine.
-func replay(ctx context.Context, fsys fs.FS, set sets.Set, file *rules.File) ([]*detector.Incident, pipeline.Summary, error) {
-	in, out := io.Pipe()
-	go func() {
-		w := bufio.NewWriter(out)
-		var buf []byte
-		for e, err := range set.Events(fsys) {
-			if err == nil {
-				buf = append(e.AppendJSON(buf[:0]), '\n')
-				_, err = w.Write(buf)
-			}
-			if err != nil {
-				out.CloseWithError(err)
-				return
-			}
-		}
-		out.CloseWithError(w.Flush())
-	}()
-	var incidents []*detector.Incident
-	r := pipeline.Replay{
-		Config: detector.DefaultConfig(), Rules: file, Files: []string{"-"}, Stdin: in,
-		Output: func(o detector.Output) error {
-			if o.Incident != nil {
-				incidents = append(incidents, o.Incident)
-			}
-			return nil
-		},
-	}
-	sum, err := r.Run(ctx)
-	return incidents, sum, errors.Join(err, in.Close())
 }
 
 // find looks for what was told of a fault.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sevwatch/bench/convert/sets"
+	"sevwatch/bench/played"
 )
 
 // Every visible fault of the TrainTicket day has an incident of its service within three minutes: opened, escalated, or open already.
@@ -16,7 +17,7 @@ func TestTrainTicketVisibleFaultsAreFound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := load("")
+	file, err := played.Rules("")
 	if err != nil {
 		t.Fatal(err)
 	}

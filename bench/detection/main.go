@@ -11,7 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"sevwatch/bench/convert/sets"
-	"sevwatch/rules"
+	"sevwatch/bench/played"
 )
 
 func main() {
@@ -27,7 +27,7 @@ func main() {
 }
 
 func run(out io.Writer, name, path string) error {
-	file, err := load(path)
+	file, err := played.Rules(path)
 	if err != nil {
 		return err
 	}
@@ -41,16 +41,4 @@ func run(out io.Writer, name, path string) error {
 	}
 	_, err = io.WriteString(out, r.Markdown())
 	return err
-}
-
-func load(path string) (*rules.File, error) {
-	name, data := rules.Runbook()
-	if path != "" {
-		var err error
-		if data, err = os.ReadFile(path); err != nil {
-			return nil, fmt.Errorf("cannot read the rules: %w", err)
-		}
-		name = path
-	}
-	return rules.Parse(name, data, rules.Options{})
 }

@@ -102,7 +102,7 @@ func (e *engine) flush() error {
 	return nil
 }
 
-// eventsOf are those of one second: ten requests; from minute 30 a bad deployment, getting worse and then better; from minute 60 slow
+// eventsOf are those of one second: ten requests; at first those of a slow service too; from minute 30 a bad deployment, getting worse and then better; from minute 60 slow
 // answers; from minute 75 visitors who give up; a breach at minute 90; silence of one service at the end.
 func eventsOf(second int64) (out []string) {
 	minute := second / 60
@@ -134,6 +134,9 @@ func eventsOf(second int64) (out []string) {
 		}
 		out = append(out, fmt.Sprintf(`{"kind":"latency","service":"assessment-api","endpoint":"/v1/answers","version":%q,"status":%d,"duration_ms":%d}`,
 			version, status, (30+(second*7+i*13)%40)*slow))
+	}
+	if minute < 4 { // slow from the start: nobody knows what is usual
+		out = append(out, `{"kind":"latency","service":"assessment-batch","status":200,"duration_ms":5000}`)
 	}
 	action := "complete"
 	if minute >= 75 && minute < 82 {

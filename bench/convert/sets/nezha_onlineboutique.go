@@ -28,8 +28,9 @@ func (s onlineBoutique) minutesSet() Set {
 	return Set{
 		Name:   "nezha-onlineboutique-" + s.day + "-minutes",
 		About:  "OnlineBoutique's front door, from a table of minutes: availability and quantiles, synthetic times",
-		Events: s.minutes,
-		Faults: func(fsys fs.FS) ([]Fault, error) { return s.faults(fsys, s.minutes(fsys)) },
+		Events: func(fsys fs.FS) EventSeq { return spread(s.minutes(fsys)) },
+		Faults: func(fsys fs.FS) ([]Fault, error) { return s.faults(fsys, spread(s.minutes(fsys))) },
+		Rows:   func(fsys fs.FS) RowSeq { return rows(s.minutes(fsys)) },
 	}
 }
 
@@ -47,26 +48,22 @@ var minuteColumns = []string{
 	"TimeStamp", "SuccessRate(%)", "LatencyP50(s)", "LatencyP90(s)", "LatencyP95(s)", "LatencyP99(s)",
 }
 
-func (s onlineBoutique) minutes(fsys fs.FS) EventSeq {
-	return func(yield func(Event, error) bool) {
-		var events []Event
+func (s onlineBoutique) minutes(fsys fs.FS) bulkSeq {
+	return func(yield func([]bulk, error) bool) {
 		lastEndMs := int64(0)
 		for r, err := range table(fsys, s.dir+"/metric/front_service.csv", minuteColumns...) {
 			if err != nil {
-				yield(Event{}, err)
+				yield(nil, err)
 				return
 			}
 			b, err := minuteBulk(r.cells, lastEndMs)
 			if err != nil {
-				yield(Event{}, r.fail(err))
+				yield(nil, r.fail(err))
 				return
 			}
 			lastEndMs = b.endMs
-			events = b.spread(events[:0])
-			for _, e := range events {
-				if !yield(e, nil) {
-					return
-				}
+			if !yield([]bulk{b}, nil) {
+				return
 			}
 		}
 	}

@@ -61,7 +61,7 @@ func TestOnlineBoutiqueRequests(t *testing.T) {
 // The stretch before a fault does not reach into the assumed stretch of the fault before it.
 func TestOnlineBoutiqueFaultsDoNotTouch(t *testing.T) {
 	fsys := data(t)
-	faults, err := onlineBoutiqueDev.faults(fsys, onlineBoutiqueDev.minutes(fsys))
+	faults, err := onlineBoutiqueDev.faults(fsys, spread(onlineBoutiqueDev.minutes(fsys)))
 	if err != nil {
 		t.Fatal(err)
 	}

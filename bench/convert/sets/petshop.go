@@ -32,18 +32,19 @@ func (s petShop) issuesSet() Set {
 	return Set{
 		Name:   "petshop-" + strings.ReplaceAll(s.scenario, "_", "-") + "-issues",
 		About:  "PetShop around its injected issues, from tables of five minutes, synthetic times",
-		Events: s.issueEvents,
+		Events: func(fsys fs.FS) EventSeq { return spread(s.issueBulks(fsys)) },
+		Rows:   func(fsys fs.FS) RowSeq { return rows(s.issueBulks(fsys)) },
 		Faults: s.faults,
 	}
 }
 
 func (s petShop) noIssueSet() Set {
+	files := []string{s.dir + "/" + s.scenario + "/noissue/metrics.csv.gz"}
 	return Set{
-		Name:  "petshop-" + strings.ReplaceAll(s.scenario, "_", "-") + "-noissue",
-		About: "PetShop for 49 hours without injected issues, from tables of five minutes, synthetic times",
-		Events: func(fsys fs.FS) EventSeq {
-			return petShopEvents(fsys, []string{s.dir + "/" + s.scenario + "/noissue/metrics.csv.gz"})
-		},
+		Name:   "petshop-" + strings.ReplaceAll(s.scenario, "_", "-") + "-noissue",
+		About:  "PetShop for 49 hours without injected issues, from tables of five minutes, synthetic times",
+		Events: func(fsys fs.FS) EventSeq { return spread(petShopBulks(fsys, files)) },
+		Rows:   func(fsys fs.FS) RowSeq { return rows(petShopBulks(fsys, files)) },
 	}
 }
 
@@ -82,19 +83,19 @@ func (s petShop) issues(fsys fs.FS) ([]petShopIssue, error) {
 	return issues, nil
 }
 
-// issueEvents joins the tables of all issues to one stream: they do not overlap.
-func (s petShop) issueEvents(fsys fs.FS) EventSeq {
-	return func(yield func(Event, error) bool) {
+// issueBulks joins the tables of all issues to one stream: they do not overlap.
+func (s petShop) issueBulks(fsys fs.FS) bulkSeq {
+	return func(yield func([]bulk, error) bool) {
 		issues, err := s.issues(fsys)
 		if err != nil {
-			yield(Event{}, err)
+			yield(nil, err)
 			return
 		}
 		files := make([]string, len(issues))
 		for i, issue := range issues {
 			files[i] = fmt.Sprintf("%s/%s/%s/%s/metrics.csv", s.dir, s.scenario, issue.part, issue.name)
 		}
-		petShopEvents(fsys, files)(yield)
+		petShopBulks(fsys, files)(yield)
 	}
 }
 
@@ -120,7 +121,7 @@ func (s petShop) faults(fsys fs.FS) ([]Fault, error) {
 			more = append(more, &p.before, &p.after)
 		}
 	}
-	faults, err := judge(s.issueEvents(fsys), watches, more...)
+	faults, err := judge(spread(s.issueBulks(fsys)), watches, more...)
 	if err != nil {
 		return nil, err
 	}

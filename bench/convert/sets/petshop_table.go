@@ -10,34 +10,27 @@ import (
 	"strconv"
 )
 
-// petShopEvents yields the events of tables that follow one another, a row at a time.
-func petShopEvents(fsys fs.FS, files []string) EventSeq {
-	return func(yield func(Event, error) bool) {
+// petShopBulks yields the bulks of tables that follow one another, a row at a time.
+func petShopBulks(fsys fs.FS, files []string) bulkSeq {
+	return func(yield func([]bulk, error) bool) {
 		for _, file := range files {
-			err := petShopRows(fsys, file, func(events []Event) bool {
-				for _, i := range timeOrder(events) {
-					if !yield(events[i], nil) {
-						return false
-					}
-				}
-				return true
-			})
+			err := petShopRows(fsys, file, func(row []bulk) bool { return yield(row, nil) })
 			if errors.Is(err, errStopped) {
 				return
 			}
 			if err != nil {
-				yield(Event{}, fmt.Errorf("cannot read %s: %w", file, err))
+				yield(nil, fmt.Errorf("cannot read %s: %w", file, err))
 				return
 			}
 		}
 	}
 }
 
-// errStopped says that nobody wants more events.
+// errStopped says that nobody wants more rows.
 var errStopped = errors.New("stopped")
 
-// petShopRows gives the events of each row to f, until f returns false.
-func petShopRows(fsys fs.FS, file string, f func([]Event) bool) error {
+// petShopRows gives the bulks of each row to f, until f returns false.
+func petShopRows(fsys fs.FS, file string, f func([]bulk) bool) error {
 	in, err := openFile(fsys, file)
 	if err != nil {
 		return err
@@ -49,7 +42,6 @@ func petShopRows(fsys fs.FS, file string, f func([]Event) bool) error {
 	if err != nil {
 		return err
 	}
-	var events []Event
 	for {
 		record, err := reader.Read()
 		if errors.Is(err, io.EOF) {
@@ -58,12 +50,12 @@ func petShopRows(fsys fs.FS, file string, f func([]Event) bool) error {
 		if err != nil {
 			return err
 		}
-		events, err = components.row(record, events[:0])
+		row, err := components.row(record)
 		if err != nil {
 			line, _ := reader.FieldPos(0)
 			return fmt.Errorf("line %d: %w", line, err)
 		}
-		if !f(events) {
+		if !f(row) {
 			return errStopped
 		}
 	}
@@ -119,13 +111,14 @@ func petShopHeader(reader *csv.Reader) (components, error) {
 	return all, nil
 }
 
-// row appends the events of one row, component after component.
-func (all components) row(record []string, events []Event) ([]Event, error) {
+// row is what one row says, component after component.
+func (all components) row(record []string) ([]bulk, error) {
 	unix, err := strconv.ParseFloat(record[0], 64)
 	if err != nil {
 		return nil, err
 	}
 	startMs := int64(unix) * 1000
+	var row []bulk
 	for _, c := range all {
 		if record[c.requests] == "" {
 			continue // the component had no requests: silence, not zeros
@@ -135,9 +128,9 @@ func (all components) row(record []string, events []Event) ([]Event, error) {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
 		b.startMs, b.endMs = startMs, startMs+petShopRowMs
-		events = b.spread(events)
+		row = append(row, b)
 	}
-	return events, nil
+	return row, nil
 }
 
 func (c component) bulk(record []string) (bulk, error) {

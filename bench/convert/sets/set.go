@@ -23,6 +23,21 @@ type Set struct {
 	Events func(fsys fs.FS) EventSeq
 	// Faults returns the labelled faults sorted by start. It is nil where the source has no labels.
 	Faults func(fsys fs.FS) ([]Fault, error)
+	// Rows yields what the source says of each service in each of its stretches of time, in the source's order; an error is the last thing
+	// it yields. It is nil where the source is no table of sums.
+	Rows func(fsys fs.FS) RowSeq
+}
+
+// RowSeq yields rows; an error is the last thing it yields.
+type RowSeq = iter.Seq2[Row, error]
+
+// A Row is what a table of sums says of one service in [StartMs, EndMs).
+type Row struct {
+	Service        string
+	StartMs, EndMs int64
+	Requests       int
+	Errors         int
+	P95Ms          float64
 }
 
 // Sets returns every set, in one order.

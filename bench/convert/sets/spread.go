@@ -1,6 +1,9 @@
 package sets
 
-import "math"
+import (
+	"iter"
+	"math"
+)
 
 // A bulk is one row of a table of sums: so many requests of a service in [startMs, endMs), so many
 // of them failed, with these quantiles of their durations.
@@ -16,6 +19,54 @@ type bulk struct {
 type quantile struct {
 	percent    int
 	durationMs float64
+}
+
+// bulkSeq yields the bulks of one stretch of time after another; an error is the last thing it yields.
+type bulkSeq = iter.Seq2[[]bulk, error]
+
+// spread yields the events of bulks, a stretch at a time.
+func spread(bulks bulkSeq) EventSeq {
+	return func(yield func(Event, error) bool) {
+		var events []Event
+		for all, err := range bulks {
+			if err != nil {
+				yield(Event{}, err)
+				return
+			}
+			events = events[:0]
+			for _, b := range all {
+				events = b.spread(events)
+			}
+			for _, i := range timeOrder(events) {
+				if !yield(events[i], nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// rows yields what bulks say.
+func rows(bulks bulkSeq) RowSeq {
+	return func(yield func(Row, error) bool) {
+		for all, err := range bulks {
+			if err != nil {
+				yield(Row{}, err)
+				return
+			}
+			for _, b := range all {
+				r := Row{Service: b.service, StartMs: b.startMs, EndMs: b.endMs, Requests: b.requests, Errors: b.errors}
+				for _, q := range b.quantiles {
+					if q.percent == 95 {
+						r.P95Ms = q.durationMs
+					}
+				}
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // spread appends the events that a bulk stands for: every request is one latency event, evenly
