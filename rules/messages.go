@@ -11,6 +11,7 @@ type Texts struct {
 	Initial    string `json:"initial"`
 	Update     string `json:"update,omitempty"`
 	Resolution string `json:"resolution,omitempty"`
+	Slack      Slack  `json:"slack"`
 }
 
 // Story is what the templates ask for.
@@ -28,8 +29,14 @@ type Story struct {
 	Cause     string // what a person gave as the root cause; "" while nobody did
 }
 
-// Render puts the story into the runbook's templates.
+// Render puts the story into the runbook's templates, as text and as blocks of Slack.
 func (s Story) Render() Texts {
+	t := s.texts()
+	t.Slack = Slack{Initial: blocks(t.Initial), Update: blocks(t.Update), Resolution: blocks(t.Resolution)}
+	return t
+}
+
+func (s Story) texts() Texts {
 	t := Texts{Initial: fmt.Sprintf("🔴 Incident Started: Assessment Flow Issue\nSeverity: %s\nImpact: %s\nStatus: Investigating\nUpdates: %s",
 		s.Severity, s.Impact, s.Channel)}
 	if s.Resolved > 0 {

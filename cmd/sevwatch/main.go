@@ -43,6 +43,7 @@ type cli struct {
 	Resolve    resolveCmd    `cmd:"" help:"Say that an incident is over, and what the cause was."`
 	Approve    approveCmd    `cmd:"" help:"Let a recovery action be carried out that needs approval."`
 	Postmortem postmortemCmd `cmd:"" help:"Write the post-mortem of an incident, from its messages."`
+	Status     statusCmd     `cmd:"" help:"Write what a status page shows of the incidents, as a JSON Feed, from their messages."`
 }
 
 // world is what verbs touch outside themselves. stdout is data, stderr is people.

@@ -251,6 +251,24 @@ func TestReplayWithPeoplesWords(t *testing.T) {
 	expect(t, "a bad file of words", exitUsage, code, stderr, "bad.ndjson:1: cannot read the record")
 }
 
+// TestStatus: the same messages give the same feed, however often they are read.
+func TestStatus(t *testing.T) {
+	_, messages, _ := call(t, outage(), "replay", "-")
+	file := write(t, "messages.ndjson", []byte(messages))
+	code, feed, _ := call(t, "", "status", "--title", "Flow & more", file)
+	expect(t, "a feed", exitDone, code, feed, `"version": "https://jsonfeed.org/version/1.1"`, `"title": "Flow & more"`, `Critical Error Rate Spike: Sev1`, `"phase": "`)
+	if _, twice, _ := call(t, "", "status", "--title", "Flow & more", file, file); twice != feed {
+		t.Error("every message twice makes another feed")
+	}
+	code, feed, _ = call(t, messages, "status", "--limit", "1", "--mildest", "sev1", "-")
+	expect(t, "one entry", exitDone, code, feed)
+	if n := strings.Count(feed, `"content_text"`); n != 1 {
+		t.Errorf("the feed has %d entries, expected 1", n)
+	}
+	code, _, stderr := call(t, "", "status")
+	expect(t, "neither topics nor files", exitUsage, code, stderr, "either --config or files")
+}
+
 func TestPostmortem(t *testing.T) {
 	words := `{"v":1,"time":"2026-11-01T12:02:30.000Z","act":"silence","matchers":"{service=\"api\"}","until":"2026-11-01T13:00:00.000Z","by":"maria"}`
 	_, messages, _ := call(t, outage(), "replay", "--control", write(t, "words.ndjson", []byte(words)), "-")

@@ -116,6 +116,7 @@ func headersOf(r wire.Record) map[string]string {
 
 // checkEvent compares what Decode makes of an event with what its JSON says, with and without its kind.
 func checkEvent(t *testing.T, example []byte) {
+	validate(t, "event.v1", example)
 	var fields map[string]any
 	strict(t, example, &fields)
 	kind := rules.KindOf(fields["kind"].(string))
@@ -356,6 +357,7 @@ func checkMark(t *testing.T, example []byte) {
 }
 
 func checkControl(t *testing.T, example []byte) {
+	validate(t, "control.v1", example)
 	c, err := wire.DecodeControl(example)
 	if err != nil {
 		t.Fatal(err)

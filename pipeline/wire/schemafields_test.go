@@ -24,15 +24,18 @@ func TestSchemasKnowEveryField(t *testing.T) {
 		if err := json.Unmarshal(data, &doc); err != nil {
 			t.Fatal(err)
 		}
-		compareFields(t, name, doc, reflect.TypeOf(message))
+		compareFields(t, name, doc, doc, reflect.TypeOf(message))
 	}
 	f("incident.v1", detector.Incident{})
 	f("recovery.v1", detector.Recovery{})
 	f("health.v1", wire.Health{})
 }
 
-func compareFields(t *testing.T, path string, schema map[string]any, typ reflect.Type) {
+func compareFields(t *testing.T, path string, doc, schema map[string]any, typ reflect.Type) {
 	t.Helper()
+	if ref, ok := schema["$ref"].(string); ok {
+		schema = doc["$defs"].(map[string]any)[strings.TrimPrefix(ref, "#/$defs/")].(map[string]any)
+	}
 	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
 		if typ.Kind() == reflect.Slice {
 			schema = schema["items"].(map[string]any)
@@ -54,7 +57,7 @@ func compareFields(t *testing.T, path string, schema map[string]any, typ reflect
 		if always := option == ""; !always && slices.Contains(required, any(name)) {
 			t.Errorf("%s.%s is required, and may be left out", path, name)
 		}
-		compareFields(t, path+"."+name, sub, typ.Field(i).Type)
+		compareFields(t, path+"."+name, doc, sub, typ.Field(i).Type)
 	}
 	for _, name := range required {
 		if !slices.ContainsFunc(reflect.VisibleFields(typ), func(f reflect.StructField) bool {

@@ -349,7 +349,9 @@ func TestEveryFieldIsExplained(t *testing.T) {
 			t.Errorf("%s is of %v and called %v", name, doc["$schema"], doc["$id"])
 		}
 	}
-	want := []string{"health.v1", "incident-headers.v1", "incident.v1", "late-headers.v1", "recovery-headers.v1", "recovery.v1", "rejected-headers.v1"}
+	want := []string{
+		"control.v1", "event.v1", "health.v1", "incident-headers.v1", "incident.v1", "late-headers.v1", "recovery-headers.v1", "recovery.v1", "rejected-headers.v1",
+	}
 	slices.Sort(names)
 	if !slices.Equal(names, want) {
 		t.Errorf("the schemas are %v, expected %v", names, want)

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+
+	"sevwatch/pipeline"
+)
+
+// messageFlags say where published messages are read.
+type messageFlags struct {
+	Config string   `help:"Configuration file of the pipeline whose topics are read; without it, FILEs are." placeholder:"FILE"`
+	Files  []string `arg:"" optional:"" name:"file" help:"Messages as replay prints them, one a line; - is stdin."`
+}
+
+// each gives every message to take.
+func (f *messageFlags) each(w world, take func(value []byte) error) error {
+	if (f.Config == "") == (len(f.Files) == 0) {
+		return exit{exitUsage, errors.New("expected either --config or files of messages")}
+	}
+	if f.Config != "" {
+		cfg, client, err := connect(w, f.Config)
+		if err != nil {
+			return err
+		}
+		if err := pipeline.ReadMessages(w.ctx, cfg, client, take); err != nil {
+			return exit{exitWorld, err}
+		}
+	}
+	for _, name := range f.Files {
+		if err := readMessages(w, name, take); err != nil {
+			return exit{exitUsage, err}
+		}
+	}
+	return nil
+}
+
+func readMessages(w world, name string, take func(value []byte) error) error {
+	in := w.stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return fmt.Errorf("cannot open the messages: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<20)
+	for n := 1; lines.Scan(); n++ {
+		if len(lines.Bytes()) == 0 {
+			continue
+		}
+		if err := take(lines.Bytes()); err != nil {
+			return fmt.Errorf("%s:%d: %w", name, n, err)
+		}
+	}
+	return lines.Err()
+}
