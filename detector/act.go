@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"sevwatch/rules"
 )
 
-// Act is a person's word, as a record of the control topic carries it. docs/messages.md says which fields go with which act.
+// Act is a person's word or a change of the rules, as a record of the control topic carries it. docs/messages.md says which fields go with
+// which act.
 type Act struct {
 	Time       Millis         `json:"time,omitzero"` // event time; 0: as soon as it is read
 	Act        ActKind        `json:"act"`
@@ -19,6 +21,7 @@ type Act struct {
 	By         string         `json:"by,omitempty"`
 	Comment    string         `json:"comment,omitempty"`
 	Cause      string         `json:"cause,omitempty"` // resolve
+	Rules      *rules.File    `json:"-"`               // rules
 }
 
 // ActKind is what a person did.
@@ -30,6 +33,7 @@ const (
 	ActSilence     ActKind = "silence"
 	ActResolve     ActKind = "resolve"
 	ActApprove     ActKind = "approve"
+	ActRules       ActKind = "rules"
 )
 
 // dueAct is an act that waits for its edge. Offset is its place in the log and puts acts of one edge in order.
@@ -60,6 +64,7 @@ type words struct {
 	Silences []silence `json:"silences,omitempty"`
 
 	applied []Applied // not yet given out
+	rules   []dueAct  // due now
 }
 
 // Limits on what people say. An act more than that is applied at once instead of waiting for its time; the silence that would end first
@@ -90,6 +95,10 @@ func (j *Judge) Hear(offset int64, act *Act, edge int64) {
 		}
 	}
 	j.words.Due = append(j.words.Due, due)
+	if act.Rules != nil {
+		j.expect(act.Rules)
+		j.short = j.short || j.holdsSeries()
+	}
 }
 
 // HearApplied takes in that the log says at which edge the act at offset was applied.
@@ -111,7 +120,8 @@ func (j *Judge) Applied() []Applied {
 	return out
 }
 
-// due takes out the acts that are applied at edge, in order of their offsets, and begins the silences among them.
+// due takes out the acts that are applied at edge, in order of their offsets, and begins the silences among them. Changes of the rules are put
+// aside.
 func (w *words) due(edge int64) []Act {
 	w.Silences = slices.DeleteFunc(w.Silences, func(s silence) bool { return s.Until <= edge })
 	if len(w.Due) == 0 {
@@ -123,10 +133,14 @@ func (w *words) due(edge int64) []Act {
 		if d.Due > edge {
 			return false
 		}
-		acts = append(acts, d.Act)
 		if d.Log {
 			w.applied = append(w.applied, Applied{d.Offset, edge})
 		}
+		if d.Rules != nil {
+			w.rules = append(w.rules, d)
+			return true
+		}
+		acts = append(acts, d.Act)
 		if d.Act.Act == ActSilence && len(d.Matchers) > 0 && int64(d.Until) > edge {
 			w.silence(silence{d.Matchers, int64(d.Until)})
 		}
@@ -134,6 +148,31 @@ func (w *words) due(edge int64) []Act {
 	})
 	return acts
 }
+
+// begin puts the changes of the rules aside that are due when the first pane begins: they say by which rules it is judged.
+func (w *words) begin(first int64) {
+	w.Due = slices.DeleteFunc(w.Due, func(d dueAct) bool {
+		if d.Rules == nil || d.Due > first {
+			return false
+		}
+		w.rules = append(w.rules, d)
+		return true
+	})
+}
+
+// nextRules is the first edge, from the given one on, at which the rules change.
+func (w *words) nextRules(from int64) int64 {
+	next := int64(1<<63 - 1)
+	for _, d := range w.Due {
+		if d.Rules != nil {
+			next = min(next, max(d.Due, from))
+		}
+	}
+	return next
+}
+
+// rulesKey is the key of the state record that holds the rules while they wait for their edge.
+func (d *dueAct) rulesKey() string { return key(keyRules, strconv.FormatInt(d.Offset, 10)) }
 
 func (w *words) silence(s silence) {
 	w.Silences = append(w.Silences, s)

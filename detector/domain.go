@@ -26,6 +26,7 @@ type domain struct {
 
 	changes []Change  // of the last changeMemory, oldest first
 	gone    *[]string // keys of state records to be forgotten
+	soon    *[]rules.Selector
 	watch   func(*Judgement)
 
 	asked []asked // actions, not long ago
@@ -48,7 +49,7 @@ type series struct {
 	key      string
 	number   int32 // among the domain's series; free numbers are given again
 	bindings []binding
-	hist     bool // some group needs the distribution
+	hist     bool // some group needs the distribution, or will
 	panes    int  // how many panes hold a cell of it
 }
 
@@ -156,6 +157,7 @@ func (d *domain) seriesOf(sd *SeriesDelta) *series {
 		s.number, d.spare = d.spare[n-1], d.spare[:n-1]
 	}
 	d.series[s.key] = s
+	s.hist = matchesAny(*d.soon, s)
 	for _, r := range d.rules {
 		b := binding{num: matchesAny(r.Signal.Num, s), den: matchesAny(r.Signal.Den, s)}
 		if b.num || b.den {

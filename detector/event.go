@@ -59,6 +59,11 @@ func (c *Config) MaxLateness() int64 {
 // PaneOf is the start of the pane that an event time lies in.
 func (c *Config) PaneOf(time int64) int64 { return floor(time, c.Pane) }
 
+// RuleOptions is what rules are checked against.
+func (c *Config) RuleOptions() rules.Options {
+	return rules.Options{Labels: c.Labels, Pane: rules.Duration(c.Pane)}
+}
+
 // DefaultConfig is a pane and a lateness of ten seconds over the default labels, in one domain; ten events that agree may be more than
 // five minutes ahead.
 func DefaultConfig() Config {

@@ -26,12 +26,17 @@ type Judge struct {
 	since      int64    // panes before it were not kept when the rules changed
 	pending    []Output // what a change of the rules made of open incidents
 	words      words    // of people
+	logged     bool     // the rules are those of a control record
+
+	soon  []rules.Selector // whose distributions are needed by rules that wait for their edge
+	short bool             // some rules were heard of when deltas had been taken in already, without those distributions
+	stale bool
 
 	saved    map[string][]byte // records of the state as they were told
 	told     map[Source]PartitionProgress
 	seenUpTo int64
 	gone     []string  // keys of records to be forgotten
-	renumber bool      // the records of observed panes are to be told anew
+	anew     bool      // the rules have changed: all records may have
 	loading  []groupOf // not nil between Load and Ready
 	watch    func(*Judgement)
 }
@@ -59,6 +64,9 @@ func (j *Judge) windowOf(length int64) int {
 	}
 	return i
 }
+
+// Rules are the rules in force at the edge.
+func (j *Judge) Rules() *rules.File { return j.file }
 
 // Edge is the end of the last closed pane, or the smallest int64 before the first.
 func (j *Judge) Edge() int64 { return j.edge }
@@ -131,7 +139,7 @@ func (j *Judge) domain(name string) *domain {
 	d := j.domains[name]
 	if d == nil {
 		d = newDomain(name, &j.cfg, j.file, j.rules, j.windows)
-		d.gone, d.watch = &j.gone, j.watch
+		d.gone, d.soon, d.watch = &j.gone, &j.soon, j.watch
 		j.domains[name] = d
 	}
 	return d
@@ -185,6 +193,10 @@ func (j *Judge) watermark() int64 {
 	return low
 }
 
+// Stale says that the rules have changed at the edge, and that they may need more of the panes than the judge has kept for those of before. It
+// has to be restored then, from its state and the deltas: Advance closes no more panes.
+func (j *Judge) Stale() bool { return j.stale }
+
 // Advance closes every pane that the watermark has passed, in order, and returns what there is to tell, ordered as outputs are.
 func (j *Judge) Advance() []Output {
 	out := j.pending
@@ -194,12 +206,18 @@ func (j *Judge) Advance() []Output {
 		return out
 	}
 	if j.edge == never {
-		j.edge = min(target, j.firstPane(target))
+		first := min(target, j.firstPane(target))
+		j.words.begin(first)
+		if j.changeRules(); j.stale {
+			return out
+		}
+		j.edge = first
 	}
-	for j.edge < target {
+	for j.edge < target && !j.stale {
 		if j.idle() {
-			j.jump(min(target, j.firstPane(target)))
+			j.jump(min(target, j.firstPane(target), j.words.nextRules(j.edge+j.cfg.Pane)))
 			j.words.due(j.edge) // there is no incident that they could be about
+			j.changeRules()
 			continue
 		}
 		out = append(out, j.closePane()...)
@@ -281,6 +299,8 @@ func (j *Judge) closePane() []Output {
 			delete(j.domains, name)
 		}
 	}
+	j.changeRules()
+	out, j.pending = append(out, j.pending...), nil
 	slices.SortFunc(out, Output.Compare)
 	return out
 }

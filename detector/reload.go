@@ -8,35 +8,105 @@ import (
 	"sevwatch/rules"
 )
 
-// Reload is the judge going on under other rules from its edge on: a rule that is still there, by its Identity, keeps its groups' lives
-// whatever its thresholds are now; an incident whose rule is gone, or whose severity is no longer on the ladder, ends as superseded with
-// the next Advance. It takes the way of a restart, so a restart changes nothing. The old judge must not be used any more.
-//
-// A new rule's window begins with the panes that the old rules needed: what is older is not there.
-func (j *Judge) Reload(file *rules.File) (*Judge, error) {
-	next, err := j.snapshot().restore(j.cfg, file)
-	if err != nil {
-		return nil, fmt.Errorf("cannot go on under the rules %s: %w", file.Hash, err)
+// changeRules goes on under the rules that are due now, if there are any. Of several, the last counts.
+func (j *Judge) changeRules() {
+	due := j.words.rules
+	if len(due) == 0 {
+		return
 	}
-	// What was told, and not what the snapshot says, is what Changes compares with.
-	next.saved, next.told = j.saved, j.told
-	for _, name := range sortedKeys(next.domains) {
-		d := next.domains[name]
-		for _, g := range d.order {
-			_, told := j.saved[d.stateKey(g)]
-			g.known = g.known && told
-		}
+	j.words.rules, j.logged = nil, true
+	for i := range due {
+		j.gone = append(j.gone, due[i].rulesKey())
 	}
-	return next, nil
+	if file := due[len(due)-1].Rules; file.Hash != j.file.Hash {
+		j.reload(file)
+		j.stale = j.short
+	}
 }
 
-// rulesChanged notes, while a state is loaded, that it came about under other rules: the panes that they did not need are gone, and the
-// observed panes are numbered anew.
+// expect has the distributions kept that coming rules need.
+func (j *Judge) expect(file *rules.File) {
+	for _, r := range file.Rules() {
+		if r.Signal.Distribution() != nil {
+			j.soon = append(j.soon, r.Signal.Num...)
+		}
+	}
+}
+
+// holdsSeries says whether deltas were taken in that are still needed.
+func (j *Judge) holdsSeries() bool {
+	for _, name := range sortedKeys(j.domains) {
+		if len(j.domains[name].series) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// reload is the judge going on under other rules from its edge on: a rule that is still there, by its Identity, keeps its groups' lives
+// whatever its thresholds are now; an incident whose rule is gone, or whose severity is no longer on the ladder, ends as superseded: it is
+// pending then. It takes the way of a restart, so a restart changes nothing.
+//
+// A new rule's window begins with the panes that the old rules needed: what is older is not there.
+func (j *Judge) reload(file *rules.File) {
+	s := j.snapshot()
+	s.Records = slices.DeleteFunc(s.Records, func(r Record) bool { return r.Key == keyRules })
+	next := NewJudge(j.cfg, file)
+	next.watch = j.watch
+	if err := s.restore(next); err != nil {
+		panic(fmt.Sprintf("BUG: the judge cannot be restored from its own state: %v", err))
+	}
+	next.logged, next.short, next.words.applied = j.logged, j.short, j.words.applied
+	next.saved, next.anew = j.saved, true // Changes compares with what was told, not with the snapshot
+	*j = *next
+	for _, name := range sortedKeys(j.domains) {
+		j.domains[name].gone, j.domains[name].soon = &j.gone, &j.soon
+	}
+}
+
+// loadRules takes up the rules that the log put in force, and returns those that wait for their edge, by the keys of their records. Rules that
+// can no longer be read (the labels of the pipeline are others now) say nothing: the judge stays under those that it was given.
+func (j *Judge) loadRules(records []Record) map[string]*rules.File {
+	waiting := map[string]*rules.File{}
+	for _, r := range records {
+		if r.Key != keyRules && !strings.HasPrefix(r.Key, keyRules+keySeparator) || len(r.Value) == 0 {
+			continue
+		}
+		file, err := rules.Parse(RulesName, r.Value, j.cfg.RuleOptions())
+		switch {
+		case err != nil:
+		case r.Key == keyRules:
+			watch := j.watch
+			*j = *NewJudge(j.cfg, file)
+			j.watch, j.logged = watch, true
+		default:
+			waiting[r.Key] = file
+		}
+	}
+	return waiting
+}
+
+// RulesName is what rules are called that come from the log.
+const RulesName = "rules"
+
+// rulesChanged notes, while a state is loaded, that it came about under other rules: the panes that they did not need are gone.
 func (j *Judge) rulesChanged(s edgeState) {
 	if s.Edge != never {
 		j.since = max(s.Since, s.Edge-s.Longest)
 	}
-	j.renumber = true
+	j.anew = true
+}
+
+// forgetTold has Changes look at every record anew.
+func (j *Judge) forgetTold() {
+	j.gone = append(j.gone, sortedKeys(j.saved)...)
+	j.seenUpTo, j.anew = never, false
+	clear(j.told)
+	for _, name := range sortedKeys(j.domains) {
+		for _, g := range j.domains[name].order {
+			g.known = false
+		}
+	}
 }
 
 // successor is the group in which a restored state lives on, nil if its rule is gone or can no longer hold its incident.
@@ -108,15 +178,4 @@ func (d *domain) supersede(s *groupState, edge int64) ([]Output, error) {
 	cancelled := d.cancel(o, edge)
 	d.texts(o, &i)
 	return append([]Output{{Incident: &i}}, cancelled...), nil
-}
-
-// renumbered are the keys of observed panes that were told under other rules: their numbers come round at another length.
-func (j *Judge) renumbered() []string {
-	var keys []string
-	for _, k := range sortedKeys(j.saved) {
-		if strings.HasPrefix(k, keySeen+keySeparator) {
-			keys = append(keys, k)
-		}
-	}
-	return keys
 }

@@ -1,6 +1,7 @@
 package detector
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -56,13 +57,18 @@ func TestStateOfTheFuture(t *testing.T) {
 // withoutRule drops one rule of a tale's rules and puts a new one behind.
 func withoutRule(t *testing.T, tale *tale, n int) *rules.File {
 	t.Helper()
+	return changedRules(t, tale, n, "{count: latency}")
+}
+
+func changedRules(t *testing.T, tale *tale, n int, signal string) *rules.File {
+	t.Helper()
 	parts := strings.Split(tale.yaml, "- alert:")
 	if len(parts) > 2 {
 		parts = slices.Delete(parts, 1+n%(len(parts)-1), 2+n%(len(parts)-1))
 	}
 	yaml := strings.TrimRight(strings.Join(parts, "- alert:"), " \n") + `
       - alert: New
-        signal: {count: latency}
+        signal: ` + signal + `
         by: [service]
         window: 10m
         severities: [{severity: sev4, above: 0}]
@@ -108,6 +114,133 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestRulesChangeAtTheirEdge lets the log change the rules, to some that need distributions which the old ones did not: a judge that hears of it in
+// time tells what a restart under the new rules at that edge tells, also when it is killed at random. Heard too late, it logs the edge, and a
+// replay with that tells the same.
+func TestRulesChangeAtTheirEdge(t *testing.T) {
+	late, stale := 0, 0
+	talesOf(t, 60, func(t *testing.T, tale *tale) {
+		g := rand.New(rand.NewPCG(tale.seed, 19))
+		after := changedRules(t, tale, g.IntN(100), "{quantile: {of: latency, q: 0.5}}")
+		log := record(tale, 2, tale.seed)
+		run := func(log []any, killEvery int, each func(p *topic)) *topic {
+			told := *tale
+			p := &topic{t: &told, log: log, judge: NewJudge(tale.cfg, tale.file), state: map[string][]byte{}}
+			for kills := 60; p.next < len(p.log); {
+				judge := p.judge
+				p.read(true, g.IntN(3) > 0)
+				if p.judge != judge {
+					stale++
+				}
+				each(p)
+				if g.IntN(killEvery) == 0 && kills > 0 {
+					kills--
+					p.kill()
+				}
+			}
+			p.complete(t)
+			return p
+		}
+		const never = 1 << 40
+		nothing := func(*topic) {}
+		var edges []int64
+		run(log, never, func(p *topic) {
+			if e := p.judge.Edge(); e > 0 && (len(edges) == 0 || e > edges[len(edges)-1]) {
+				edges = append(edges, e)
+			}
+		})
+		edge := edges[len(edges)/3+g.IntN(len(edges)/3+1)]
+		want := run(log, never, func(p *topic) {
+			if p.judge.Edge() == edge && p.judge.Rules() == tale.file {
+				p.reload(after, true)
+			}
+		}).told
+		slices.SortFunc(want, Output.Compare) // what the restart ends is told with the next edge's messages
+
+		heard := func(at int, act Act, edge int64) []any {
+			return slices.Insert(slices.Clone(log), at, any(&spoken{act: &act, edge: edge}))
+		}
+		change := Act{Time: Millis(edge - g.Int64N(tale.cfg.Pane)), Act: ActRules, Rules: after}
+		same(t, tale, "heard first", run(heard(0, change, 0), never, nothing).told, want)
+		if edges[len(edges)/4] < edge {
+			ahead := heard(g.IntN(len(log)/4), change, 0)
+			same(t, tale, "heard ahead", run(ahead, never, nothing).told, want)
+			same(t, tale, "heard ahead, killed at random", run(ahead, 20, nothing).told, want)
+		}
+		change.Time = 0
+		p := run(heard(len(log)/3+g.IntN(len(log)/3+1), change, 0), never, nothing)
+		for _, a := range p.logged {
+			late++
+			same(t, tale, "heard late, replayed", run(heard(0, change, a.Edge), 30, nothing).told, p.told)
+		}
+		if p.judge.Rules().Hash != after.Hash {
+			t.Errorf("seed %d: the rules have not changed", tale.seed)
+		}
+	})
+	if late < 30 || stale < 60 {
+		t.Errorf("%d changes were heard late, and %d judges restored for more of their panes: the tales are no test", late, stale)
+	}
+}
+
+// TestFirstRules: rules that are heard before the first pane are those it is judged by, and no edge has to be logged. The same rules again, and
+// rules that other ones replace at the same edge, change nothing.
+func TestFirstRules(t *testing.T) {
+	talesOf(t, 20, func(t *testing.T, tale *tale) {
+		other := changedRules(t, tale, 0, "{count: latency}")
+		log := record(tale, 2, tale.seed)
+		first := []any{
+			&spoken{offset: 3, act: &Act{Act: ActRules, Rules: other}},
+			&spoken{offset: 4, act: &Act{Act: ActRules, Rules: tale.file}},
+		}
+		again := &spoken{offset: 5, act: &Act{Act: ActRules, Rules: tale.file}}
+		p := &topic{t: tale, log: append(first, slices.Insert(slices.Clone(log), len(log)/2, any(again))...), state: map[string][]byte{}}
+		p.judge = NewJudge(tale.cfg, other)
+		for p.next < len(p.log) {
+			p.read(true, true)
+		}
+		same(t, tale, "given other rules", p.told, newEngine(tale, 1, 1).run())
+		for _, a := range p.logged {
+			if a.Offset != again.offset {
+				t.Errorf("seed %d: the act at %d is logged as applied at %d", tale.seed, a.Offset, a.Edge)
+			}
+		}
+	})
+}
+
+// TestRulesChangeWhileNothingHappens: time that is passed over in one step, with nothing to judge, has its change of the rules at the same edge as
+// time that passes pane by pane.
+func TestRulesChangeWhileNothingHappens(t *testing.T) {
+	const hour = 3600_000
+	longer := *justErrors(t)
+	longer.Text = []byte(strings.Replace(string(longer.Text), "window: 30s", "window: 10m", 1))
+	file, err := rules.Parse("longer", longer.Text, rules.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := func(step int64) []byte {
+		j := NewJudge(DefaultConfig(), justErrors(t))
+		j.Hear(0, &Act{Time: 20 * 60_000, Act: ActRules, Rules: file}, 0)
+		for at := int64(10_000); at <= hour; at += step {
+			p := oneOf(0, 0, at)
+			p.Silent = []Span{{0, at}}
+			if err := j.Progress(p); err != nil {
+				t.Fatal(err)
+			}
+			j.Advance()
+			if step == 10_000 && (j.Rules() == file) != (at >= 20*60_000) {
+				t.Fatalf("at %d the judge is under the rules %s", at, j.Rules().Name)
+			}
+		}
+		if j.Edge() != hour {
+			t.Fatalf("the edge is %d", j.Edge())
+		}
+		return j.Snapshot()
+	}
+	if got, want := pass(hour-10_000), pass(10_000); !bytes.Equal(got, want) {
+		t.Errorf("in one step:\n%s", firstDifference(got, want))
+	}
+}
+
 // reload goes on under other rules, at the edge that is committed.
 func (p *topic) reload(file *rules.File, restart bool) {
 	p.pending = append(p.pending, p.judge.Advance()...)
@@ -117,11 +250,7 @@ func (p *topic) reload(file *rules.File, restart bool) {
 		p.kill()
 		return
 	}
-	j, err := p.judge.Reload(file)
-	if err != nil {
-		panic(err)
-	}
-	p.judge = j
+	p.judge.reload(file)
 }
 
 // keptAndSuperseded looks at what was told with a change of the rules, and returns how many incidents it ended.

@@ -16,18 +16,21 @@ type topic struct {
 	next    int   // the next record to read
 	judge   *Judge
 	pending []Output
+	heard   int // how far the log was ever read
 
 	// What is committed, in one transaction.
 	known  int // next, then
 	needed int // the first record that the windows need
 	state  map[string][]byte
 	told   []Output
+	logged []Applied
 }
 
 // spoken is an act at its place in the log.
 type spoken struct {
 	offset int64
 	act    *Act
+	edge   int64 // at which the log says that it was applied
 }
 
 // record keeps the log that an engine's judge reads.
@@ -49,16 +52,29 @@ func (p *topic) read(judge, commit bool) {
 			panic(err)
 		}
 	case *spoken:
-		p.judge.Hear(r.offset, r.act, 0)
+		p.judge.Hear(r.offset, r.act, r.edge)
 	}
 	p.next++
+	p.heard = max(p.heard, p.next)
 	if !judge && p.next < len(p.log) {
 		return
 	}
+	p.advance(commit)
+}
+
+func (p *topic) advance(commit bool) {
 	before := p.judge.Edge()
 	p.pending = append(p.pending, p.judge.Advance()...)
-	if p.judge.Edge() != before && commit || p.next == len(p.log) {
+	stale := p.judge.Stale()
+	if p.judge.Edge() != before && (commit || stale) || p.next == len(p.log) {
 		p.commit()
+	}
+	if !stale {
+		return
+	}
+	p.kill()
+	if p.next == len(p.log) {
+		p.advance(commit)
 	}
 }
 
@@ -66,6 +82,7 @@ func (p *topic) read(judge, commit bool) {
 func (p *topic) commit() {
 	p.apply(p.judge.Changes())
 	p.told = append(p.told, p.pending...)
+	p.logged = append(p.logged, p.judge.Applied()...)
 	p.pending, p.known, p.needed = nil, p.next, p.next
 	for i, r := range p.log[:p.next] {
 		if d, ok := r.(*Delta); ok && d.Pane >= p.judge.Needs() {
@@ -100,6 +117,11 @@ func (p *topic) kill() {
 	}
 	if err := p.judge.Load(records); err != nil {
 		panic(err)
+	}
+	for _, r := range p.log[:p.heard] { // a change of the rules that is in the log is heard of before any delta
+		if s, ok := r.(*spoken); ok && s.act.Rules != nil {
+			p.judge.Hear(s.offset, s.act, s.edge)
+		}
 	}
 	for _, r := range p.log[p.needed:p.known] {
 		if d, ok := r.(*Delta); ok {

@@ -342,7 +342,7 @@ func (s *script) say(body []string) string {
 				break
 			}
 		}
-		heard := &spoken{s.said, &a}
+		heard := &spoken{offset: s.said, act: &a}
 		s.said++
 		s.log = append(s.log, heard)
 		s.engine.judge.Hear(heard.offset, heard.act, 0)

@@ -27,6 +27,7 @@ const (
 	keySeparator = "\x1f"
 	keyEdge      = "edge"
 	keyWords     = "words"   // of people
+	keyRules     = "rules"   // in force, where the log says which; with an offset: those of that control record, which wait for their edge
 	keySource    = "source"  // and topic, partition
 	keySeen      = "seen"    // and a number that comes round again
 	keyChanges   = "changes" // and domain
@@ -104,9 +105,8 @@ func (j *Judge) Changes() []Record {
 		}
 		j.gone = j.gone[:0]
 	}
-	if j.renumber {
-		j.gone = append(j.gone, j.renumbered()...)
-		j.renumber, j.seenUpTo = false, never
+	if j.anew {
+		j.forgetTold()
 	}
 	forget() // first: what went may have come back since
 	j.state(func(key string, value []byte) { changed[key] = value }, false)
@@ -161,6 +161,14 @@ func (j *Judge) state(emit func(key string, value []byte), all bool) {
 	}
 	if j.words.Next > 0 {
 		emit(keyWords, encode(wordsState{stateVersion, j.words}))
+	}
+	if j.logged {
+		emit(keyRules, j.file.Text)
+	}
+	for i := range j.words.Due {
+		if d := &j.words.Due[i]; d.Rules != nil {
+			emit(d.rulesKey(), d.Rules.Text)
+		}
 	}
 	for _, s := range sortedSources(j.partitions) {
 		p := j.partitions[s]
@@ -229,6 +237,7 @@ func (g *group) state() groupState {
 // Load begins to restore a judge that has heard nothing yet: records are its whole state. After it the deltas of all panes from Needs
 // on have to be given to Delta again, and then Ready be called.
 func (j *Judge) Load(records []Record) error {
+	waiting := j.loadRules(records)
 	j.loading = []groupOf{}
 	for _, r := range records {
 		if len(r.Value) == 0 {
@@ -239,6 +248,13 @@ func (j *Judge) Load(records []Record) error {
 		}
 		j.saved[r.Key] = r.Value
 	}
+	for i := range j.words.Due {
+		d := &j.words.Due[i]
+		if d.Rules = waiting[d.rulesKey()]; d.Rules != nil {
+			j.expect(d.Rules)
+		}
+	}
+	j.words.Due = slices.DeleteFunc(j.words.Due, func(d dueAct) bool { return d.Act.Act == ActRules && d.Rules == nil })
 	for _, w := range j.windows {
 		slices.SortFunc(w.inside, func(x, y seen) int { return cmp.Compare(x.Start, y.Start) })
 		if j.edge != never {
@@ -286,6 +302,8 @@ func (j *Judge) load(r Record) error {
 		err := read(&s, &s.V)
 		j.words = s.words
 		return err
+	case keyRules:
+		return nil // loadRules has it
 	case keySource:
 		var p PartitionProgress
 		err := read(&p, nil)
@@ -380,7 +398,8 @@ func (d *domain) refill(edge int64, windows []*windowCount) {
 	d.leave(edge, windows)
 }
 
-// Restore is the judge that a snapshot was taken of. Under other rules than those of then it goes on as after Reload.
+// Restore is the judge that a snapshot was taken of. Where no control record has put rules in force, it goes on under those that are given,
+// which may be others than those of then.
 func Restore(cfg Config, file *rules.File, data []byte) (*Judge, error) {
 	var s snapshot
 	if err := json.Unmarshal(data, &s); err != nil {
@@ -389,13 +408,13 @@ func Restore(cfg Config, file *rules.File, data []byte) (*Judge, error) {
 	if s.V < 1 || s.V > stateVersion {
 		return nil, fmt.Errorf("cannot read a snapshot of version %d, expected 1 to %d", s.V, stateVersion)
 	}
-	return s.restore(cfg, file)
+	j := NewJudge(cfg, file)
+	return j, s.restore(j)
 }
 
-func (s *snapshot) restore(cfg Config, file *rules.File) (*Judge, error) {
-	j := NewJudge(cfg, file)
+func (s *snapshot) restore(j *Judge) error {
 	if err := j.Load(s.Records); err != nil {
-		return nil, err
+		return err
 	}
 	for _, d := range s.Domains {
 		for i := range d.Panes {
@@ -403,7 +422,7 @@ func (s *snapshot) restore(cfg Config, file *rules.File) (*Judge, error) {
 			j.Delta(&d.Panes[i])
 		}
 	}
-	return j, j.Ready()
+	return j.Ready()
 }
 
 // snapshot is a whole judge as bytes.

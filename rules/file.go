@@ -23,7 +23,8 @@ type File struct {
 	Groups    []Group               `yaml:"groups,required"`
 
 	Name string `yaml:"-"` // that it was read under
-	Hash string `yaml:"-"` // "sha256:" and the hex digest of the file's bytes
+	Hash string `yaml:"-"` // "sha256:" and the hex digest of Text
+	Text []byte `yaml:"-"` // the file's bytes
 }
 
 // Playbook is what to do, in order.

@@ -38,7 +38,7 @@ func Parse(name string, data []byte, opt Options) (*File, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(data)
-	f.Name = name
+	f.Name, f.Text = name, data
 	f.Hash = "sha256:" + hex.EncodeToString(sum[:])
 	return f, nil
 }
