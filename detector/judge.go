@@ -27,6 +27,7 @@ type Judge struct {
 	pending    []Output // what a change of the rules made of open incidents
 	words      words    // of people
 	logged     bool     // the rules are those of a control record
+	unread     error
 
 	soon  []rules.Selector // whose distributions are needed by rules that wait for their edge
 	short bool             // some rules were heard of when deltas had been taken in already, without those distributions

@@ -1,6 +1,8 @@
 package detector
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,7 +10,8 @@ import (
 	"sevwatch/rules"
 )
 
-// changeRules goes on under the rules that are due now, if there are any. Of several, the last counts.
+// changeRules goes on under the rules that are due now, if there are any. Of several, those count that are due last, and of these the last in the log:
+// where the first pane begins is not the same for everybody.
 func (j *Judge) changeRules() {
 	due := j.words.rules
 	if len(due) == 0 {
@@ -18,7 +21,8 @@ func (j *Judge) changeRules() {
 	for i := range due {
 		j.gone = append(j.gone, due[i].rulesKey())
 	}
-	if file := due[len(due)-1].Rules; file.Hash != j.file.Hash {
+	last := slices.MaxFunc(due, func(x, y dueAct) int { return cmp.Or(cmp.Compare(x.Due, y.Due), cmp.Compare(x.Offset, y.Offset)) })
+	if file := last.Rules; file.Hash != j.file.Hash {
 		j.reload(file)
 		j.stale = j.short
 	}
@@ -65,9 +69,10 @@ func (j *Judge) reload(file *rules.File) {
 }
 
 // loadRules takes up the rules that the log put in force, and returns those that wait for their edge, by the keys of their records. Rules that
-// can no longer be read (the labels of the pipeline are others now) say nothing: the judge stays under those that it was given.
+// can no longer be read (the pipeline has other labels now) say nothing: the judge stays under those that it was given.
 func (j *Judge) loadRules(records []Record) map[string]*rules.File {
 	waiting := map[string]*rules.File{}
+	var unread error
 	for _, r := range records {
 		if r.Key != keyRules && !strings.HasPrefix(r.Key, keyRules+keySeparator) || len(r.Value) == 0 {
 			continue
@@ -75,6 +80,7 @@ func (j *Judge) loadRules(records []Record) map[string]*rules.File {
 		file, err := rules.Parse(RulesName, r.Value, j.cfg.RuleOptions())
 		switch {
 		case err != nil:
+			unread = errors.Join(unread, err)
 		case r.Key == keyRules:
 			watch := j.watch
 			*j = *NewJudge(j.cfg, file)
@@ -83,8 +89,12 @@ func (j *Judge) loadRules(records []Record) map[string]*rules.File {
 			waiting[r.Key] = file
 		}
 	}
+	j.unread = unread
 	return waiting
 }
+
+// Unread is what is wrong with rules that a restored judge could no longer read, nil where there are none.
+func (j *Judge) Unread() error { return j.unread }
 
 // RulesName is what rules are called that come from the log.
 const RulesName = "rules"

@@ -188,11 +188,18 @@ func TestFirstRules(t *testing.T) {
 	talesOf(t, 20, func(t *testing.T, tale *tale) {
 		other := changedRules(t, tale, 0, "{count: latency}")
 		log := record(tale, 2, tale.seed)
-		first := []any{
-			&spoken{offset: 3, act: &Act{Act: ActRules, Rules: other}},
-			&spoken{offset: 4, act: &Act{Act: ActRules, Rules: tale.file}},
+		start := int64(1 << 62)
+		for _, r := range log {
+			if d, ok := r.(*Delta); ok {
+				start = min(start, d.Pane)
+			}
 		}
-		again := &spoken{offset: 5, act: &Act{Act: ActRules, Rules: tale.file}}
+		first := []any{ // what is due when the first pane begins is due behind what has no time
+			&spoken{offset: 3, act: &Act{Act: ActRules, Rules: other}},
+			&spoken{offset: 4, act: &Act{Act: ActRules, Rules: tale.file, Time: Millis(start)}},
+			&spoken{offset: 5, act: &Act{Act: ActRules, Rules: other}},
+		}
+		again := &spoken{offset: 6, act: &Act{Act: ActRules, Rules: tale.file}}
 		p := &topic{t: tale, log: append(first, slices.Insert(slices.Clone(log), len(log)/2, any(again))...), state: map[string][]byte{}}
 		p.judge = NewJudge(tale.cfg, other)
 		for p.next < len(p.log) {
@@ -238,6 +245,49 @@ func TestRulesChangeWhileNothingHappens(t *testing.T) {
 	}
 	if got, want := pass(hour-10_000), pass(10_000); !bytes.Equal(got, want) {
 		t.Errorf("in one step:\n%s", firstDifference(got, want))
+	}
+}
+
+// TestUnreadableRules: rules of the log that can no longer be read, because the pipeline has lost a label that they name, are not in the way of a
+// judge that comes back: it goes on under those that it is given, and says so. Nor are those that wait for their edge.
+func TestUnreadableRules(t *testing.T) {
+	old := DefaultConfig()
+	old.Labels = append(slices.Clone(old.Labels), "tenant")
+	text := strings.Replace(string(justErrors(t).Text), "window: 30s", "by: [tenant], window: 30s", 1)
+	file, err := rules.Parse("tenant", []byte(text), old.RuleOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	later, err := rules.Parse("later", []byte(text+"# later"), old.RuleOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := NewJudge(old, justErrors(t))
+	j.Hear(0, &Act{Act: ActRules, Rules: file}, 0)
+	j.Hear(1, &Act{Act: ActRules, Rules: later, Time: 90_000}, 0)
+	if err := j.Progress(oneOf(0, 0, 50_000)); err != nil {
+		t.Fatal(err)
+	}
+	if j.Advance(); j.Rules() != file {
+		t.Fatalf("the rules are %s", j.Rules().Name)
+	}
+	snapshot := j.Snapshot()
+	same, err := Restore(old, justErrors(t), snapshot)
+	if err != nil || same.Rules().Hash != file.Hash || same.Unread() != nil {
+		t.Errorf("restored under %s: %v, %v", same.Rules().Name, same.Unread(), err)
+	}
+	next, err := Restore(DefaultConfig(), justErrors(t), snapshot)
+	if err != nil || next.Rules().Hash != justErrors(t).Hash || next.Unread() == nil || !strings.Contains(next.Unread().Error(), `unknown label "tenant"`) {
+		t.Fatalf("restored under %s: %v, %v", next.Rules().Name, next.Unread(), err)
+	}
+	for _, judge := range []*Judge{same, next} {
+		if err := judge.Progress(oneOf(0, 0, 100_000)); err != nil {
+			t.Fatal(err)
+		}
+		judge.Advance()
+	}
+	if same.Rules().Hash != later.Hash || next.Rules().Hash != justErrors(t).Hash {
+		t.Errorf("later the rules are %s, and without the label %s", same.Rules().Hash, next.Rules().Hash)
 	}
 }
 

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -76,6 +77,9 @@ func (b *kafkaBroker) committed(ctx context.Context, group string, partitions ma
 		res, err := b.client.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: partitions})
 		if err == nil {
 			err = res.Error
+		}
+		if errors.Is(err, kafka.GroupIdNotFound) {
+			return nil // nobody was ever in it
 		}
 		if err != nil {
 			return fmt.Errorf("cannot fetch the offsets of group %s: %w", group, err)

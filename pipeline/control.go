@@ -12,44 +12,43 @@ import (
 	"sevwatch/detector"
 	"sevwatch/pipeline/fetch"
 	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
 )
 
-// controlReader is how far a judge task has read the control topic. What was there when the task began is read before it judges, so that
-// words that are in the log already are applied where the log says.
+// controlReader is how far a judge task has read the control topic.
 type controlReader struct {
 	next   int64
-	end    int64 // of the log when the task began
 	walker fetch.Walker
 }
 
-func (r *controlReader) ready() bool { return r.next >= r.end }
-
-// openControl begins to read the control topic behind what the state has heard.
+// openControl lets the judge hear what is in the control topic by now, before it takes a delta or judges: words that are in the log already are
+// applied where the log says, and rules find all that they need in the deltas. Then it begins to read on.
 func (t *judgeTask) openControl(ctx context.Context, starts []fetch.Start) ([]fetch.Start, error) {
 	topic := t.w.cfg.Topics.Control
 	spans, err := t.w.broker.ends(ctx, topic, []int{0}, kafka.ReadCommitted)
 	if err != nil {
 		return nil, err
 	}
-	t.control = controlReader{next: max(t.judge.Heard(), spans[0].first), end: spans[0].end}
-	return append(starts, fetch.Start{Topic: topic, Offset: t.control.next}), nil
+	start := fetch.Start{Topic: topic, Offset: max(t.judge.Heard(), spans[0].first)}
+	err = readRange(ctx, t.w.broker.read, start, spans[0].end, func(r *fetch.Record) error {
+		t.hear(r)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.control.next = max(start.Offset, spans[0].end)
+	start.Offset = t.control.next
+	return append(starts, start), nil
 }
 
-// readControl lets the judge hear what people said. A record that cannot be read says nothing, to no judge.
+// readControl lets the judge hear what has come.
 func (t *judgeTask) readControl(c *fetch.Chunk) error {
 	w := &t.control.walker
 	for w.Reset(c, t.control.next); w.Next(); {
-		r := w.Record()
-		if r.Control {
-			continue
+		if r := w.Record(); !r.Control {
+			t.hear(r)
 		}
-		control, err := wire.DecodeControl(r.Value)
-		if err != nil {
-			t.w.log.Warn("a control record is passed over", zap.String("topic", c.Topic), zap.Int64("offset", r.Offset), zap.Error(err))
-			t.judge.Hear(r.Offset, nil, 0)
-			continue
-		}
-		hear(t.judge, t.a.task, r.Offset, control)
 	}
 	if err := w.Err(); err != nil {
 		return fmt.Errorf("cannot read %s/%d: %w", c.Topic, c.Partition, err)
@@ -58,14 +57,29 @@ func (t *judgeTask) readControl(c *fetch.Chunk) error {
 	return nil
 }
 
+// hear lets the judge hear one record. One that cannot be read says nothing, to no judge.
+func (t *judgeTask) hear(r *fetch.Record) {
+	control, err := wire.DecodeControl(r.Value, t.w.cfg.RuleOptions())
+	if err != nil {
+		t.w.log.Warn("a control record is passed over", zap.String("topic", t.w.cfg.Topics.Control), zap.Int64("offset", r.Offset), zap.Error(err))
+		t.judge.Hear(r.Offset, nil, 0)
+		return
+	}
+	if control.Rules != nil {
+		t.w.log.Info("rules heard", zap.Int("task", t.a.task), zap.String("rules", control.Hash), zap.Int64("offset", r.Offset), due(control.Time))
+	}
+	hear(t.judge, t.a.task, r.Offset, control)
+}
+
 // ControlRecord is a record of the control topic and its offset.
 type ControlRecord struct {
 	Offset  int64
 	Control *wire.Control
 }
 
-// ReadControl reads a file of control records, one a line; their offsets count the lines from 0. Every mistake is told at once.
-func ReadControl(name string) (out []ControlRecord, err error) {
+// ReadControl reads a file of control records, one a line; their offsets count the lines from 0. Every mistake is told at once. Rules are checked
+// as opt says.
+func ReadControl(name string, opt rules.Options) (out []ControlRecord, err error) {
 	lines, err := openLines(name, nil)
 	if err != nil {
 		return nil, err
@@ -80,7 +94,7 @@ func ReadControl(name string) (out []ControlRecord, err error) {
 		if err != nil {
 			return nil, err
 		}
-		c, err := wire.DecodeControl(line)
+		c, err := wire.DecodeControl(line, opt)
 		if err != nil {
 			mistakes = append(mistakes, fmt.Errorf("%s:%d: %w", name, number+1, err))
 			continue

@@ -93,7 +93,7 @@ func TestPeopleAreReplayed(t *testing.T) {
 	r := Replay{Config: p.cfg.Engine(), Rules: p.rules, Files: []string{writeLines(t, append(append(lines, more...), last...))}}
 	var dump strings.Builder
 	for _, record := range p.read(p.cfg.Topics.Control) {
-		c, err := wire.DecodeControl(record.Value)
+		c, err := wire.DecodeControl(record.Value, p.cfg.RuleOptions())
 		if err != nil {
 			continue
 		}
@@ -134,7 +134,7 @@ func TestReadControl(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
 		check(t, os.WriteFile(path, []byte(text), 0o600))
-		got, err := ReadControl(path)
+		got, err := ReadControl(path, rules.Options{})
 		said := fmt.Sprint(len(got))
 		if err != nil {
 			said = strings.ReplaceAll(err.Error(), path, "file")

@@ -67,6 +67,9 @@ func (w *Worker) beat(id string) wire.Health {
 	h.Sources = w.metrics.lateness()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if r := w.inForce; r.InForce != "" {
+		h.Rules = &r
+	}
 	for key, task := range w.health {
 		if key.stage == "aggregate" {
 			h.Aggregate = append(h.Aggregate, task)

@@ -14,6 +14,7 @@ import (
 	"sevwatch/pipeline/fetch"
 	"sevwatch/pipeline/txn"
 	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
 )
 
 // judgeTask is one task of the second stage: it reads its partition of the panes topic, and people's words, and commits incidents, recoveries, what changed in
@@ -29,6 +30,7 @@ type judgeTask struct {
 	walker   fetch.Walker
 	deltas   wire.DeltaDecoder
 	control  controlReader
+	rules    *rules.File // in force
 
 	loading bool            // reading again what the state already knows
 	known   int64           // offset up to which progress is in the state
@@ -107,7 +109,10 @@ func (t *judgeTask) restore(ctx context.Context) error {
 	if err := t.judge.Load(records); err != nil {
 		return err
 	}
-	t.loading, t.edge = true, t.judge.Edge()
+	if err := t.judge.Unread(); err != nil {
+		t.w.log.Error("rules in the state can no longer be read: judging goes on under those of the rule file", zap.Int("task", t.a.task), zap.Error(err))
+	}
+	t.loading, t.edge, t.rules = true, t.judge.Edge(), t.judge.Rules()
 	t.w.log.Info("judge's state restored", zap.Int("task", t.a.task), zap.Int("records", len(records)), zap.Int("bytes", size),
 		zap.Duration("took", t.w.now().Sub(start)), zap.Int64("panes_to_read", t.known-t.next))
 	starts := []fetch.Start{{Topic: topic, Partition: t.a.task, Offset: t.next}}
@@ -159,14 +164,22 @@ func (t *judgeTask) step(ctx context.Context, res *fetch.Response) error {
 			return err
 		}
 	}
-	if t.unsent == nil && !t.loading && t.control.ready() {
+	if t.unsent == nil && !t.loading {
 		t.advance()
 	}
-	if t.unsent == nil {
-		return nil
+	if t.unsent != nil {
+		if err := t.commit(ctx); err != nil {
+			return err
+		}
 	}
-	return t.commit(ctx)
+	if t.unsent == nil && t.judge.Stale() {
+		return errRulesChanged
+	}
+	return nil
 }
+
+// errRulesChanged ends a task whose judge has to be restored under new rules.
+var errRulesChanged = errors.New("the rules have changed, and the windows are read again for the new ones")
 
 func (t *judgeTask) response(res *fetch.Response) error {
 	for i := range res.Chunks {
@@ -295,6 +308,10 @@ func (t *judgeTask) commit(ctx context.Context) error {
 		t.w.tell(o)
 	}
 	t.unsent = nil
+	if file := t.judge.Rules(); file != t.rules {
+		t.rules = file
+		t.w.log.Info("rules changed", zap.Int("task", t.a.task), zap.String("rules", file.Hash), zap.Stringer("edge", detector.Millis(t.edge)))
+	}
 	t.report()
 	return nil
 }

@@ -106,5 +106,13 @@ func (m *workerMetrics) lost(task int, offsets int64) {
 	m.set.GetOrCreateGauge(fmt.Sprintf("sevwatch_lost_offsets{task=\"%d\"}", task), nil).Set(float64(offsets))
 }
 
+func (m *workerMetrics) rulesDiffer(differ bool) {
+	value := 0.0
+	if differ {
+		value = 1
+	}
+	m.set.GetOrCreateGauge("sevwatch_rules_differ", nil).Set(value)
+}
+
 // totals are how many records this worker has rejected and found late.
 func (m *workerMetrics) totals() (rejected, late int64) { return m.rejects.Load(), m.lates.Load() }

@@ -34,8 +34,9 @@ type Replay struct {
 	// judged all the same, so that windows and baselines are full. To ends the replay.
 	From, To int64
 
-	// Control are people's words, in the order of their offsets.
-	Control []ControlRecord
+	// Control are people's words and changes of the rules, in the order of their offsets. OnlyRules says that the rules stay those of Rules.
+	Control   []ControlRecord
+	OnlyRules bool
 
 	// Output takes every message in the order (at, id, revision, type).
 	Output func(detector.Output) error
@@ -71,10 +72,11 @@ type Position struct {
 // Summary is what a replay did.
 type Summary struct {
 	Totals   detector.Totals
-	Edge     int64 // event time up to which everything was judged
-	Open     int   // incidents that are not over
-	LateHere int64 // events for panes closed already: 0 unless a promise is broken
-	WarmUp   int64 // messages from before From, which were not given out
+	Edge     int64  // event time up to which everything was judged
+	Open     int    // incidents that are not over
+	LateHere int64  // events for panes closed already: 0 unless a promise is broken
+	WarmUp   int64  // messages from before From, which were not given out
+	Rules    string // hash of those in force at the end
 	Doubts   []string
 	Lateness []SourceLateness // of the sources that had late records, by topic
 }
@@ -99,7 +101,7 @@ func (r *Replay) Run(ctx context.Context) (Summary, error) {
 	}
 	engine := detector.NewLocal(cfg, r.Rules)
 	for _, c := range r.Control {
-		hear(engine.Judge, 0, c.Offset, c.Control)
+		r.hear(engine.Judge, c.Offset, c.Control)
 	}
 	engine.Judge.Watch(r.Watch)
 	engine.OnDelta = r.Delta
@@ -108,6 +110,7 @@ func (r *Replay) Run(ctx context.Context) (Summary, error) {
 	judge := engine.Judge
 	r.sum.Totals, r.sum.Edge, r.sum.Open, r.sum.LateHere = judge.Totals(), judge.Edge(), judge.Open(), judge.Late()
 	r.sum.Lateness = latenessOf(engine.Partitions())
+	r.sum.Rules = judge.Rules().Hash
 	return r.sum, err
 }
 
@@ -126,6 +129,15 @@ func latenessOf(partitions []*detector.Partition) []SourceLateness {
 		s.Needed = behind.Lateness(keptPerMille)
 	}
 	return slices.DeleteFunc(out, func(s SourceLateness) bool { return s.Late == 0 })
+}
+
+// hear lets the judge hear a control record.
+func (r *Replay) hear(j *detector.Judge, offset int64, c *wire.Control) {
+	if r.OnlyRules && c.Rules != nil {
+		j.Hear(offset, nil, 0)
+		return
+	}
+	hear(j, 0, offset, c)
 }
 
 func (r *Replay) read(ctx context.Context, engine *detector.Local) error {

@@ -227,12 +227,12 @@ func (t *topicReplay) readControl(ctx context.Context) error {
 	heard := false
 	err = readRange(ctx, t.fetcherOf, fetch.Start{Topic: topic, Offset: spans[0].first}, spans[0].end, func(r *fetch.Record) error {
 		heard = true
-		c, err := wire.DecodeControl(r.Value)
+		c, err := wire.DecodeControl(r.Value, t.Config.RuleOptions())
 		if err != nil {
 			t.engine.Judge.Hear(r.Offset, nil, 0) // it says nothing, to no judge
 			return nil                            //nolint:nilerr // as live does
 		}
-		hear(t.engine.Judge, 0, r.Offset, c)
+		t.hear(t.engine.Judge, r.Offset, c)
 		return nil
 	})
 	if heard && t.Kafka.Config.Tasks.Judge > 1 {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -28,7 +29,7 @@ var (
 // committed messages as a replay of the events, and every event is accounted for.
 func TestSimulation(t *testing.T) {
 	first := max(*simSeed, 1)
-	words, applied := 0, 0
+	words, applied, changed := 0, 0, 0
 	var duplicates int64
 	for seed := first; seed < first+uint64(*simRuns); seed++ {
 		s := newSimulation(seed)
@@ -37,13 +38,15 @@ func TestSimulation(t *testing.T) {
 		}
 		words += s.words
 		duplicates += s.totals.Duplicate
+		changed += s.changed
 		applied += len(s.broker.records(partition{s.cfg.Topics.Control, 0})) - s.spoken
 	}
 	if *simRuns >= 40 && duplicates == 0 {
 		t.Error("no schedule had duplicates")
 	}
-	if *simRuns >= 40 && (words == 0 || applied == 0) {
-		t.Errorf("people's words have led to %d messages, and %d were logged as applied: expected some of both", words, applied)
+	if *simRuns >= 40 && (words == 0 || applied == 0 || changed < 100) {
+		t.Errorf("people's words have led to %d messages, %d were logged as applied, and %d messages are by rules that came later: expected some, some, and 100 at least",
+			words, applied, changed)
 	}
 }
 
@@ -76,21 +79,39 @@ groups:
         recover: {keep_firing_for: 0s}
 `
 
+// simChanges are what the rules can become: other thresholds, a rule less, a new one with a longer window that needs distributions where none did,
+// and a file with a mistake.
+func simChanges() []string {
+	slow := strings.Index(simRules, "      - alert: Slow")
+	many := strings.Index(simRules, "      - alert: Many")
+	return []string{
+		simRules,
+		strings.NewReplacer("above: 0.5", "above: 0.6", "above: 80", "above: 90").Replace(simRules),
+		simRules[:slow] + simRules[many:],
+		simRules[:slow] + simRules[many:] + strings.NewReplacer("Slow", "Slower", "q: 0.9", "q: 0.7", "window: 2s", "window: 5s").Replace(simRules[slow:many]),
+		strings.Replace(simRules, "flap_limit: 4", "flap_limit: -4", 1),
+	}
+}
+
 type simulation struct {
-	random  *rand.Rand
-	broker  *memory
-	cfg     *Config
-	rules   *rules.File
-	workers []*simWorker
-	lines   map[partition][][]byte // what is written to each source partition, in order
-	waiting map[partition]int      // how much of it is written
-	gens    map[string]int
-	future  map[string]bool // topic, partition and offset of the events that the guard has to reject
-	totals  detector.Totals // what the accounts have to be in the end
-	log     []string
-	spoken  int        // control records that people wrote
-	words   int        // messages that were told because of them
-	zombies []*simTask // tasks whose worker sleeps or does not know yet that they are somebody else's
+	random    *rand.Rand
+	broker    *memory
+	cfg       *Config
+	rules     *rules.File
+	files     []*rules.File // of simChanges, those without a mistake
+	workers   []*simWorker
+	lines     map[partition][][]byte // what is written to each source partition, in order
+	waiting   map[partition]int      // how much of it is written
+	gens      map[string]int
+	future    map[string]bool // topic, partition and offset of the events that the guard has to reject
+	heard     int64           // how far the judges were when they had heard everything
+	sameRules bool            // the workers have the same, and the log names none at first
+	totals    detector.Totals // what the accounts have to be in the end
+	log       []string
+	spoken    int        // control records that people wrote
+	words     int        // messages that were told because of them
+	changed   int        // messages by rules that came later
+	zombies   []*simTask // tasks whose worker sleeps or does not know yet that they are somebody else's
 }
 
 // simWorker is one process.
@@ -125,11 +146,20 @@ func newSimulation(seed uint64) *simulation {
 		panic(err)
 	}
 	s.cfg.Sources[0].Lateness = rules.Duration(1+2*(seed%2)) * second // of the errors
-	if s.rules, err = rules.Parse("sim.yaml", []byte(simRules), s.cfg.RuleOptions()); err != nil {
-		panic(err)
+	for _, text := range simChanges() {
+		file, err := rules.Parse("sim.yaml", []byte(text), s.cfg.RuleOptions())
+		if err != nil {
+			file = &rules.File{Text: []byte(text), Hash: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(text)))}
+		}
+		s.files = append(s.files, file)
 	}
+	s.rules = s.files[0]
 	for _, spec := range s.cfg.specs() {
 		s.broker.makeTopic(spec.name, spec.partitions)
+	}
+	s.sameRules = random.IntN(4) == 0
+	if !s.sameRules { // the first worker has written its rules before it did anything else
+		s.tellJudges(wire.JSON(wire.Rules(s.files[random.IntN(4)], 0, "w0")))
 	}
 	for i := range 2 + random.IntN(2) {
 		s.workers = append(s.workers, s.newWorker(fmt.Sprint("w", i)))
@@ -149,7 +179,11 @@ func simSources(random *rand.Rand) string {
 }
 
 func (s *simulation) newWorker(name string) *simWorker {
-	w := NewWorker(WorkerOptions{Config: s.cfg, Rules: s.rules, Log: zap.NewNop()})
+	file := s.rules
+	if !s.sameRules {
+		file = s.files[s.random.IntN(4)]
+	}
+	w := NewWorker(WorkerOptions{Config: s.cfg, Rules: file, Log: zap.NewNop()})
 	w.broker = s.broker
 	w.now = func() time.Time { return time.UnixMilli(s.broker.now) }
 	w.outputs = map[string][]int{}
@@ -289,7 +323,11 @@ func (s *simulation) speak() {
 	if s.random.IntN(2) == 0 {
 		c.Time = detector.Millis(s.broker.now + s.random.Int64N(6000) - 4000)
 	}
+	change := s.random.IntN(3) == 0
 	switch {
+	case change:
+		c = wire.Rules(s.files[s.random.IntN(len(s.files))], c.Time, "w")
+		s.say("the rules become %s at %s", c.Hash, c.Time)
 	case c.Act.Act == detector.ActSilence:
 		c.Until = detector.Millis(s.broker.now + s.random.Int64N(5000))
 		if err := c.Matchers.UnmarshalText([]byte(fmt.Sprintf("{service=~\"s%d|x\"}", s.random.IntN(2)))); err != nil {
@@ -307,6 +345,11 @@ func (s *simulation) speak() {
 	if s.random.IntN(8) == 0 {
 		value = value[1:]
 	}
+	s.tellJudges(value)
+}
+
+// tellJudges writes a control record.
+func (s *simulation) tellJudges(value []byte) {
 	s.spoken++
 	s.broker.append(partition{s.cfg.Topics.Control, 0}, -1, 0, protocol.Record{Time: time.UnixMilli(s.broker.now), Value: protocol.NewBytes(value)})
 }
@@ -532,7 +575,7 @@ func (s *simulation) edges() []int64 {
 // done says whether the judges have closed panes up to edge and heard of every event, also of those in panes that are open.
 func (s *simulation) done(edge int64) bool {
 	edges := s.edges()
-	if len(edges) < s.cfg.Tasks.Judge || slices.Min(edges) < edge+2*int64(s.cfg.Pane) { // words that came last are applied by then
+	if len(edges) < s.cfg.Tasks.Judge || slices.Min(edges) < edge {
 		return false
 	}
 	for _, w := range s.workers {
@@ -542,7 +585,10 @@ func (s *simulation) done(edge int64) bool {
 			}
 		}
 	}
-	return true
+	if s.heard == 0 {
+		s.heard = slices.Max(edges)
+	}
+	return slices.Min(edges) >= s.heard+2*int64(s.cfg.Pane) // words that were heard last are applied, and that is logged
 }
 
 func (s *simulation) events() int64 {
@@ -575,7 +621,7 @@ func (s *simulation) expected(context.Context) (map[string]string, int64) {
 	for k := range s.cfg.Tasks.Judge {
 		judge := detector.NewJudge(s.cfg.Engine(), s.rules)
 		for _, r := range s.broker.records(partition{s.cfg.Topics.Control, 0}) {
-			if c, err := wire.DecodeControl(r.value); err == nil {
+			if c, err := wire.DecodeControl(r.value, s.cfg.RuleOptions()); err == nil {
 				hear(judge, k, r.offset, c)
 			}
 		}
@@ -652,6 +698,9 @@ func (s *simulation) compare(want map[string]string, edge int64) error {
 				got[key] = string(r.value)
 				if strings.Contains(got[key], `"word":`) {
 					s.words++
+				}
+				if s.sameRules && strings.Contains(got[key], `"file_hash"`) && !strings.Contains(got[key], s.rules.Hash) {
+					s.changed++
 				}
 				if want[key] != got[key] {
 					return fmt.Errorf("%s is\n%s, expected\n%s", key, r.value, want[key])

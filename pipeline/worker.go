@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -30,12 +31,14 @@ type Worker struct {
 	hints   *hints
 	schemas *registry.Client // nil without a registry
 	onTell  func(detector.Output)
+	hangup  <-chan os.Signal
 
 	outputs map[string][]int // partitions of all topics
 
-	mu     sync.Mutex
-	health map[stageTask]wire.HealthTask // of this worker's tasks
-	totals detector.Totals
+	mu      sync.Mutex
+	health  map[stageTask]wire.HealthTask // of this worker's tasks
+	totals  detector.Totals
+	inForce wire.HealthRules
 }
 
 type stageTask struct {
@@ -51,6 +54,8 @@ type WorkerOptions struct {
 	Log    *zap.Logger
 	// Tell, where given, is called with every message after it was committed. It must not block.
 	Tell func(detector.Output)
+	// Hangup, where given, tells the worker to put its rule file in force, although it may not have changed.
+	Hangup <-chan os.Signal
 }
 
 // NewWorker makes a worker; Run works.
@@ -59,7 +64,7 @@ func NewWorker(o WorkerOptions) *Worker {
 		o.Tell = func(detector.Output) {}
 	}
 	w := &Worker{
-		cfg: o.Config, rules: o.Rules, client: o.Client, log: o.Log, onTell: o.Tell, hints: newHints(), metrics: newMetrics(), now: time.Now,
+		cfg: o.Config, rules: o.Rules, client: o.Client, log: o.Log, onTell: o.Tell, hangup: o.Hangup, hints: newHints(), metrics: newMetrics(), now: time.Now,
 		health: map[stageTask]wire.HealthTask{},
 	}
 	w.broker = &kafkaBroker{cfg: o.Config, client: o.Client, fetch: fetch.Config{
@@ -94,6 +99,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	if len(problems) > 0 {
 		return &TopicError{errors.Join(problems...)}
 	}
+	keeper, err := w.keepRules(ctx)
+	if err != nil {
+		return err
+	}
 	aggregate := &stage{
 		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, broker: w.broker, log: w.log,
 		topics: []string{w.cfg.Topics.Marks},
@@ -112,6 +121,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.serveHTTP,
 		w.heartbeat,
 		w.askRegistry,
+		func(ctx context.Context) error { return keeper.run(ctx, w.hangup) },
 	)
 }
 
@@ -246,6 +256,14 @@ func (w *Worker) retire(stage string, task int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.health, stageTask{stage, task})
+}
+
+// setRules keeps which rules are in force for the heartbeat.
+func (w *Worker) setRules(r wire.HealthRules) {
+	w.metrics.rulesDiffer(r.Problem != "")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.inForce = r
 }
 
 // account keeps the accounts that a judge task has heard. Every judge hears those of all partitions; the one that is furthest counts.

@@ -16,6 +16,9 @@ type Options struct {
 	Pane   Duration // the smallest slice of event time; 0 means 10s
 }
 
+// MaxBytes bounds a rule file: one record of the control log holds all of it, as JSON, and Kafka takes records of 1 MiB.
+const MaxBytes = 480 << 10
+
 // Parse reads a rule file and returns it only if nothing is wrong with it; else the error is a strictyaml.Errors with every mistake.
 // name is what positions are reported under.
 func Parse(name string, data []byte, opt Options) (*File, error) {
@@ -34,6 +37,10 @@ func Parse(name string, data []byte, opt Options) (*File, error) {
 		errs = append(errs, strictyaml.Error{File: name, Pos: pos, Msg: fmt.Sprintf(format, args...)})
 	}}
 	v.run()
+	if len(data) > MaxBytes {
+		errs = append(errs, strictyaml.Error{File: name, Pos: strictyaml.Pos{Line: 1, Col: 1}, Msg: fmt.Sprintf(
+			"the file has %d bytes, expected at most %d: a record of the control log holds it whole", len(data), MaxBytes)})
+	}
 	if err := errs.Err(); err != nil {
 		return nil, err
 	}

@@ -133,6 +133,7 @@ func demoRules(file *rules.File) *rules.File {
 	shorter := func(d rules.Duration) rules.Duration {
 		return max(d/demoSpeed/1000, min(1, d)) * 1000
 	}
+	file.Text = nil // no file says what these are
 	file.Correlate.Within = shorter(file.Correlate.Within)
 	for _, r := range file.Rules() {
 		r.Window = shorter(r.Window)

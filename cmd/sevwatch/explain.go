@@ -13,7 +13,7 @@ import (
 type explainCmd struct {
 	ID string `arg:"" help:"The incident's id, or how it begins."`
 	inputFlags
-	Rules string `help:"Rule file; default: that of --config, or the embedded runbook." placeholder:"FILE"`
+	Rules string `help:"Rule file, whatever the control records say; default: theirs, and before them that of --config, or the embedded runbook." placeholder:"FILE"`
 }
 
 // Run replays the input twice: to find the incident, and to watch its windows.

@@ -24,7 +24,7 @@ type inputFlags struct {
 	To       time.Time       `help:"Stop when everything up to then is judged." placeholder:"TIME"`
 	WarmUp   *rules.Duration `name:"warm-up" help:"How long before --from topics are read, so that windows and baselines are full; default: what the rules need." placeholder:"DURATION"`
 	Until    time.Time       `help:"Files are known to be complete up to this time: judge up to it." placeholder:"TIME"`
-	Control  string          `help:"People's words: control records, one a line; topics have their own." placeholder:"FILE"`
+	Control  string          `help:"People's words and changes of the rules: control records, one a line; topics have their own." placeholder:"FILE"`
 	Pane     rules.Duration  `help:"Smallest slice of event time." default:"10s"`
 	Lateness rules.Duration  `help:"How far behind the newest event the watermark stays." default:"10s"`
 	Files    []string        `arg:"" optional:"" name:"file" help:"Event files, one JSON object a line or .csv with a head, plain, gz or zst; - is stdin. Each is a partition, unless its lines carry topic, partition and offset as kcat -J writes them."`
@@ -37,6 +37,8 @@ type replayInput struct {
 	input *pipeline.KafkaInput
 	shape *pipeline.SourceConfig // of the files; nil: events of our own
 	words []pipeline.ControlRecord
+	given string // hash of the rules of the replay
+	only  bool   // the rules that are given, whatever the control records say
 	why   map[wire.Reason]*sample
 	began time.Time
 }
@@ -67,16 +69,17 @@ func (f *inputFlags) open(w world) (*replayInput, error) {
 	if wrong != "" {
 		return nil, exit{exitUsage, errors.New(wrong)}
 	}
-	if f.Control != "" {
-		var err error
-		if in.words, err = pipeline.ReadControl(f.Control); err != nil {
-			return nil, exit{exitUsage, err}
+	begin := in.configure
+	if topics {
+		begin = func() error { return in.connect(w) }
+	}
+	err := begin()
+	if err == nil && f.Control != "" {
+		if in.words, err = pipeline.ReadControl(f.Control, in.options()); err != nil {
+			err = exit{exitUsage, err}
 		}
 	}
-	if topics {
-		return in, in.connect(w)
-	}
-	return in, in.configure()
+	return in, err
 }
 
 // configure reads the configuration that files are replayed by, if there is one.
@@ -158,8 +161,10 @@ func quoted(texts []string) string {
 	return strings.Join(out, ", ")
 }
 
-// rules reads the rule file that a flag names; default: that of the configuration, or the embedded runbook.
+// rules reads the rule file that a flag names, which then holds whatever the control records say; default: that of the configuration, or the
+// embedded runbook, until the control records change it.
 func (in *replayInput) rules(path string) (*rules.File, error) {
+	in.only = path != ""
 	if path == "" && in.cfg != nil {
 		path = in.cfg.Rules
 	}
@@ -199,9 +204,10 @@ type watchers struct {
 func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeline.Summary, error) {
 	f := in.flags
 	clear(in.why)
+	in.given = file.Hash
 	in.began = time.Now()
 	r := pipeline.Replay{
-		Config: in.engine(), Rules: file, Files: f.Files, Stdin: w.stdin, Source: in.shape, Control: in.words, Kafka: in.input, Output: watch.output,
+		Config: in.engine(), Rules: file, Files: f.Files, Stdin: w.stdin, Source: in.shape, Control: in.words, OnlyRules: in.only, Kafka: in.input, Output: watch.output,
 		Watch: watch.judgement, Delta: watch.delta,
 		Rejected: func(o wire.Origin, r *wire.Reject) { in.note(o, r) },
 		Progress: newProgress(w.stderr), From: millis(f.From), To: millis(f.To), Until: millis(f.Until),
@@ -281,6 +287,9 @@ func (in *replayInput) summarize(w world, s pipeline.Summary) {
 		}
 		fmt.Fprintf(w.stderr, "warm-up: judged from %s on; %d messages before --from were not given out. "+
 			"An incident that began earlier than what was read may have another start and id than live gave it\n", how, s.WarmUp)
+	}
+	if s.Rules != in.given {
+		fmt.Fprintf(w.stderr, "rules: the control records have changed them; the last are %s\n", s.Rules)
 	}
 	for _, doubt := range s.Doubts {
 		fmt.Fprintln(w.stderr, "not exactly what live said, perhaps: "+doubt)

@@ -14,7 +14,7 @@ type replayCmd struct {
 	inputFlags
 	scoreFlags
 	tableFlags
-	Rules  string         `help:"Rule file; default: that of --config, or the embedded runbook." placeholder:"FILE"`
+	Rules  string         `help:"Rule file, whatever the control records say; default: theirs, and before them that of --config, or the embedded runbook." placeholder:"FILE"`
 	Format string         `help:"What is printed of every message: ndjson, table or csv; none prints nothing." enum:"ndjson,table,csv,none" default:"ndjson"`
 	Report string         `help:"Write a page for people: incidents with their signals, the funnel, data quality." placeholder:"FILE.html"`
 	FailOn rules.Severity `help:"Exit with 1 if an incident is at least that bad: sev1 to sev4." placeholder:"SEV"`

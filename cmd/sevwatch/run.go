@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
@@ -20,6 +22,9 @@ type runCmd struct {
 
 // Run works until it is told to stop.
 func (c *runCmd) Run(w world) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	cfg, client, err := connect(w, c.Config)
 	if err != nil {
 		return err
@@ -30,7 +35,7 @@ func (c *runCmd) Run(w world) error {
 	}
 	log := newLogger(w, c.LogJSON, zap.InfoLevel)
 	defer func() { _ = log.Sync() }()
-	worker := pipeline.NewWorker(pipeline.WorkerOptions{Config: cfg, Rules: file, Client: client, Log: log})
+	worker := pipeline.NewWorker(pipeline.WorkerOptions{Config: cfg, Rules: file, Client: client, Log: log, Hangup: hangup})
 	err = worker.Run(w.ctx)
 	var topics *pipeline.TopicError
 	switch {

@@ -42,6 +42,7 @@ func (c *tuneCmd) Run(w world) error {
 		return exit{exitUsage, fmt.Errorf("there is no rule %q in %s", c.Rule, file.Name)}
 	}
 	rule := file.Rules()[n]
+	in.only = true
 	flags := scoreFlags{Labels: c.Labels, LabelsWhere: c.LabelsWhere, Grace: c.Grace}
 	scoring, err := flags.scoring(in)
 	if err != nil {

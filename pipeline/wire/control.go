@@ -7,9 +7,10 @@ import (
 	"strings"
 
 	"sevwatch/detector"
+	"sevwatch/rules"
 )
 
-// Control is a record of the control topic: a person's word, or a judge's that it was applied. docs/messages.md says which fields go with
+// Control is a record of the control topic: a person's word, a change of the rules, or a judge's word that one of them was applied. docs/messages.md says which fields go with
 // which act.
 type Control struct {
 	V int `json:"v"`
@@ -18,6 +19,9 @@ type Control struct {
 	Offset *int64          `json:"offset,omitempty"` // applied: of the act
 	Judge  *int            `json:"judge,omitempty"`  // applied: the task
 	Edge   detector.Millis `json:"edge,omitzero"`    // applied
+
+	Hash string `json:"hash,omitempty"`  // rules: of Text, as in the messages
+	Text string `json:"rules,omitempty"` // rules: the whole rule file
 }
 
 // ActApplied is the act of a judge.
@@ -30,31 +34,49 @@ func Applied(judge int, a detector.Applied) Record {
 	})}
 }
 
-// maxControl bounds a control record: it is kept in the judges' state and told in revisions.
+// Rules is the control record that puts a rule file in force.
+func Rules(file *rules.File, at detector.Millis, by string) Control {
+	return Control{
+		V: 1, Act: detector.Act{Time: at, Act: detector.ActRules, By: by, Rules: file}, Hash: file.Hash, Text: string(file.Text),
+	}
+}
+
+// maxControl bounds a person's word: it is kept in the judges' state and told in revisions.
 const maxControl = 8 << 10
 
-// DecodeControl reads a control record, and says everything that is wrong with it.
-func DecodeControl(value []byte) (*Control, error) {
+// DecodeControl reads a control record, and says everything that is wrong with it. Rules are checked as opt says.
+func DecodeControl(value []byte, opt rules.Options) (*Control, error) {
 	var c Control
-	if len(value) > maxControl {
-		return nil, fmt.Errorf("cannot read the record: it has %d bytes, expected at most %d", len(value), maxControl)
-	}
 	if err := decodeInside(value, &c, &c.V); err != nil {
 		return nil, err
 	}
-	return &c, c.Check()
+	if c.Act.Act != detector.ActRules && len(value) > maxControl {
+		return nil, fmt.Errorf("cannot read the record: it has %d bytes, expected at most %d", len(value), maxControl)
+	}
+	err := c.Check()
+	if c.Text == "" || err != nil {
+		return &c, err
+	}
+	if c.Rules, err = rules.Parse(detector.RulesName, []byte(c.Text), opt); err != nil {
+		return nil, fmt.Errorf("cannot read the rules: %w", err)
+	}
+	if c.Rules.Hash != c.Hash {
+		return nil, fmt.Errorf("cannot read the rules: their hash is %s, expected %s", c.Rules.Hash, c.Hash)
+	}
+	return &c, nil
 }
 
 // Check says what is missing or out of place.
 func (c *Control) Check() error {
 	needs, known := controlFields[c.Act.Act]
 	if !known {
-		return fmt.Errorf("act is %q, expected acknowledge, silence, resolve or approve", c.Act.Act)
+		return fmt.Errorf("act is %q, expected acknowledge, silence, resolve, approve or rules", c.Act.Act)
 	}
 	var problems []string
 	there := map[string]bool{
 		"incident_id": c.IncidentID != "", "matchers": len(c.Matchers) > 0, "until": c.Until != 0, "action": c.Action != "", "cause": c.Cause != "",
 		"by": c.By != "", "comment": c.Comment != "", "time": c.Time != 0, "offset": c.Offset != nil, "judge": c.Judge != nil, "edge": c.Edge != 0,
+		"hash": c.Hash != "", "rules": c.Text != "",
 	}
 	for _, name := range needs {
 		if names := strings.Split(name, "|"); !slices.ContainsFunc(names, func(n string) bool { return there[n] }) {
@@ -86,5 +108,6 @@ var controlFields = map[detector.ActKind][]string{
 	detector.ActSilence:     {"incident_id|matchers", "until", "by"},
 	detector.ActResolve:     {"incident_id", "cause", "by"},
 	detector.ActApprove:     {"incident_id", "action", "by"},
+	detector.ActRules:       {"hash", "rules", "by"},
 	ActApplied:              {"offset", "judge", "edge"},
 }

@@ -40,6 +40,7 @@ type Health struct {
 	Rejected  int64           `json:"rejected"`
 	Late      int64           `json:"late"`
 	Sources   []HealthSource  `json:"sources,omitempty"`
+	Rules     *HealthRules    `json:"rules,omitempty"`
 }
 
 // HealthSource is how late the records of a source came, of those that the worker has read since it began.
@@ -47,6 +48,12 @@ type HealthSource struct {
 	Topic            string `json:"topic"`
 	Late             int64  `json:"late"`
 	NeededLatenessMs int64  `json:"needed_lateness_ms"` // with it 99.9 % of them would not have been late
+}
+
+// HealthRules is whether a worker's rule file is what runs.
+type HealthRules struct {
+	InForce string `json:"in_force"`          // hash of the last rules on the control topic
+	Problem string `json:"problem,omitempty"` // why the worker's file is not what runs
 }
 
 // HealthTask is one task of a worker. Times are absent while nothing is known.

@@ -9,6 +9,7 @@ import (
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
 )
 
 func TestProgressIsNeverNull(t *testing.T) {
@@ -62,7 +63,7 @@ func TestInsideIsStrict(t *testing.T) {
 	decoders := map[string]func([]byte) error{
 		"mark":     func(b []byte) error { _, err := wire.DecodeMark(b); return err },
 		"progress": func(b []byte) error { _, err := wire.DecodeProgress(b); return err },
-		"control":  func(b []byte) error { _, err := wire.DecodeControl(b); return err },
+		"control":  func(b []byte) error { _, err := wire.DecodeControl(b, rules.Options{}); return err },
 	}
 	f := func(which, in, want string) {
 		t.Helper()

@@ -358,11 +358,12 @@ func checkMark(t *testing.T, example []byte) {
 
 func checkControl(t *testing.T, example []byte) {
 	validate(t, "control.v1", example)
-	c, err := wire.DecodeControl(example)
+	c, err := wire.DecodeControl(example, rules.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	same(t, example, c)
+	validate(t, "control.v1", example)
 	if c.Act.Act == detector.ActAcknowledge && c.Time.String() != "2026-11-01T12:03:10.000Z" {
 		t.Errorf("the time is %s", c.Time)
 	}

@@ -1,0 +1,188 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/fetch"
+	"sevwatch/pipeline/txn"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+// rulesEvery is how often the rule file and the control topic are looked at.
+const rulesEvery = 2 * time.Second
+
+// rulesLead is how far ahead of the judges the rules change, besides two panes: until then all of them have heard of it.
+const rulesLead = int64(5 * time.Second / time.Millisecond)
+
+// ruleKeeper puts the worker's rule file in force by writing it to the control topic: at the start, when its content changes, and when it is
+// told to. It writes nothing that the log says already, and nothing because another worker has another file. One goroutine owns it.
+type ruleKeeper struct {
+	w      *Worker
+	next   int64  // offset of the control topic
+	logged string // hash of the last rules there; "": there are none
+	data   []byte // of the file, as it was read last
+	file   *rules.File
+	offer  bool  // the file is to be put in force
+	wrong  error // with what was read last; then nothing of it is offered
+	said   string
+}
+
+// keepRules begins to keep the rules: when it returns, the control topic has the worker's rules, or had them already.
+func (w *Worker) keepRules(ctx context.Context) (*ruleKeeper, error) {
+	k := &ruleKeeper{w: w, file: w.rules, data: w.rules.Text, offer: true}
+	return k, txn.Retry(ctx, askPatience, func() error { return k.settle(ctx) })
+}
+
+// run looks at the file and the topic until ctx is done. It is told to do so by hangup, too, and then offers the file although it has not changed.
+func (k *ruleKeeper) run(ctx context.Context, hangup <-chan os.Signal) error {
+	ticker := time.NewTicker(rulesEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			k.read(true)
+		case <-ticker.C:
+			k.read(false)
+		}
+		if err := k.settle(ctx); err != nil && ctx.Err() == nil {
+			k.w.log.Warn("keeping the rules", zap.Error(err))
+		}
+	}
+}
+
+// read reads the rule file again; where it has changed, or asked says so, it is offered, unless it has mistakes.
+func (k *ruleKeeper) read(asked bool) {
+	path := k.w.cfg.Rules
+	if path == "" { // the runbook is in the program
+		k.offer = k.offer || asked
+		return
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		k.wrong, k.data = fmt.Errorf("cannot read the rules: %w", err), nil
+		return
+	}
+	if bytes.Equal(data, k.data) && !asked {
+		return
+	}
+	k.data = data
+	file, err := rules.Parse(path, data, k.w.cfg.RuleOptions())
+	if k.wrong = err; err != nil {
+		k.offer = false
+		return
+	}
+	k.file, k.offer = file, true
+}
+
+// settle reads the control topic to its end, writes the file there if it is offered and not what runs, and says how things are.
+func (k *ruleKeeper) settle(ctx context.Context) error {
+	if k.file.Text == nil {
+		return nil // rules that are no file cannot be written anywhere
+	}
+	if err := k.catchUp(ctx); err != nil {
+		return err
+	}
+	if k.offer && k.logged != k.file.Hash {
+		at, err := k.w.soon(ctx)
+		if err != nil {
+			return err
+		}
+		offset, err := Say(ctx, k.w.cfg, k.w.client, wire.Rules(k.file, at, k.w.cfg.clientID()))
+		if err != nil {
+			return err
+		}
+		k.w.log.Info("rules are put in force", zap.String("rules", k.file.Hash), zap.Int64("offset", offset), due(at))
+		k.logged = k.file.Hash
+	}
+	k.offer = false
+	k.tell()
+	return nil
+}
+
+// due is when a record of the control topic is applied, for the log.
+func due(at detector.Millis) zap.Field {
+	if at == 0 {
+		return zap.String("time", "the next edge")
+	}
+	return zap.Stringer("time", at)
+}
+
+// catchUp reads the control topic to its end. Rules that cannot be read are not in force anywhere.
+func (k *ruleKeeper) catchUp(ctx context.Context) error {
+	return k.w.scan(ctx, k.w.cfg.Topics.Control, 0, k.next, func(r *fetch.Record) error {
+		if c, err := wire.DecodeControl(r.Value, k.w.cfg.RuleOptions()); err == nil && c.Rules != nil {
+			k.logged = c.Hash
+		}
+		k.next = r.Offset + 1
+		return nil
+	})
+}
+
+// tell says whether the rule file is what runs, in the metrics, in the worker's health and, when it changes, in the log.
+func (k *ruleKeeper) tell() {
+	problem := ""
+	switch {
+	case k.wrong != nil:
+		problem = k.wrong.Error()
+	case k.file.Hash != k.logged:
+		problem = fmt.Sprintf("%s is %s", k.file.Name, k.file.Hash)
+	}
+	k.w.setRules(wire.HealthRules{InForce: k.logged, Problem: problem})
+	if problem == k.said {
+		return
+	}
+	k.said = problem
+	if problem == "" {
+		k.w.log.Info("the rule file is what runs", zap.String("rules", k.logged))
+		return
+	}
+	k.w.log.Error("the rule file is not what runs", zap.String("rules", k.logged), zap.Error(errors.New(problem)))
+}
+
+// soon is an event time that no judge has reached, and all will reach soon; 0 while no partition has any. Where events are read much faster than
+// they happened, a judge may have passed it when it hears of it: it then says at which edge it took the rules up.
+func (w *Worker) soon(ctx context.Context) (detector.Millis, error) {
+	var topics []string
+	for _, s := range w.cfg.Sources {
+		topics = append(topics, s.Topic)
+	}
+	found, err := w.broker.partitions(ctx, topics)
+	if err != nil {
+		return 0, err
+	}
+	all := map[string][]int{}
+	for topic, n := range found {
+		for id := range n {
+			all[topic] = append(all[topic], id)
+		}
+	}
+	offsets, err := w.broker.committed(ctx, w.groupID("aggregate"), all)
+	if err != nil {
+		return 0, err
+	}
+	low := noLow
+	for at, committed := range offsets {
+		state := detector.NewPartitionState()
+		if err := readPartitionState(committed.Metadata, &state); err != nil {
+			return 0, fmt.Errorf("cannot read what was kept with the offset of %s/%d: %w", at.topic, at.id, err)
+		}
+		if state.Watermark != unknown {
+			low = min(low, state.Watermark)
+		}
+	}
+	if low == noLow {
+		return 0, nil
+	}
+	return detector.Millis(low + 2*int64(w.cfg.Pane) + rulesLead), nil
+}

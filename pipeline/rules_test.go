@@ -1,0 +1,344 @@
+package pipeline
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/kafkatest"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+const (
+	ruleErrors = `
+      - alert: Errors
+        signal: {ratio: {errors: error, total: latency}}
+        by: [service]
+        window: 1m
+        severities: [{severity: sev1, above: 0.5}, {severity: sev3, above: 0.1, for: 3m}]
+        recover: {keep_firing_for: 1m}`
+	ruleMany = `
+      - alert: Many
+        signal: {count: error}
+        window: 1m
+        severities: [{severity: sev2, above: 10}]`
+	ruleSlow = `
+      - alert: Slow
+        signal: {quantile: {of: latency, q: 0.5}}
+        window: 2m
+        severities: [{severity: sev2, above: 1}]`
+)
+
+func rulesOf(all ...string) string {
+	return "groups:\n  - name: g\n    rules:" + strings.Join(all, "") + "\n"
+}
+
+// ruleFile is a rule file as Kubernetes mounts it from a ConfigMap: a link to a link to a directory that is exchanged as a whole.
+type ruleFile struct {
+	t    *testing.T
+	path string
+	n    int
+}
+
+func newRuleFile(t *testing.T, p *testPipeline, text string) *ruleFile {
+	t.Helper()
+	f := &ruleFile{t: t, path: filepath.Join(t.TempDir(), "rules.yaml")}
+	check(t, os.Symlink(filepath.Join("..data", "rules.yaml"), f.path))
+	f.become(text)
+	p.cfg.Rules = f.path
+	p.rules = parsed(t, p, text)
+	return f
+}
+
+func parsed(t *testing.T, p *testPipeline, text string) *rules.File {
+	t.Helper()
+	file, err := rules.Parse("rules.yaml", []byte(text), p.cfg.RuleOptions())
+	check(t, err)
+	return file
+}
+
+func (f *ruleFile) become(text string) {
+	f.t.Helper()
+	f.n++
+	dir := filepath.Dir(f.path)
+	version := fmt.Sprint("..version", f.n)
+	check(f.t, os.Mkdir(filepath.Join(dir, version), 0o700))
+	check(f.t, os.WriteFile(filepath.Join(dir, version, "rules.yaml"), []byte(text), 0o600))
+	check(f.t, os.Symlink(version, filepath.Join(dir, "..data_tmp")))
+	check(f.t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
+}
+
+// control is what is on the control topic, but for records that cannot be read.
+func (p *testPipeline) control() (out []ControlRecord) {
+	p.t.Helper()
+	for _, r := range p.read(p.cfg.Topics.Control) {
+		if c, err := wire.DecodeControl(r.Value, p.cfg.RuleOptions()); err == nil {
+			out = append(out, ControlRecord{r.Offset, c})
+		}
+	}
+	return out
+}
+
+// logged are the hashes of the rules on the control topic, in order.
+func (p *testPipeline) logged() (hashes []string) {
+	p.t.Helper()
+	for _, c := range p.control() {
+		if c.Control.Rules != nil {
+			hashes = append(hashes, c.Control.Hash)
+		}
+	}
+	return hashes
+}
+
+// replayedWith are the messages that a replay of the lines gives, up to edge, by the rules of the control topic.
+func (p *testPipeline) replayedWith(given *rules.File, edge int64, lines [][]byte) []string {
+	p.t.Helper()
+	var rows []outputRow
+	r := Replay{
+		Config: p.cfg.Engine(), Rules: given, Files: []string{writeLines(p.t, lines)}, Control: p.control(),
+		Output: func(o detector.Output) error {
+			if int64(o.At()) <= edge {
+				rows = append(rows, outputRow{int64(o.At()), o.ID(), o.Type(), o.EventID(), string(wire.Value(o))})
+			}
+			return nil
+		},
+	}
+	_, err := r.Run(p.ctx)
+	check(p.t, err)
+	return rowValues(rows)
+}
+
+// noon is so many minutes and seconds after noon, on the day of the tests.
+func noon(minute, second int) int64 {
+	return time.Date(2026, 11, 1, 12, minute, second, 0, time.UTC).UnixMilli()
+}
+
+// incidents are the revisions of a rule's incidents among messages.
+func incidents(t *testing.T, messages []string, rule string) (out []detector.Incident) {
+	t.Helper()
+	for _, m := range messages {
+		var i detector.Incident
+		check(t, json.Unmarshal([]byte(m), &i))
+		if i.Rule.Name == rule {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// watched runs a worker whose log is kept; heard counts how often a judge has heard of rules.
+func (p *testPipeline) watched() (w *Worker, heard func(hash string) int, stop func()) {
+	core, log := observer.New(zapcore.InfoLevel)
+	w, stop = p.startWith(func(w *Worker) {
+		w.log = zap.New(zapcore.NewTee(w.log.Core(), core))
+	})
+	return w, func(hash string) int {
+		return log.FilterMessage("rules heard").FilterField(zap.String("rules", hash)).Len()
+	}, stop
+}
+
+// The rules change while a worker runs: a rule that did not change keeps its timers and its incident, one that is gone ends its incident, one that
+// is new sees the panes that are there. A bad file changes nothing, and is told. The replay, with the control topic, is the same.
+func TestTrap18ReloadKeepsStateAndIsWhole(t *testing.T) {
+	overBoth(t, reloadKeepsState)
+}
+
+func reloadKeepsState(t *testing.T, addr string) {
+	p := newPipeline(t, addr, nil)
+	file := newRuleFile(t, p, rulesOf(ruleErrors, ruleMany))
+	before := p.rules
+	after := parsed(t, p, rulesOf(ruleErrors, ruleSlow))
+	w, heard, stop := p.watched()
+	defer stop()
+	lines := minutes(0, 2, 20)
+	p.load(lines)
+	p.judged(noon(1, 30), w)
+
+	file.become(string(after.Text))
+	p.until("the change to be heard of", func() bool { return heard(after.Hash) == 1 })
+	more := minutes(2, 6, 20)
+	p.load(more)
+	p.judged(noon(5, 30), w)
+
+	file.become(rulesOf(ruleErrors, strings.Replace(ruleMany, "above", "over", 1)))
+	p.until("the bad file to be told", func() bool { return strings.Contains(w.beat("").Rules.Problem, "rules.yaml:13:") })
+	var metrics bytes.Buffer
+	w.metrics.set.WritePrometheus(&metrics)
+	if !strings.Contains(metrics.String(), "sevwatch_rules_differ 1\n") {
+		t.Errorf("the metrics do not say that the rule file is not what runs:\n%s", metrics.String())
+	}
+	last := minutes(6, 9, 20)
+	p.load(last)
+	p.judged(noon(8, 30), w)
+	file.become(string(after.Text))
+	p.until("the good file to be back", func() bool { return w.beat("").Rules.Problem == "" })
+	stop()
+
+	if got := p.logged(); !slices.Equal(got, []string{before.Hash, after.Hash}) {
+		t.Errorf("the rules on the log are %v, expected %s and %s", got, before.Hash, after.Hash)
+	}
+	got := p.outputs(noon(8, 30))
+	same(t, "live against the replay", p.replayedWith(after, noon(8, 30), slices.Concat(lines, more, last)), got)
+	topics, sum := p.replayedTopics(noon(8, 30), func(r *Replay) { r.Rules = after })
+	same(t, "live against the replay of the topics", topics, got)
+	if sum.Rules != after.Hash {
+		t.Errorf("the replay ends under the rules %s", sum.Rules)
+	}
+	edge := detector.Millis(0)
+	for _, i := range incidents(t, got, "Many") {
+		if i.Transition == detector.Superseded {
+			edge = i.At
+		}
+	}
+	kept, slow := incidents(t, got, "Errors"), incidents(t, got, "Slow")
+	if at := p.control()[1].Control.Time; edge == 0 || edge < at || edge-at >= 10_000 {
+		t.Errorf("the incident of the rule that is gone ended at %s, expected the first edge from %s on", edge, at)
+	}
+	// Its timer runs for three minutes, across the change: begun anew it would be longer.
+	if len(kept) != 2 || kept[0].At != detector.Millis(noon(3, 0)) || kept[0].StartedAt != detector.Millis(noon(0, 0)) || kept[0].At <= edge {
+		t.Errorf("the rule that did not change told %+v, expected one of each service at 12:03:00, after %s", kept, edge)
+	}
+	if len(slow) != 1 || slow[0].At != edge+10_000 || slow[0].Signal.Samples != 70*20 {
+		t.Errorf("the new rule told %+v, expected one at the first pane after %s, with the minute of requests that the old rules needed, and ten seconds", slow, edge)
+	}
+}
+
+// Several workers watch one file. Its change is written by one of them, or by several, and every judge takes it up at the same edge.
+func TestRulesChangeEverywhereAtOneEdge(t *testing.T) {
+	addr, _ := kafkatest.Fake(t)
+	p := newPipeline(t, addr, func(c *Config) {
+		c.Domain, c.Labels, c.Tasks.Judge = "tenant", append(slices.Clone(c.Labels), "tenant"), 2
+	})
+	file := newRuleFile(t, p, rulesOf(ruleErrors, ruleMany))
+	before, after := p.rules, parsed(t, p, rulesOf(ruleErrors, ruleSlow))
+	one, heardByOne, stopOne := p.watched()
+	defer stopOne()
+	two, heardByTwo, stopTwo := p.watched()
+	defer stopTwo()
+	judged := func(edge int64) {
+		p.until("all judges", func() bool { return p.edgeOf(0) >= edge && p.edgeOf(1) >= edge })
+	}
+	tenants := func(lines [][]byte) [][]byte {
+		for i := range lines {
+			lines[i] = append(lines[i][:len(lines[i])-1], fmt.Sprintf(`,"tenant":"t%d"}`, i%7)...)
+		}
+		return lines
+	}
+	lines := tenants(minutes(0, 3, 20))
+	p.load(lines)
+	judged(noon(2, 30))
+	file.become(string(after.Text))
+	p.until("both judges to hear of it", func() bool { return heardByOne(after.Hash)+heardByTwo(after.Hash) >= 2 })
+	more := tenants(minutes(3, 7, 20))
+	p.load(more)
+	judged(noon(6, 30))
+	p.until("both workers to agree", func() bool {
+		return one.beat("").Rules.InForce == after.Hash && two.beat("").Rules.InForce == after.Hash &&
+			one.beat("").Rules.Problem == "" && two.beat("").Rules.Problem == ""
+	})
+	stopOne()
+	stopTwo()
+
+	if got := slices.Compact(p.logged()); !slices.Equal(got, []string{before.Hash, after.Hash}) {
+		t.Errorf("the rules on the log are %v, expected %s and %s", got, before.Hash, after.Hash)
+	}
+	for _, c := range p.control() {
+		if c.Control.Act.Act == wire.ActApplied {
+			t.Errorf("a judge was late for the change: %s", wire.JSON(c.Control))
+		}
+	}
+	got := p.outputs(noon(6, 30))
+	same(t, "live against the replay", p.replayedWith(before, noon(6, 30), slices.Concat(lines, more)), got)
+	edges := map[detector.Millis]int{}
+	for _, i := range incidents(t, got, "Many") {
+		if i.Transition == detector.Superseded {
+			edges[i.At]++
+		}
+	}
+	if len(edges) != 1 || len(incidents(t, got, "Slow")) != 7 {
+		t.Errorf("incidents ended at the edges %v, expected one edge; %d tenants have the new rule, expected 7", edges, len(incidents(t, got, "Slow")))
+	}
+}
+
+// edgeOf is how far a judge task is, as its state says.
+func (p *testPipeline) edgeOf(task int) int64 {
+	p.t.Helper()
+	records, err := readAll(p.ctx, p.cfg, p.client, p.cfg.Topics.State, task)
+	check(p.t, err)
+	edge := unknown
+	for _, r := range records {
+		if string(r.Key) == "edge" {
+			var state struct{ Edge int64 }
+			check(p.t, json.Unmarshal(r.Value, &state))
+			edge = state.Edge
+		}
+	}
+	return edge
+}
+
+// A worker that starts with another file puts that in force; the one that is there does not take it back, but says that its file is not what
+// runs, until it is told to. A worker that comes back goes on under the rules of the log, at the edge where they have changed.
+func TestRulesOfANewWorker(t *testing.T) {
+	addr, _ := kafkatest.Fake(t)
+	p := newPipeline(t, addr, nil)
+	old, young := rulesOf(ruleErrors, ruleMany), rulesOf(ruleErrors, ruleSlow)
+	newRuleFile(t, p, old)
+	first := p.rules
+	hangup := make(chan os.Signal)
+	one, stopOne := p.startWith(func(w *Worker) { w.hangup = hangup })
+	defer stopOne()
+	lines := minutes(0, 3, 20)
+	p.load(lines)
+	p.judged(noon(2, 30), one)
+
+	q := *p // the second worker has another file
+	cfg := *p.cfg
+	q.cfg = &cfg
+	newRuleFile(t, &q, young)
+	two, stopTwo := q.start()
+	p.until("the first worker to see it", func() bool { return one.beat("").Rules.Problem != "" })
+	p.until("the second to run", func() bool { return two.beat("").Rules != nil })
+	if h := one.beat("").Rules; h.InForce != q.rules.Hash || !strings.Contains(h.Problem, "is not what runs") && !strings.Contains(h.Problem, first.Hash) {
+		t.Errorf("the first worker says %+v", h)
+	}
+	if h := two.beat("").Rules; h.InForce != q.rules.Hash || h.Problem != "" {
+		t.Errorf("the second worker says %+v", h)
+	}
+	more := minutes(3, 6, 20)
+	p.load(more)
+	p.judged(noon(5, 30), one, two)
+	stopTwo() // and its judge, if it had it, goes on where it was
+
+	hangup <- os.Interrupt // any signal: the channel says it
+	p.until("the first worker to put its file in force", func() bool { return one.beat("").Rules.Problem == "" })
+	stopOne()
+	last := minutes(6, 9, 20)
+	p.load(last)
+	one, stopOne = p.start()
+	defer stopOne()
+	p.judged(noon(8, 30), one)
+	stopOne()
+	if got := p.logged(); !slices.Equal(got, []string{first.Hash, q.rules.Hash, first.Hash}) {
+		t.Errorf("the rules on the log are %v, expected %s, %s and %s", got, first.Hash, q.rules.Hash, first.Hash)
+	}
+	got := p.outputs(noon(8, 30))
+	same(t, "live against the replay", p.replayedWith(q.rules, noon(8, 30), slices.Concat(lines, more, last)), got)
+	if n := len(incidents(t, got, "Many")); n != 3 { // opened, superseded, and opened again
+		t.Errorf("the rule that was away told %d revisions, expected 3", n)
+	}
+	if slow := incidents(t, got, "Slow"); len(slow) != 2 || slow[1].Transition != detector.Superseded {
+		t.Errorf("the rule that was there for a while told %+v, expected it to open and to be superseded", slow)
+	}
+}
