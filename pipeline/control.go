@@ -23,23 +23,29 @@ type controlReader struct {
 
 // openControl lets the judge hear what is in the control topic by now, before it takes a delta or judges: words that are in the log already are
 // applied where the log says, and rules find all that they need in the deltas. Then it begins to read on.
-func (t *judgeTask) openControl(ctx context.Context, starts []fetch.Start) ([]fetch.Start, error) {
-	topic := t.w.cfg.Topics.Control
-	spans, err := t.w.broker.ends(ctx, topic, []int{0}, kafka.ReadCommitted)
-	if err != nil {
+func (t *judgeTask) openControl(ctx context.Context, starts []fetch.Start) (_ []fetch.Start, err error) {
+	if t.control.next, err = t.w.readControl(ctx, t.judge.Heard(), t.hear); err != nil {
 		return nil, err
 	}
-	start := fetch.Start{Topic: topic, Offset: max(t.judge.Heard(), spans[0].first)}
-	err = readRange(ctx, t.w.broker.read, start, spans[0].end, func(r *fetch.Record) error {
-		t.hear(r)
+	return append(starts, fetch.Start{Topic: t.w.cfg.Topics.Control, Offset: t.control.next}), nil
+}
+
+// readControl hands over the records of the control topic from an offset on, and returns where it ends.
+func (w *Worker) readControl(ctx context.Context, from int64, take func(*fetch.Record)) (end int64, err error) {
+	topic := w.cfg.Topics.Control
+	spans, err := w.broker.ends(ctx, topic, []int{0}, kafka.ReadCommitted)
+	if err != nil {
+		return from, err
+	}
+	start := fetch.Start{Topic: topic, Offset: max(from, spans[0].first)}
+	err = readRange(ctx, w.broker.read, start, spans[0].end, func(r *fetch.Record) error {
+		take(r)
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return from, err
 	}
-	t.control.next = max(start.Offset, spans[0].end)
-	start.Offset = t.control.next
-	return append(starts, start), nil
+	return max(start.Offset, spans[0].end), nil
 }
 
 // readControl lets the judge hear what has come.

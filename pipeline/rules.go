@@ -29,10 +29,12 @@ type ruleKeeper struct {
 	w      *Worker
 	next   int64  // offset of the control topic
 	logged string // hash of the last rules there; "": there are none
-	data   []byte // of the file, as it was read last
+	seen   []byte // the file as it was read last
+	data   []byte // the file as it was when it was offered, or found to be wrong
 	file   *rules.File
-	offer  bool  // the file is to be put in force
-	wrong  error // with what was read last; then nothing of it is offered
+	offer  bool  // file is to be put in force
+	wrong  error // with data
+	gone   error // why the file cannot be read
 	said   string
 }
 
@@ -61,7 +63,8 @@ func (k *ruleKeeper) run(ctx context.Context, hangup <-chan os.Signal) error {
 	}
 }
 
-// read reads the rule file again; where it has changed, or asked says so, it is offered, unless it has mistakes.
+// read reads the rule file again, and offers it when it has changed and has no mistakes. It must have been the same twice: somebody may be
+// writing it. Asked to, it offers what there is.
 func (k *ruleKeeper) read(asked bool) {
 	path := k.w.cfg.Rules
 	if path == "" { // the runbook is in the program
@@ -69,20 +72,19 @@ func (k *ruleKeeper) read(asked bool) {
 		return
 	}
 	data, err := os.ReadFile(path)
-	if err != nil {
-		k.wrong, k.data = fmt.Errorf("cannot read the rules: %w", err), nil
+	if k.gone = err; err != nil {
 		return
 	}
-	if bytes.Equal(data, k.data) && !asked {
+	still := bytes.Equal(data, k.seen)
+	k.seen = data
+	if !asked && (!still || bytes.Equal(data, k.data)) {
 		return
 	}
 	k.data = data
 	file, err := rules.Parse(path, data, k.w.cfg.RuleOptions())
-	if k.wrong = err; err != nil {
-		k.offer = false
-		return
+	if k.wrong, k.offer = err, err == nil; err == nil {
+		k.file = file
 	}
-	k.file, k.offer = file, true
 }
 
 // settle reads the control topic to its end, writes the file there if it is offered and not what runs, and says how things are.
@@ -119,20 +121,21 @@ func due(at detector.Millis) zap.Field {
 }
 
 // catchUp reads the control topic to its end. Rules that cannot be read are not in force anywhere.
-func (k *ruleKeeper) catchUp(ctx context.Context) error {
-	return k.w.scan(ctx, k.w.cfg.Topics.Control, 0, k.next, func(r *fetch.Record) error {
+func (k *ruleKeeper) catchUp(ctx context.Context) (err error) {
+	k.next, err = k.w.readControl(ctx, k.next, func(r *fetch.Record) {
 		if c, err := wire.DecodeControl(r.Value, k.w.cfg.RuleOptions()); err == nil && c.Rules != nil {
 			k.logged = c.Hash
 		}
-		k.next = r.Offset + 1
-		return nil
 	})
+	return err
 }
 
 // tell says whether the rule file is what runs, in the metrics, in the worker's health and, when it changes, in the log.
 func (k *ruleKeeper) tell() {
 	problem := ""
 	switch {
+	case k.gone != nil:
+		problem = fmt.Sprintf("cannot read the rules: %s", k.gone)
 	case k.wrong != nil:
 		problem = k.wrong.Error()
 	case k.file.Hash != k.logged:

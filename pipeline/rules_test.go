@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -341,4 +342,48 @@ func TestRulesOfANewWorker(t *testing.T) {
 	if slow := incidents(t, got, "Slow"); len(slow) != 2 || slow[1].Transition != detector.Superseded {
 		t.Errorf("the rule that was there for a while told %+v, expected it to open and to be superseded", slow)
 	}
+}
+
+// A file is offered when it has changed and nobody writes it any more, or when it is asked for; one that was away for a moment has not changed.
+func TestRuleFileIsReadWhole(t *testing.T) {
+	cfg, err := ParseConfig("test.yaml", []byte("brokers: [none:1]"))
+	check(t, err)
+	p := &testPipeline{t: t, cfg: cfg}
+	file := newRuleFile(t, p, rulesOf(ruleErrors))
+	k := &ruleKeeper{w: &Worker{cfg: cfg}, file: p.rules, data: p.rules.Text}
+	f := func(what string, asked, offered bool, text, problem string) {
+		t.Helper()
+		k.offer = false
+		k.read(asked)
+		said := ""
+		if err := cmp.Or(k.gone, k.wrong); err != nil {
+			said = err.Error()
+		}
+		if k.offer != offered || string(k.file.Text) != text || !strings.Contains(said, problem) || (problem == "") != (said == "") {
+			t.Errorf("%s: offered %t, expected %t; it is wrong with it: %q, expected %q; the rules are\n%s", what, k.offer, offered, said, problem, k.file.Text)
+		}
+	}
+	one, half, two := rulesOf(ruleErrors), rulesOf(ruleMany), rulesOf(ruleMany, ruleSlow)
+	f("as it was", false, false, one, "")
+	f("as it was, again", false, false, one, "")
+	file.become(half)
+	f("half written", false, false, one, "")
+	file.become(two)
+	f("written", false, false, one, "")
+	f("written, and quiet", false, true, two, "")
+	f("known", false, false, two, "")
+	f("asked for", true, true, two, "")
+	check(t, os.Rename(file.path, file.path+"~"))
+	f("away", false, false, two, "no such file")
+	f("asked for while it is away", true, false, two, "no such file")
+	check(t, os.Rename(file.path+"~", file.path))
+	f("back", false, false, two, "")
+	file.become("groups: 5\n")
+	f("wrong, and perhaps not written", false, false, two, "")
+	f("wrong", false, false, two, "rules.yaml:1:9: ")
+	f("still wrong", false, false, two, "rules.yaml:1:9: ")
+	f("wrong and asked for", true, false, two, "rules.yaml:1:9: ")
+	file.become(two)
+	f("mended", false, false, two, "rules.yaml:1:9: ")
+	f("mended, and quiet", false, true, two, "")
 }
