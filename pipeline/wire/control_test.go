@@ -59,7 +59,7 @@ func TestRulesFitIntoARecord(t *testing.T) {
 			t.Errorf("filled with %q, %d bytes are a record of %d, expected at most %d", filler, len(text), len(record), batch)
 		}
 		again, err := wire.DecodeControl(record, rules.Options{})
-		if err != nil || string(again.Act.Rules.Text) != text {
+		if err != nil || string(again.Rules.Text) != text {
 			t.Errorf("filled with %q, what is read is something else: %v", filler, err)
 		}
 	}
