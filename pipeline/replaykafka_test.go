@@ -103,7 +103,7 @@ func kafkaReplayIsWhatRunPublished(t *testing.T, p *testPipeline) {
 	// The same without marks: what was late live is counted, and the summary says that this can be.
 	blind, sum := p.replayedTopics(edge, func(r *Replay) {
 		c := *p.cfg
-		c.Topics.Marks = p.cfg.Topics.Control
+		c.Topics.Marks = p.cfg.Topics.Rejected // nothing is there
 		r.Kafka.Config = &c
 	})
 	if sum.Totals.Late != 0 || len(sum.Doubts) != 1 || !strings.Contains(sum.Doubts[0], "no marks in") {
