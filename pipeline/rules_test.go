@@ -121,6 +121,15 @@ func (p *testPipeline) replayedWith(given *rules.File, edge int64, lines [][]byt
 	return rowValues(rows)
 }
 
+// patient gives a test that waits for something between two stretches of events, while marks move time on, half a minute before what comes
+// next is late.
+func patient(c *Config) {
+	c.Lateness = 30_000
+	for i := range c.Sources {
+		c.Sources[i].Lateness = c.Lateness
+	}
+}
+
 // noon is so many minutes and seconds after noon, on the day of the tests.
 func noon(minute, second int) int64 {
 	return time.Date(2026, 11, 1, 12, minute, second, 0, time.UTC).UnixMilli()
@@ -157,7 +166,7 @@ func TestTrap18ReloadKeepsStateAndIsWhole(t *testing.T) {
 }
 
 func reloadKeepsState(t *testing.T, addr string) {
-	p := newPipeline(t, addr, nil)
+	p := newPipeline(t, addr, patient)
 	file := newRuleFile(t, p, rulesOf(ruleErrors, ruleMany))
 	before := p.rules
 	after := parsed(t, p, rulesOf(ruleErrors, ruleSlow))
@@ -220,6 +229,7 @@ func reloadKeepsState(t *testing.T, addr string) {
 func TestRulesChangeEverywhereAtOneEdge(t *testing.T) {
 	addr, _ := kafkatest.Fake(t)
 	p := newPipeline(t, addr, func(c *Config) {
+		patient(c)
 		c.Domain, c.Labels, c.Tasks.Judge = "tenant", append(slices.Clone(c.Labels), "tenant"), 2
 	})
 	file := newRuleFile(t, p, rulesOf(ruleErrors, ruleMany))
@@ -293,7 +303,7 @@ func (p *testPipeline) edgeOf(task int) int64 {
 // runs, until it is told to. A worker that comes back goes on under the rules of the log, at the edge where they have changed.
 func TestRulesOfANewWorker(t *testing.T) {
 	addr, _ := kafkatest.Fake(t)
-	p := newPipeline(t, addr, nil)
+	p := newPipeline(t, addr, patient)
 	old, young := rulesOf(ruleErrors, ruleMany), rulesOf(ruleErrors, ruleSlow)
 	newRuleFile(t, p, old)
 	first := p.rules
