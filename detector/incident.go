@@ -98,6 +98,7 @@ type Incident struct {
 	Impact           Impact            `json:"impact"`
 	Contributors     []Contributor     `json:"contributors,omitempty"`
 	Change           *Change           `json:"change,omitempty"`
+	VersionSplit     *VersionSplit     `json:"version_split,omitempty"`
 	Parent           string            `json:"parent,omitempty"`
 	Children         []string          `json:"children,omitempty"`
 	ChildrenCount    int               `json:"children_count,omitempty"`
@@ -181,6 +182,8 @@ type Playbook struct {
 	Name  string   `json:"name"`
 	Title string   `json:"title"`
 	Steps []string `json:"steps"`
+
+	Answers []Answer `json:"answers,omitempty"` // what the data say to a step
 }
 
 // Recovery is a word to whatever can act: do this, or it is no longer needed.

@@ -126,8 +126,15 @@ func (d *domain) describe(g *group, m rules.Measure, v rules.Verdict, transition
 			incident.Impact.Share = &share
 		}
 	}
+	measured := v.Evidence == rules.Enough && !v.Blind && transition != Resolved
+	if measured {
+		incident.VersionSplit = d.split(g, m, edge)
+	}
 	if p, ok := d.file.Playbooks[playbook]; ok {
 		incident.Playbook = &Playbook{Name: playbook, Title: p.Title, Steps: p.Steps}
+		if measured {
+			incident.Playbook.Answers = d.answers(g, m, &p, incident.VersionSplit, edge)
+		}
 	}
 	return incident
 }
@@ -305,15 +312,8 @@ func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, 
 
 // changeBefore is the last change of the same service (or of any, if the group has none) before the incident began.
 func (d *domain) changeBefore(g *group) *Change {
-	service := ""
-	for _, l := range g.labels {
-		if l.Name == "service" {
-			service = l.Value
-		}
-	}
 	for _, c := range slices.Backward(d.changes) {
-		about := service == "" || c.Service == "" || c.Service == service
-		if about && int64(c.At) <= g.life.RunStart && g.life.RunStart-int64(c.At) <= changeMemory {
+		if c.concerns(g) && int64(c.At) <= g.life.RunStart && g.life.RunStart-int64(c.At) <= changeMemory {
 			return &c
 		}
 	}

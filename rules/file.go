@@ -29,8 +29,10 @@ type File struct {
 
 // Playbook is what to do, in order.
 type Playbook struct {
-	Title string   `yaml:"title,required"`
-	Steps []string `yaml:"steps,required"`
+	Where   strictyaml.Where `json:"-"`
+	Title   string           `yaml:"title,required"`
+	Steps   []string         `yaml:"steps,required"`
+	Answers []AnswerTo       `yaml:"answers"` // what the data say to each step; nil: nothing to any
 }
 
 // Action is something that a recovery system can carry out.

@@ -70,6 +70,9 @@ func (v *validator) run() {
 		v.action(&a)
 		v.file.Actions[name] = a
 	}
+	for name, p := range v.file.Playbooks {
+		v.playbook(name, &p)
+	}
 	if c := v.file.Correlate; c != nil {
 		for service := range c.DependsOn {
 			c.callers = append(c.callers, service)

@@ -54,7 +54,7 @@ func (r *Rule) evidenceOf(m Measure) string {
 		return fmt.Sprintf(": %d of %d", m.Num, max(m.Num, m.Den))
 	case r.Signal.Type == SignalDeviation:
 		q := r.Signal.Distribution()
-		return fmt.Sprintf(": %s, usually %s, of %s", q.print(m.Dist.Quantile(q.Q)), round(m.Usual, 4), counted(float64(m.Num), "sample"))
+		return fmt.Sprintf(": %s, usually %s, of %s", q.Print(m.Dist.Quantile(q.Q)), round(m.Usual, 4), counted(float64(m.Num), "sample"))
 	case r.Signal.Type == SignalQuantile:
 		return ": " + counted(float64(m.Num), "sample")
 	default:
@@ -62,8 +62,8 @@ func (r *Rule) evidenceOf(m Measure) string {
 	}
 }
 
-// print is a value of the kind that the quantile is of, with its unit if it has one.
-func (q *Quantile) print(v float64) string {
+// Print is a value of the kind that the quantile is of, with its unit if it has one.
+func (q *Quantile) Print(v float64) string {
 	if q.Of.Kind.Unit() == "ms" {
 		return round(v, 4) + " ms"
 	}
@@ -153,7 +153,7 @@ func (r *Rule) Impact(m Measure) string {
 			share, direction = q.Q, "at or below"
 		}
 		return fmt.Sprintf("%s %% of %s were %s %s %s.", round(share*100, 6), counted(float64(m.Num), q.Of.Kind.String()+" event"), direction,
-			q.print(m.Dist.Quantile(q.Q)), window)
+			q.Print(m.Dist.Quantile(q.Q)), window)
 	case SignalAbsence:
 		return fmt.Sprintf("No %s event for %s.", r.Signal.Absence.Kind, Duration(m.Silent))
 	default:
