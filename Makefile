@@ -35,7 +35,7 @@ fuzz:  ## every fuzz target for FUZZTIME
 
 sim:  ## N random streams against the dumb model, N schedules of crashes and N/200 of broker errors, from SEED on
 	$(GO) test ./pipeline -count=1 -timeout 60m -run '^Test(Simulation|BrokerErrors)$$' -simseed $(SEED) -simruns $(N)
-	$(GO) test ./detector -count=1 -run 'TestModel' -seed $(SEED) -n $(N)
+	$(GO) test ./detector -count=1 -run 'TestModel' -args -seed $(SEED) -streams $(N)
 
 golden:  ## rewrite golden files; then read the diff
 	UPDATE_GOLDEN=1 $(GO) test ./rules/... ./detector ./pipeline ./pipeline/wire

@@ -26,14 +26,22 @@ type domain struct {
 
 	changes []Change  // of the last changeMemory, oldest first
 	gone    *[]string // keys of state records to be forgotten
-	soon    *[]rules.Selector
-	watch   func(*Judgement)
+
+	edge     *int64 // of the judge
+	ripe     int64  // ms, Config.Settle
+	live     int    // series that are counted apart in closed panes
+	opening  []opening
+	refused  []PaneEvents // incidents, at the start of panes that are kept
+	atLimits *AtLimits    // of the judge
+
+	soon  *[]rules.Selector
+	watch func(*Judgement)
 
 	asked []asked // actions, not long ago
 
 	said     []Act     // by people, to be applied at the edge that closes
 	silences []silence // that last at that edge
-	longest  int64     // ms, of the windows
+	longest  int64     // ms, for which closed panes are kept
 	cooldown int64     // ms, the longest of the actions
 
 	ranks map[string]int // of services, while incidents are correlated
@@ -47,15 +55,23 @@ type series struct {
 	kind     rules.Kind
 	labels   []Label
 	key      string
+	hash     uint64
 	number   int32 // among the domain's series; free numbers are given again
 	bindings []binding
-	hist     bool // some group needs the distribution, or will
-	panes    int  // how many panes hold a cell of it
+	bound    bool  // it plays its part in groups
+	own      bool  // no limit is for it: it is of the kind pipeline, or an overflow series
+	overflow bool  // it stands for series that were too many
+	made     bool  // no delta has it: it is counted when a pane closes
+	closed   int32 // how many closed panes hold a cell of it
+	recent   int32 // and how many of those are recent, while it is asked
+	hist     bool  // some group needs the distribution, or will
+	panes    int   // how many panes hold a cell of it
 }
 
-// binding is the part that a series plays in a group.
+// binding is the part that a series plays in a group of a rule.
 type binding struct {
-	group    *group
+	rule     *ruleState
+	group    *group // nil while the series is not bound
 	num, den bool
 }
 
@@ -68,6 +84,12 @@ type pane struct {
 	cells []seriesCell
 	index []int32
 	dists []Cell // of the cells whose distribution some group needs
+
+	limit  uint64   // series with such a hash or a larger one are counted together, unless they are known
+	exact  []uint64 // while it is restored: hashes of those of them that were counted apart, sorted
+	looked int      // while it is open: how many cells it may have until it is made smaller
+	told   int      // how many records the state has of its limit
+	final  bool     // they were made when it was closed
 }
 
 // seriesCell is what a series has in a pane. It is small, because there are many.
@@ -94,6 +116,7 @@ func newDomain(name string, cfg *Config, file *rules.File, states []*ruleState, 
 	for _, w := range windows {
 		d.longest = max(d.longest, w.length)
 	}
+	d.longest, d.ripe = max(d.longest, cfg.kept()), cfg.Settle()
 	for _, name := range sortedKeys(file.Actions) {
 		d.cooldown = max(d.cooldown, int64(file.Actions[name].Cooldown))
 	}
@@ -101,24 +124,32 @@ func newDomain(name string, cfg *Config, file *rules.File, states []*ruleState, 
 }
 
 // merge takes a delta into its open pane.
-func (d *domain) merge(delta *Delta) {
+func (d *domain) merge(delta *Delta) *pane {
 	p := d.pane(delta.Pane)
 	p.cells = slices.Grow(p.cells, max(0, len(delta.Series)-len(p.cells)))
 	for i := range delta.Series {
-		s := d.seriesOf(&delta.Series[i])
-		if int(s.number) >= len(p.index) {
-			p.index = append(p.index, make([]int32, max(int(s.number)+1, len(d.series))-len(p.index))...)
-		}
-		n := p.index[s.number]
-		if n == 0 {
-			p.cells = append(p.cells, seriesCell{series: s})
-			n = int32(len(p.cells))
-			p.index[s.number] = n
-			s.panes++
-		}
-		p.merge(&p.cells[n-1], &delta.Series[i].Cell)
+		p.merge(d.cellOf(p, d.seriesIn(p, &delta.Series[i])), &delta.Series[i].Cell)
 	}
+	return p
 }
+
+// cellOf is the series' cell in an open pane.
+func (d *domain) cellOf(p *pane, s *series) *seriesCell {
+	if int(s.number) >= len(p.index) {
+		p.index = append(p.index, make([]int32, max(int(s.number)+1, len(d.series))-len(p.index))...)
+	}
+	n := p.index[s.number]
+	if n == 0 {
+		p.cells = append(p.cells, seriesCell{series: s})
+		n = int32(len(p.cells))
+		p.index[s.number] = n
+		s.panes++
+	}
+	return &p.cells[n-1]
+}
+
+// holds says whether an open pane has a cell of the series.
+func (p *pane) holds(s *series) bool { return int(s.number) < len(p.index) && p.index[s.number] > 0 }
 
 // merge adds to a cell what another of the same series and pane has.
 func (p *pane) merge(c *seriesCell, o *Cell) {
@@ -138,31 +169,51 @@ func (p *pane) merge(c *seriesCell, o *Cell) {
 func (d *domain) pane(start int64) *pane {
 	i, found := slices.BinarySearchFunc(d.panes, start, func(p *pane, t int64) int { return cmp.Compare(p.start, t) })
 	if !found {
-		d.panes = slices.Insert(d.panes, i, &pane{start: start})
+		d.panes = slices.Insert(d.panes, i, &pane{start: start, limit: noLimit})
 	}
 	return d.panes[i]
 }
 
-// seriesOf finds the series of a delta, or makes it and binds it to the groups of all rules that select it.
-func (d *domain) seriesOf(sd *SeriesDelta) *series {
+// seriesIn is the series in which a delta counts in its pane: its own, or the overflow series that stands for it.
+func (d *domain) seriesIn(p *pane, sd *SeriesDelta) *series {
+	if p.limit == noLimit {
+		return d.seriesOf(sd)
+	}
+	s := d.find(sd)
+	switch {
+	case s != nil && (s.own || p.holds(s) || !p.overflows(s.hash, s.closed > 0)):
+		return s
+	case s == nil && (sd.Kind == rules.KindPipeline || isOverflow(sd.Labels) || !p.overflows(hashOf(d.key), false)):
+		return d.seriesOf(sd)
+	default:
+		return d.overflowOf(sd.Kind, sd.Labels)
+	}
+}
+
+// find finds the series of a delta; nil: there is none, and d.key is what it would be called.
+func (d *domain) find(sd *SeriesDelta) *series {
 	if sd.Known != nil && sd.Known.panes > 0 {
 		return sd.Known
 	}
 	d.key = AppendSeriesKey(d.key[:0], sd.Kind, sd.Labels)
-	if s := d.series[string(d.key)]; s != nil {
+	return d.series[string(d.key)]
+}
+
+// seriesOf finds the series of a delta, or makes it and notes which rules select it.
+func (d *domain) seriesOf(sd *SeriesDelta) *series {
+	if s := d.find(sd); s != nil {
 		return s
 	}
-	s := &series{kind: sd.Kind, labels: sd.Labels, key: string(d.key), number: int32(len(d.series))}
+	s := &series{kind: sd.Kind, labels: sd.Labels, key: string(d.key), number: int32(len(d.series)), hash: hashOf(d.key), overflow: isOverflow(sd.Labels)}
+	s.own = s.overflow || s.kind == rules.KindPipeline
 	if n := len(d.spare); n > 0 {
 		s.number, d.spare = d.spare[n-1], d.spare[:n-1]
 	}
 	d.series[s.key] = s
-	s.hist = matchesAny(*d.soon, s)
+	s.hist = s.picked(*d.soon)
 	for _, r := range d.rules {
-		b := binding{num: matchesAny(r.Signal.Num, s), den: matchesAny(r.Signal.Den, s)}
-		if b.num || b.den {
-			b.group = d.groupOf(r, s)
-			b.group.refs++
+		b := binding{rule: r, num: s.picked(r.Signal.Num), den: s.picked(r.Signal.Den)}
+		if (b.num || b.den) && (!s.overflow || len(r.By) == 0) {
 			s.bindings = append(s.bindings, b)
 			s.hist = s.hist || r.hist && b.num
 		}
@@ -198,8 +249,9 @@ func (s *series) value(name string) string {
 	return ""
 }
 
-func matchesAny(selectors []rules.Selector, s *series) bool {
-	return slices.ContainsFunc(selectors, func(sel rules.Selector) bool { return sel.Matches(s.kind, s.value) })
+// picked says whether one of the selectors picks the series.
+func (s *series) picked(selectors []rules.Selector) bool {
+	return slices.ContainsFunc(selectors, func(sel rules.Selector) bool { return sel.Matches(s.kind, s.value) && (!s.overflow || knowsAll(sel)) })
 }
 
 func (d *domain) groupOf(r *ruleState, s *series) *group {
@@ -209,8 +261,12 @@ func (d *domain) groupOf(r *ruleState, s *series) *group {
 			labels = append(labels, Label{name, v})
 		}
 	}
-	slices.SortFunc(labels, func(x, y Label) int { return strings.Compare(x.Name, y.Name) })
+	sortLabels(labels)
 	return d.groupFor(r, labels)
+}
+
+func sortLabels(labels []Label) {
+	slices.SortFunc(labels, func(x, y Label) int { return strings.Compare(x.Name, y.Name) })
 }
 
 func (d *domain) groupFor(r *ruleState, labels []Label) *group {
@@ -233,8 +289,10 @@ func (d *domain) groupFor(r *ruleState, labels []Label) *group {
 // close closes the pane [start, edge), judges every group, and returns what there is to tell, in no particular order.
 func (d *domain) close(start, edge int64, windows []*windowCount, observed bool) []Output {
 	var entered *pane
+	d.tellRefused(start)
 	if d.closed < len(d.panes) && d.panes[d.closed].start == start {
 		entered = d.panes[d.closed]
+		d.admit(entered)
 		d.enter(entered)
 		d.closed++
 	}
@@ -247,6 +305,7 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 	var out []Output
 	forgot := false
 	var live []turn
+	d.opening = d.opening[:0]
 	for _, g := range d.order {
 		if g.first == never {
 			continue
@@ -264,6 +323,7 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 			live = append(live, turn{g, m, g.rule.Judge(m)})
 		}
 	}
+	live = d.openSome(live, edge)
 	if len(live) > 0 {
 		out = append(out, d.correlate(live, edge)...)
 		out = append(out, d.act(live, edge)...)
@@ -333,7 +393,7 @@ func (d *domain) judge(g *group, m rules.Measure, edge int64) []Output {
 	}
 	switch o := g.life.Incident; {
 	case n.transition == Opened:
-		d.open(g, n.tier) // correlate tells of it, or of what it is part of
+		d.opening = append(d.opening, opening{turn{g, m, v}, n.tier}) // correlate tells of it, or of what it is part of
 	case o != nil && o.untold():
 		d.follow(g, n)
 	case n.transition != "":
@@ -345,6 +405,7 @@ func (d *domain) judge(g *group, m rules.Measure, edge int64) []Output {
 		out = append(out, d.expireRequests(g, m, v, edge)...)
 	}
 	switch {
+	case n.transition == Opened:
 	case n.transition == Expired, g.life.Incident == nil && g.gone(edge):
 		g.forget()
 	case g.cells == 0 && g.life.clean() && !g.missed():
@@ -358,14 +419,12 @@ func (d *domain) prune(edge int64, forgot bool) {
 	n := 0
 	for n < d.closed && d.panes[n].start < edge-d.longest {
 		for _, c := range d.panes[n].cells {
-			if c.series.panes--; c.series.panes == 0 {
-				delete(d.series, c.series.key)
-				d.spare = append(d.spare, c.series.number)
-				for _, b := range c.series.bindings {
-					b.group.refs--
-				}
+			if c.series.closed--; c.series.closed == 0 {
+				d.unbind(c.series)
 			}
+			d.leaves(c.series)
 		}
+		d.forgetLimit(d.panes[n])
 		n++
 	}
 	if n > 0 {
@@ -379,6 +438,10 @@ func (d *domain) prune(edge int64, forgot bool) {
 		d.dropGroups()
 	}
 	d.pruneChanges(edge)
+	d.refused = slices.DeleteFunc(d.refused, func(r PaneEvents) bool { return r.Pane < edge-d.longest })
+	for _, p := range d.panes[d.closed:] {
+		d.shed(p)
+	}
 }
 
 // pruneChanges lets go of changes that no incident can follow any more: one that is still pending may have begun long ago.

@@ -35,6 +35,7 @@ type Config struct {
 	LatenessOf map[string]int64
 	MaxAhead   int64 // ms: what is further ahead of its partition is held; 0 holds nothing
 	Agree      int   // how many held events that agree are believed
+	Limits     Limits
 
 	Duplicates map[string]Duplicates // by topic; of those that are not here nothing is remembered
 }
@@ -67,8 +68,11 @@ func (c *Config) RuleOptions() rules.Options {
 // DefaultConfig is a pane and a lateness of ten seconds over the default labels, in one domain; ten events that agree may be more than
 // five minutes ahead.
 func DefaultConfig() Config {
-	return Config{Labels: rules.DefaultLabels(), Pane: 10_000, Lateness: 10_000, MaxAhead: 300_000, Agree: 10}
+	return Config{Labels: rules.DefaultLabels(), Pane: 10_000, Lateness: 10_000, MaxAhead: 300_000, Agree: 10, Limits: DefaultLimits()}
 }
+
+// DefaultLimits are 100,000 series, 100,000 groups and 20,000 open incidents.
+func DefaultLimits() Limits { return Limits{Series: 100_000, Groups: 100_000, Incidents: 20_000} }
 
 // Source names one partition that events come from.
 type Source struct {

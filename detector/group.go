@@ -34,6 +34,7 @@ type ruleState struct {
 	window   int // index into the domain's windows
 	identity string
 	hist     bool // the signal needs the distribution
+	own      bool // it is about the pipeline itself
 }
 
 // concerns says whether a cell tells the group anything: a quantile is made of values, an event without one is nothing to it.

@@ -23,6 +23,7 @@ type Judge struct {
 	domains    map[string]*domain
 
 	lost, late int64
+	atLimits   AtLimits
 	since      int64    // panes before it were not kept when the rules changed
 	pending    []Output // what a change of the rules made of open incidents
 	words      words    // of people
@@ -52,6 +53,7 @@ func NewJudge(cfg Config, file *rules.File) *Judge {
 	for _, r := range file.Rules() {
 		j.rules = append(j.rules, &ruleState{
 			Rule: r, window: j.windowOf(int64(r.Window)), identity: r.Identity(), hist: r.Signal.Distribution() != nil,
+			own: !slices.ContainsFunc(r.Signal.Num, func(s rules.Selector) bool { return s.Kind != rules.KindPipeline }),
 		})
 	}
 	return j
@@ -109,8 +111,8 @@ func (j *Judge) Totals() Totals {
 
 // Delta takes in what a pane gained. It keeps nothing of the delta but labels.
 func (j *Judge) Delta(d *Delta) {
-	if d.Pane < j.since {
-		return
+	if d.Pane < j.since || j.loading != nil && d.Pane < j.Needs() {
+		return // nobody needs it any more, and not all of it may be read again
 	}
 	if d.Pane < j.edge && j.loading == nil {
 		for i := range d.Series {
@@ -118,7 +120,10 @@ func (j *Judge) Delta(d *Delta) {
 		}
 		return
 	}
-	j.domain(d.Domain).merge(d)
+	domain := j.domain(d.Domain)
+	if p := domain.merge(d); j.loading == nil {
+		domain.shed(p)
+	}
 }
 
 // Known finds the series of a delta of the domain by its key, as AppendSeriesKey makes it, and fills it in: so whoever decodes a delta need
@@ -140,10 +145,16 @@ func (j *Judge) domain(name string) *domain {
 	d := j.domains[name]
 	if d == nil {
 		d = newDomain(name, &j.cfg, j.file, j.rules, j.windows)
-		d.gone, d.soon, d.watch = &j.gone, &j.soon, j.watch
+		j.adopt(d)
+		d.watch = j.watch
 		j.domains[name] = d
 	}
 	return d
+}
+
+// adopt lets a domain look at what the judge keeps for all of them.
+func (j *Judge) adopt(d *domain) {
+	d.gone, d.soon, d.edge, d.atLimits = &j.gone, &j.soon, &j.edge, &j.atLimits
 }
 
 // Progress takes in how far a task has come. Offsets that are told twice are an error: something would be counted twice.
@@ -295,8 +306,8 @@ func (j *Judge) closePane() []Output {
 		d := j.domains[name]
 		d.said, d.silences = said, j.words.Silences
 		out = append(out, d.close(start, edge, j.windows, observed)...)
-		if d.idle() && len(d.panes) == 0 && len(d.changes) == 0 && len(d.asked) == 0 {
-			j.gone = append(j.gone, key(keyChanges, name), key(keyAsked, name))
+		if d.idle() && len(d.panes) == 0 && len(d.changes) == 0 && len(d.asked) == 0 && len(d.refused) == 0 {
+			j.gone = append(j.gone, key(keyChanges, name), key(keyAsked, name), key(keyRefused, name))
 			delete(j.domains, name)
 		}
 	}

@@ -61,10 +61,10 @@ func (j *Judge) reload(file *rules.File) {
 		panic(fmt.Sprintf("BUG: the judge cannot be restored from its own state: %v", err))
 	}
 	next.logged, next.short, next.words.applied = j.logged, j.short, j.words.applied
-	next.saved, next.anew = j.saved, true // Changes compares with what was told, not with the snapshot
+	next.saved, next.anew, next.atLimits = j.saved, true, j.atLimits // Changes compares with what was told, not with the snapshot
 	*j = *next
 	for _, name := range sortedKeys(j.domains) {
-		j.domains[name].gone, j.domains[name].soon = &j.gone, &j.soon
+		j.adopt(j.domains[name])
 	}
 }
 
@@ -115,6 +115,9 @@ func (j *Judge) forgetTold() {
 	for _, name := range sortedKeys(j.domains) {
 		for _, g := range j.domains[name].order {
 			g.known = false
+		}
+		for _, p := range j.domains[name].panes {
+			p.told, p.final = 0, false
 		}
 	}
 }

@@ -3,6 +3,7 @@ package detector
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -33,6 +34,8 @@ const (
 	keyChanges   = "changes" // and domain
 	keyAsked     = "asked"   // and domain
 	keyGroup     = "group"   // and domain, rule, group
+	keyRefused   = "refused" // and domain
+	keyLimit     = "limit"   // and domain, pane, number
 )
 
 // edgeState is how far the judge has come, and what it knows of panes that are still open, besides their deltas.
@@ -67,6 +70,24 @@ type askedState struct {
 	V     int     `json:"v"`
 	Asked []asked `json:"asked"`
 }
+
+// refusedState is how many incidents could not be opened, by the pane that began then.
+type refusedState struct {
+	V       int          `json:"v"`
+	Refused []PaneEvents `json:"refused"`
+}
+
+// limitState says which series a pane counts apart: those with a smaller hash than the limit, and those whose hashes, of eight bytes
+// each, are in Exact. A pane may have several, with the same limit.
+type limitState struct {
+	V     int    `json:"v"`
+	Pane  int64  `json:"pane"`
+	Limit uint64 `json:"limit"`
+	Exact []byte `json:"exact,omitempty"`
+}
+
+// maxExact is how many hashes a limitState has at most, so that its record stays well below what Kafka takes.
+const maxExact = 32_768
 
 // groupState is what is kept of a group besides its window. Where the window has data, Last is 0: the panes tell it.
 type groupState struct {
@@ -136,7 +157,7 @@ func (j *Judge) Needs() int64 {
 	if j.edge == never {
 		return never
 	}
-	return j.edge - j.longest().length
+	return j.edge - max(j.longest().length, j.cfg.kept())
 }
 
 // longest is the count of the longest window.
@@ -199,6 +220,16 @@ func (d *domain) state(emit func(key string, value []byte), all bool) {
 	} else if !all {
 		*d.gone = append(*d.gone, key(keyAsked, d.name))
 	}
+	if len(d.refused) > 0 {
+		emit(key(keyRefused, d.name), encode(refusedState{stateVersion, d.refused}))
+	} else if !all {
+		*d.gone = append(*d.gone, key(keyRefused, d.name))
+	}
+	for n, p := range d.panes {
+		if p.limit < noLimit && (all || !p.final) {
+			d.stateOfLimit(p, emit, all, n < d.closed)
+		}
+	}
 	for _, g := range d.order {
 		switch {
 		case g.first != never && all:
@@ -211,6 +242,48 @@ func (d *domain) state(emit func(key string, value []byte), all bool) {
 			*d.gone = append(*d.gone, d.stateKey(g))
 		}
 	}
+}
+
+// stateOfLimit emits which series a pane counts apart. That of an open pane changes.
+func (d *domain) stateOfLimit(p *pane, emit func(key string, value []byte), all, closed bool) {
+	n := 0
+	for exact := p.beyond(); n == 0 || len(exact) > 0; n++ {
+		s := limitState{V: stateVersion, Pane: p.start, Limit: p.limit}
+		for _, h := range exact[:min(len(exact), maxExact)] {
+			s.Exact = binary.BigEndian.AppendUint64(s.Exact, h)
+		}
+		exact = exact[min(len(exact), maxExact):]
+		emit(d.limitKey(p, n), encode(s))
+	}
+	if all {
+		return
+	}
+	for ; p.told > n; p.told-- {
+		*d.gone = append(*d.gone, d.limitKey(p, p.told-1))
+	}
+	p.told, p.final = n, closed
+}
+
+func (d *domain) limitKey(p *pane, n int) string {
+	return key(keyLimit, d.name, strconv.FormatInt(p.start, 10), strconv.Itoa(n))
+}
+
+// forgetLimit forgets the limit of a pane that is let go.
+func (d *domain) forgetLimit(p *pane) {
+	for n := range p.told {
+		*d.gone = append(*d.gone, d.limitKey(p, n))
+	}
+}
+
+// limited sets the limit of a pane that is restored.
+func (d *domain) limited(s *limitState) {
+	p := d.pane(s.Pane)
+	p.limit = s.Limit
+	p.told++
+	for b := s.Exact; len(b) >= 8; b = b[8:] {
+		p.exact = append(p.exact, binary.BigEndian.Uint64(b))
+	}
+	slices.Sort(p.exact)
 }
 
 func (d *domain) stateKey(g *group) string { return key(keyGroup, d.name, g.rule.Alert, g.key) }
@@ -289,13 +362,7 @@ func (j *Judge) load(r Record) error {
 		if err := read(&s, &s.V); err != nil {
 			return err
 		}
-		j.edge, j.set, j.silent, j.lost, j.late, j.since = s.Edge, s.Set, s.Silent, s.Lost, s.Late, s.Since
-		if s.V > 1 && s.Rules != j.file.Hash {
-			j.rulesChanged(s)
-		}
-		for _, e := range s.Open {
-			j.events[e.Pane] = e.Events
-		}
+		j.loadEdge(s)
 		return nil
 	case keyWords:
 		var s wordsState
@@ -328,6 +395,16 @@ func (j *Judge) load(r Record) error {
 		err := read(&s, &s.V)
 		j.domain(parts[1]).asked = s.Asked
 		return err
+	case keyRefused:
+		var s refusedState
+		err := read(&s, &s.V)
+		j.domain(parts[1]).refused = s.Refused
+		return err
+	case keyLimit:
+		var s limitState
+		err := read(&s, &s.V)
+		j.domain(parts[1]).limited(&s)
+		return err
 	case keyGroup:
 		var s groupState
 		err := read(&s, &s.V)
@@ -338,11 +415,27 @@ func (j *Judge) load(r Record) error {
 	}
 }
 
+// loadEdge goes on where a judge had come.
+func (j *Judge) loadEdge(s edgeState) {
+	j.edge, j.set, j.silent, j.lost, j.late, j.since = s.Edge, s.Set, s.Silent, s.Lost, s.Late, s.Since
+	if s.V > 1 && s.Rules != j.file.Hash {
+		j.rulesChanged(s)
+	}
+	for _, e := range s.Open {
+		j.events[e.Pane] = e.Events
+	}
+}
+
 // Ready ends what Load began: windows hold the closed panes again, groups their lives.
 func (j *Judge) Ready() error {
 	if j.edge != never {
 		for _, name := range sortedKeys(j.domains) {
-			j.domains[name].refill(j.edge, j.windows)
+			d := j.domains[name]
+			d.refill(j.edge, j.windows)
+			for _, p := range d.panes[d.closed:] {
+				p.exact = nil
+				d.shed(p)
+			}
 		}
 	}
 	for _, l := range j.loading {
@@ -373,11 +466,17 @@ func (g *group) restore(s groupState) {
 	g.known, g.wasClean = true, g.life.clean() && !g.alive
 }
 
-// refill brings the panes before edge into the windows, without judging.
+// refill brings the panes before edge into the windows, without judging. What they count apart was decided when they closed.
 func (d *domain) refill(edge int64, windows []*windowCount) {
+	for _, r := range d.refused {
+		if r.Pane < edge {
+			d.tellRefused(r.Pane)
+		}
+	}
 	for d.closed < len(d.panes) && d.panes[d.closed].start < edge {
 		p := d.panes[d.closed]
-		p.index = nil
+		d.settled(p)
+		p.index, p.exact = nil, nil
 		var room Cell
 		for i := range p.cells {
 			s, cell := p.cells[i].series, p.cell(&p.cells[i], &room)
@@ -456,6 +555,9 @@ func (d *domain) deltas() []Delta {
 		var room Cell
 		for i := range p.cells {
 			c := &p.cells[i]
+			if c.series.made {
+				continue
+			}
 			delta.Series = append(delta.Series, SeriesDelta{Kind: c.series.kind, Labels: c.series.labels, Cell: *p.cell(c, &room)})
 		}
 		out = append(out, delta)

@@ -39,6 +39,8 @@ type aggregateTask struct {
 	forgotten []wire.Record        // of the changelog, since the last flush
 	unsent    *batch               // flushed, and not committed yet
 	edge      int64                // that was flushed
+	settle    int64                // ms: panes so far ahead of the slowest partition are not made smaller by the judges
+	handed    map[int64]int        // series that were handed over, by pane, while the slowest partition has not come there
 	flushed   time.Time
 	committed map[detector.Source]int64
 }
@@ -73,9 +75,10 @@ func reading(ctx context.Context, r reader, loop func(context.Context) error) er
 
 // openAggregate takes over a task and takes up its partitions where its last owner committed them.
 func (w *Worker) openAggregate(ctx context.Context, a assignment, seat *seat) (*aggregateTask, error) {
+	engine := w.cfg.Engine()
 	t := &aggregateTask{
-		w: w, a: a, seat: seat, sources: map[detector.Source]*source{}, committed: map[detector.Source]int64{},
-		agg: detector.NewAggregator(w.cfg.Engine(), a.task, w.cfg.Tasks.Aggregate), edge: unknown, flushed: w.now(),
+		w: w, a: a, seat: seat, sources: map[detector.Source]*source{}, committed: map[detector.Source]int64{}, settle: engine.Settle(), handed: map[int64]int{},
+		agg: detector.NewAggregator(engine, a.task, w.cfg.Tasks.Aggregate), edge: unknown, flushed: w.now(),
 	}
 	var err error
 	if t.producer, err = w.broker.takeOver(ctx, w.transactionalID("aggregate", a.task)); err != nil {
@@ -459,6 +462,7 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 	t.unsent.events = progress.Events
 	send := func(m kafka.Message) { t.unsent.messages = append(t.unsent.messages, m) }
 	for i := range deltas {
+		t.handed[deltas[i].Pane] += len(deltas[i].Series)
 		for _, value := range wire.EncodeDelta(&deltas[i]) {
 			m := t.w.message(t.w.cfg.Topics.Panes, wire.Record{
 				Key: []byte(deltas[i].Domain), Value: value, Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeDelta)}},

@@ -40,6 +40,7 @@ type Config struct {
 	Group        Group          `yaml:"group"`
 	HTTP         HTTP           `yaml:"http"`
 	Registry     Registry       `yaml:"registry"`
+	Limits       Limits         `yaml:"limits"`
 }
 
 // Tasks are how many pieces the work of a stage can be spread over. They are fixed when the topics are made.
@@ -77,6 +78,14 @@ type Group struct {
 type HTTP struct {
 	Where  strictyaml.Where
 	Listen string `yaml:"listen"` // host:port, or none
+}
+
+// Limits bound what the second stage keeps of each domain.
+type Limits struct {
+	Where     strictyaml.Where
+	Series    int `yaml:"series"`    // counted apart
+	Groups    int `yaml:"groups"`    // of a rule and values of its labels
+	Incidents int `yaml:"incidents"` // open
 }
 
 // Registry is the Schema Registry that records of the format confluent need.
@@ -157,6 +166,10 @@ func (c *Config) fillIn() {
 	fill(t.Where, "replication", &t.Replication, 3)
 	fill(c.Group.Where, "session_timeout", &c.Group.SessionTimeout, 6*second)
 	fill(c.Group.Where, "heartbeat", &c.Group.Heartbeat, second)
+	limits := detector.DefaultLimits()
+	fill(c.Limits.Where, "series", &c.Limits.Series, limits.Series)
+	fill(c.Limits.Where, "groups", &c.Limits.Groups, limits.Groups)
+	fill(c.Limits.Where, "incidents", &c.Limits.Incidents, limits.Incidents)
 	fill(c.HTTP.Where, "listen", &c.HTTP.Listen, "127.0.0.1:9644")
 }
 
@@ -166,6 +179,7 @@ const (
 	maxTasks       = 1000
 	maxPartitions  = 10_000
 	maxReplication = 100
+	maxLimit       = 10_000_000
 )
 
 // checker looks at the values themselves and at how they relate. What is missing or could not be read has been reported already; in its
@@ -227,6 +241,9 @@ func (c *Config) check(file string) strictyaml.Errors {
 	k.number(c.Tasks.Where, "judge", c.Tasks.Judge, 1, maxTasks)
 	k.number(c.Topics.Where, "partitions", c.Topics.Partitions, 1, maxPartitions)
 	k.number(c.Topics.Where, "replication", c.Topics.Replication, 1, maxReplication)
+	k.number(c.Limits.Where, "series", c.Limits.Series, 1, maxLimit)
+	k.number(c.Limits.Where, "groups", c.Limits.Groups, 1, maxLimit)
+	k.number(c.Limits.Where, "incidents", c.Limits.Incidents, 1, maxLimit)
 	k.group(&c.Group)
 	k.registry(c)
 	if l := c.HTTP.Listen; l != "none" && !hostPort(l, true) {
@@ -319,6 +336,8 @@ func (k *checker) labels(c *Config) {
 			k.fail(pos, "%s is %q, expected a key that carries text, such as service", key, l)
 		case !labelName.MatchString(l):
 			k.fail(pos, "%s is %q, expected up to 64 letters, digits and _, no digit first", key, l)
+		case l == detector.OverflowLabel:
+			k.fail(pos, "%s is %q, which marks what was counted together at the limit of series", key, l)
 		case slices.Contains(c.Labels[:i], l):
 			k.fail(pos, "%s is %q, which is there already", key, l)
 		}
@@ -381,6 +400,7 @@ func (c *Config) Engine() detector.Config {
 	engine := detector.Config{
 		Labels: c.Labels, Domain: c.Domain, Pane: int64(c.Pane), Lateness: int64(c.Lateness), MaxAhead: int64(c.MaxAhead), Agree: c.Agree,
 		LatenessOf: map[string]int64{},
+		Limits:     detector.Limits{Series: c.Limits.Series, Groups: c.Limits.Groups, Incidents: c.Limits.Incidents},
 		Duplicates: c.duplicates(),
 	}
 	for _, s := range c.Sources {

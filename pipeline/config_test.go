@@ -89,7 +89,8 @@ func TestConfigDefaults(t *testing.T) {
 			"previous_version", "state",
 		},
 		Pane: 10_000, Lateness: 10_000, IdleAfter: 1000, MaxAhead: 300_000, Agree: 10, MaxSkew: 3_600_000, StalledAfter: 30_000,
-		Tasks: pipeline.Tasks{Aggregate: 4, Judge: 1},
+		Limits: pipeline.Limits{Series: 100_000, Groups: 100_000, Incidents: 20_000},
+		Tasks:  pipeline.Tasks{Aggregate: 4, Judge: 1},
 		Topics: pipeline.Topics{
 			Panes: "sevwatch.panes", Marks: "sevwatch.marks", State: "sevwatch.state", Alerts: "assessment.alerts",
 			Recovery: "assessment.recovery", Rejected: "sevwatch.rejected", Late: "sevwatch.late", Control: "sevwatch.control",

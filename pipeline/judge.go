@@ -327,4 +327,5 @@ func (t *judgeTask) report() {
 	t.w.report("judge", h)
 	t.w.account(t.judge.Totals())
 	t.w.metrics.lost(t.a.task, t.judge.Lost())
+	t.w.metrics.kept(t.a.task, t.judge)
 }

@@ -114,5 +114,19 @@ func (m *workerMetrics) rulesDiffer(differ bool) {
 	m.set.GetOrCreateGauge("sevwatch_rules_differ", nil).Set(value)
 }
 
+// kept tells how much a judge task keeps, and what it met at its limits.
+func (m *workerMetrics) kept(task int, j *detector.Judge) {
+	set := func(name string, v float64) {
+		m.set.GetOrCreateGauge(fmt.Sprintf("%s{task=\"%d\"}", name, task), nil).Set(v)
+	}
+	series, groups := j.Live()
+	at := j.AtLimits()
+	set("sevwatch_series", float64(series))
+	set("sevwatch_groups", float64(groups))
+	set("sevwatch_open_incidents", float64(j.Open()))
+	set("sevwatch_overflow_events", float64(at.Overflow))
+	set("sevwatch_refused_incidents", float64(at.Refused))
+}
+
 // totals are how many records this worker has rejected and found late.
 func (m *workerMetrics) totals() (rejected, late int64) { return m.rejects.Load(), m.lates.Load() }

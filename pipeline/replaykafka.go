@@ -412,9 +412,12 @@ const maxSkew = int64(time.Hour / time.Millisecond)
 
 // hold stops the partitions that are far ahead of the others, and those that are read to their ends.
 func (t *topicReplay) hold() {
-	low := t.behind()
+	low, apart := t.behind(), maxSkew
+	if t.Config.Limits.Series > 0 && t.engine.Judge.Waiting() > t.Config.Limits.Series {
+		apart = min(apart, t.Config.Settle())
+	}
 	for _, s := range t.order {
-		pause := s.done() || low != unknown && low != noLow && s.Clock() > low+maxSkew
+		pause := s.done() || low != unknown && low != noLow && s.Clock() > low+apart
 		if pause != s.paused {
 			s.paused = pause
 			t.fetcher.Pause(s.Topic, s.Source.Partition, pause)

@@ -18,6 +18,10 @@ func (t *aggregateTask) skew() {
 	low, high := t.clock.span(t)
 	allLow, allHigh, known := t.w.hints.all(t.a.task, t.w.cfg.Tasks.Aggregate, low, high)
 	limit, waiting := int64(t.w.cfg.MaxSkew), 0
+	apart := limit
+	if known && t.crowded(allLow) {
+		apart = min(limit, t.settle)
+	}
 	for _, s := range t.order {
 		if s.began == unknown {
 			s.began = s.Clock()
@@ -26,7 +30,7 @@ func (t *aggregateTask) skew() {
 		if !known || allLow == unknown {
 			slowest = s.began // somebody was not heard of yet, and may be anywhere
 		}
-		ahead := s.Clock() != unknown && slowest != noLow && s.Clock()-slowest > limit
+		ahead := s.Clock() != unknown && slowest != noLow && s.Clock()-slowest > apart
 		if ahead != s.ahead {
 			s.ahead = ahead
 			s.caughtUp = s.caughtUp && !ahead // nobody asks any more
@@ -43,6 +47,20 @@ func (t *aggregateTask) skew() {
 		}
 	}
 	t.w.metrics.waiting(t.a.task, waiting)
+}
+
+// crowded says whether so many series were handed over for panes that the slowest partition will not come to soon that the judges, who cannot tell
+// yet which of them are known, may hold more than the limit of series. Then partitions may be less far apart: no result depends on that.
+func (t *aggregateTask) crowded(slowest int64) bool {
+	waiting := 0
+	for pane, cells := range t.handed {
+		if slowest != noLow && slowest != unknown && pane < slowest {
+			delete(t.handed, pane)
+		} else if pane > slowest+t.settle {
+			waiting += cells
+		}
+	}
+	return slowest != noLow && slowest != unknown && waiting > t.w.cfg.Limits.Series
 }
 
 // stalled tells that others have waited for the partition for stalled_after, by this machine's clock, which decides only when it is written

@@ -134,7 +134,9 @@ func measure(s shape, n int) (point, error) {
 		return point{}, err
 	}
 	before := heap()
-	judge := detector.NewJudge(detector.DefaultConfig(), file)
+	cfg := detector.DefaultConfig()
+	cfg.Limits = detector.Limits{} // what they are for is measured here
+	judge := detector.NewJudge(cfg, file)
 	decoder := wire.DeltaDecoder{Known: judge.Known}
 	values := wire.EncodeDelta(pane(n))
 	panes := int64(file.Rules()[0].Window) / 10_000
