@@ -47,38 +47,31 @@ func (d *domain) survey(g *group, m rules.Measure, edge int64) *survey {
 		group: g, m: m, requests: tallied{}, failed: tallied{}, errors: tallied{}, readings: map[string]*dense{}, steps: map[string][2]int64{},
 	}
 	about := g.service()
-	var room Cell
-	for _, p := range d.panes[:d.closed] {
-		if p.start < edge-int64(g.rule.Window) {
-			continue
-		}
-		for i := range p.cells {
-			x, c := p.cells[i].series, p.cell(&p.cells[i], &room)
-			own := about == "" || x.value("service") == about
-			switch {
-			case x.kind == rules.KindError:
-				s.errors[x.value("service")] += c.Count
-			case x.kind == rules.KindStep:
-				n := s.steps[x.value("step")]
-				switch x.value("action") {
-				case "complete":
-					n[0] += c.Count
-				case "abandon":
-					n[1] += c.Count
-				}
-				s.steps[x.value("step")] = n
-			case x.kind == rules.KindLatency && own:
-				s.requests[x.value("endpoint")] += c.Count
-				if x.value("status_class") == "5xx" {
-					s.failed[x.value("endpoint")] += c.Count
-				}
-			case x.kind == rules.KindResource && own && len(c.Buckets) > 0:
-				name := x.value("name")
-				if s.readings[name] == nil {
-					s.readings[name] = &dense{}
-				}
-				s.readings[name].merge(c.Buckets, 1)
+	for x, c := range d.cellsSince(edge - int64(g.rule.Window)) {
+		own := about == "" || x.value("service") == about
+		switch {
+		case x.kind == rules.KindError:
+			s.errors[x.value("service")] += c.Count
+		case x.kind == rules.KindStep:
+			n := s.steps[x.value("step")]
+			switch x.value("action") {
+			case "complete":
+				n[0] += c.Count
+			case "abandon":
+				n[1] += c.Count
 			}
+			s.steps[x.value("step")] = n
+		case x.kind == rules.KindLatency && own:
+			s.requests[x.value("endpoint")] += c.Count
+			if x.value("status_class") == "5xx" {
+				s.failed[x.value("endpoint")] += c.Count
+			}
+		case x.kind == rules.KindResource && own && len(c.Buckets) > 0:
+			name := x.value("name")
+			if s.readings[name] == nil {
+				s.readings[name] = &dense{}
+			}
+			s.readings[name].merge(c.Buckets, 1)
 		}
 	}
 	return s
@@ -324,32 +317,25 @@ func (d *domain) split(g *group, m rules.Measure, edge int64) *VersionSplit {
 		num, den, wrong int64
 		values          dense
 	}
-	var room Cell
-	for _, p := range d.panes[:d.closed] {
-		if p.start < edge-int64(g.rule.Window) {
+	for x, cell := range d.cellsSince(edge - int64(g.rule.Window)) {
+		at := slices.Index([]string{c.Version, c.PreviousVersion}, x.value("version"))
+		if at < 0 {
 			continue
 		}
-		for i := range p.cells {
-			x, cell := p.cells[i].series, p.cell(&p.cells[i], &room)
-			at := slices.Index([]string{c.Version, c.PreviousVersion}, x.value("version"))
-			if at < 0 {
-				continue
-			}
-			side := &sides[at]
-			for _, b := range x.bindings {
-				switch {
-				case b.group != g:
-				case q != nil && b.num:
-					side.den += cell.Valued
-					side.wrong += g.rule.Wrong(cell.Buckets, m)
-					side.values.merge(cell.Buckets, 1)
-				case b.num && b.den:
-					side.num, side.den = side.num+cell.Count, side.den+cell.Count
-				case b.num:
-					side.num += cell.Count
-				case b.den:
-					side.den += cell.Count
-				}
+		side := &sides[at]
+		for _, b := range x.bindings {
+			switch {
+			case b.group != g:
+			case q != nil && b.num:
+				side.den += cell.Valued
+				side.wrong += g.rule.Wrong(cell.Buckets, m)
+				side.values.merge(cell.Buckets, 1)
+			case b.num && b.den:
+				side.num, side.den = side.num+cell.Count, side.den+cell.Count
+			case b.num:
+				side.num += cell.Count
+			case b.den:
+				side.den += cell.Count
 			}
 		}
 	}

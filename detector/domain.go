@@ -2,6 +2,7 @@ package detector
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 
@@ -106,6 +107,23 @@ func (p *pane) cell(c *seriesCell, room *Cell) *Cell {
 	}
 	room.Count = c.count
 	return room
+}
+
+// cellsSince are the series of the closed panes that begin at start or later, with what each has in a pane. A cell is valid until the next one.
+func (d *domain) cellsSince(start int64) iter.Seq2[*series, *Cell] {
+	return func(yield func(*series, *Cell) bool) {
+		var room Cell
+		for _, p := range d.panes[:d.closed] {
+			if p.start < start {
+				continue
+			}
+			for i := range p.cells {
+				if !yield(p.cells[i].series, p.cell(&p.cells[i], &room)) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func newDomain(name string, cfg *Config, file *rules.File, states []*ruleState, windows []*windowCount) *domain {

@@ -165,20 +165,7 @@ func TestLimitsSameBytes(t *testing.T) {
 				told[o.Incident.Rule.Name] = true
 			}
 		}
-		f := func(name string, tasks int, seed uint64, change func(e *engine)) {
-			t.Helper()
-			e := newEngine(tale, tasks, seed)
-			change(e)
-			same(t, tale, name, e.run(), want)
-		}
-		f("other flushes and interleaving", 1, 2, func(*engine) {})
-		f("4 tasks", 4, 3, func(*engine) {})
-		f("a flush after each record", 2, 4, func(e *engine) { e.flushEvery = 1 })
-		f("one flush at the end", 3, 5, func(e *engine) { e.flushEvery = 1 << 30 })
-		f("a new owner at each flush", 2, 6, func(e *engine) { e.handOver, e.flushEvery = true, 4 })
-		if tale.seed%10 == 1 { // this one takes a hundred times as long
-			f("judge restored after each step", 2, 7, func(e *engine) { e.restore, e.flushEvery = true, 60 })
-		}
+		everyWay(t, tale, want, tale.seed%10 == 1)
 	})
 	if *flagSeed == 0 && (met.Overflow == 0 || met.Refused == 0 || !told[SeriesOverflow] || !told[IncidentsRefused]) {
 		t.Errorf("the random tales have met %+v and told %v", met, told)
@@ -200,24 +187,11 @@ func TestLimitsShuffled(t *testing.T) {
 func TestLimitsKilled(t *testing.T) {
 	talesOf(t, 100, func(t *testing.T, tale *tale) {
 		limited(t, tale)
-		g := rand.New(rand.NewPCG(tale.seed, 13))
-		want := newEngine(tale, 1, 1).run()
-		p := &topic{t: tale, log: record(tale, 2, tale.seed), judge: NewJudge(tale.cfg, tale.file), state: map[string][]byte{}}
-		judgeEvery, commitEvery, killEvery := 1+g.IntN(40), 1+g.IntN(4), 5+g.IntN(100)
-		for kills := 100; p.next < len(p.log); {
-			p.read(g.IntN(judgeEvery) == 0, g.IntN(commitEvery) == 0)
-			if g.IntN(killEvery) == 0 && kills > 0 {
-				kills--
-				p.kill()
-			}
-			if g.IntN(20) == 0 && p.next == p.known {
-				p.complete(t)
-			}
+		killed(t, tale, func(g *rand.Rand, p *topic) {
 			if g.IntN(4) == 0 && p.next == p.known {
 				p.judge.reload(tale.file)
 			}
-		}
-		same(t, tale, "killed at random", p.told, want)
+		})
 	})
 }
 

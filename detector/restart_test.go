@@ -137,23 +137,28 @@ func (p *topic) kill() {
 // TestKilled kills the judge at random, between any two records: what is committed is what an uninterrupted judge tells, and the
 // committed records are the judge's state and nothing else.
 func TestKilled(t *testing.T) {
-	talesOf(t, 60, func(t *testing.T, tale *tale) {
-		g := rand.New(rand.NewPCG(tale.seed, 13))
-		want := newEngine(tale, 1, 1).run()
-		p := &topic{t: tale, log: record(tale, 2, tale.seed), judge: NewJudge(tale.cfg, tale.file), state: map[string][]byte{}}
-		judgeEvery, commitEvery, killEvery := 1+g.IntN(40), 1+g.IntN(4), 5+g.IntN(100)
-		for kills := 100; p.next < len(p.log); {
-			p.read(g.IntN(judgeEvery) == 0, g.IntN(commitEvery) == 0)
-			if g.IntN(killEvery) == 0 && kills > 0 {
-				kills--
-				p.kill()
-			}
-			if g.IntN(20) == 0 && p.next == p.known {
-				p.complete(t)
-			}
+	talesOf(t, 60, func(t *testing.T, tale *tale) { killed(t, tale, func(*rand.Rand, *topic) {}) })
+}
+
+// killed tells the tale with a judge that is killed at random; also may do more to it between two records.
+func killed(t *testing.T, tale *tale, also func(g *rand.Rand, p *topic)) {
+	t.Helper()
+	g := rand.New(rand.NewPCG(tale.seed, 13))
+	want := newEngine(tale, 1, 1).run()
+	p := &topic{t: tale, log: record(tale, 2, tale.seed), judge: NewJudge(tale.cfg, tale.file), state: map[string][]byte{}}
+	judgeEvery, commitEvery, killEvery := 1+g.IntN(40), 1+g.IntN(4), 5+g.IntN(100)
+	for kills := 100; p.next < len(p.log); {
+		p.read(g.IntN(judgeEvery) == 0, g.IntN(commitEvery) == 0)
+		if g.IntN(killEvery) == 0 && kills > 0 {
+			kills--
+			p.kill()
 		}
-		same(t, tale, "killed at random", p.told, want)
-	})
+		if g.IntN(20) == 0 && p.next == p.known {
+			p.complete(t)
+		}
+		also(g, p)
+	}
+	same(t, tale, "killed at random", p.told, want)
 }
 
 // TestKilledWhilePeopleSpeak kills a judge that reads people's words between its other records, many of them too late for their time: each

@@ -284,28 +284,21 @@ func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, 
 	if g.rule.TooFew() {
 		return
 	}
-	var room Cell
-	for _, p := range d.panes[:d.closed] {
-		if p.start < edge-int64(g.rule.Window) {
-			continue
-		}
-		for i := range p.cells {
-			s, c := p.cells[i].series, p.cell(&p.cells[i], &room)
-			for _, b := range s.bindings {
-				if b.group != g || !b.num && !completion {
-					continue
-				}
-				n := c.Count
-				switch {
-				case g.rule.hist:
-					n = g.rule.Wrong(c.Buckets, m)
-				case completion && b.num && b.den:
-					n = 0
-				case completion && b.num:
-					n = -n
-				}
-				f(s, n)
+	for s, c := range d.cellsSince(edge - int64(g.rule.Window)) {
+		for _, b := range s.bindings {
+			if b.group != g || !b.num && !completion {
+				continue
 			}
+			n := c.Count
+			switch {
+			case g.rule.hist:
+				n = g.rule.Wrong(c.Buckets, m)
+			case completion && b.num && b.den:
+				n = 0
+			case completion && b.num:
+				n = -n
+			}
+			f(s, n)
 		}
 	}
 }
