@@ -148,10 +148,12 @@ func (l *life) count(v rules.Verdict, pane, edge int64) {
 }
 
 // hold takes hold of every tier at or below the worst one that has breached for long enough, and lets go of those that have been
-// healthy for long enough. Tiers are ordered, so those held are always the mildest ones.
+// healthy for long enough. Tiers are ordered, so those held are always the mildest ones. Where no incident was opened, because there are too
+// many, nothing was told that would have to recover: only what is breached now is held.
 func (l *life) hold(r *rules.Rule, pane int64) {
 	for i := range l.Tiers {
 		t := &l.Tiers[i]
+		t.Held = t.Held && l.Incident != nil
 		reached := t.Breached > 0 && t.Breached*pane >= int64(r.Severities[i].For)
 		if reached || i > 0 && l.Tiers[i-1].Held && l.Tiers[i-1].Breached > 0 {
 			t.Held = true

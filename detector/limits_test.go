@@ -197,7 +197,39 @@ func TestLimitsKilled(t *testing.T) {
 
 // At the limit of incidents the worst is opened first, and the next when it is over; how many wait is told in each pane.
 func TestWorstIncidentFirst(t *testing.T) {
-	file, err := rules.Parse("worst.yaml", []byte(`
+	oneIncident(t, "0s", []map[string]int{
+		{"mild": 15, "bad": 25, "worst": 35}, {"mild": 15, "bad": 25, "worst": 35}, {"mild": 15, "bad": 25, "worst": 1}, {"mild": 15, "bad": 1}, {"mild": 1},
+	}, `10 Sev1 opened Errors worst 35 since 0
+20 Sev4 opened Refused  2 since 10
+30 Sev1 resolved Errors worst 1 since 0
+30 Sev2 opened Errors bad 25 since 0
+40 Sev3 opened Errors mild 15 since 0
+40 Sev2 resolved Errors bad 1 since 0
+50 Sev4 resolved Refused  0 since 10
+50 Sev3 resolved Errors mild 1 since 0`)
+}
+
+// What was refused and is no longer so bad, or bad at all, is not opened for what it was: there is nothing to recover from.
+func TestRefusedIncidentIsOpenedForWhatItIs(t *testing.T) {
+	oneIncident(t, "20s", []map[string]int{
+		{"first": 35, "second": 25}, {"first": 1, "second": 25}, {"first": 1, "second": 1}, {"second": 1}, // it was bad, and is not
+		{"first": 35, "second": 25}, {"first": 1, "second": 25}, {"first": 1, "second": 12}, {"second": 1}, {"second": 1}, // it is not that bad
+	}, `10 Sev1 opened Errors first 35 since 0
+20 Sev4 opened Refused  1 since 10
+30 Sev1 resolved Errors first 1 since 0
+40 Sev4 resolved Refused  0 since 10
+50 Sev1 opened Errors first 35 since 40
+60 Sev4 opened Refused  1 since 50
+70 Sev3 opened Errors second 12 since 40
+70 Sev1 resolved Errors first 1 since 40
+80 Sev4 resolved Refused  0 since 50
+90 Sev3 resolved Errors second 1 since 40`)
+}
+
+// oneIncident tells what is told of errors of services, pane by pane, where only one incident may be open.
+func oneIncident(t *testing.T, keepFiring string, panes []map[string]int, want string) {
+	t.Helper()
+	file, err := rules.Parse("worst.yaml", fmt.Appendf(nil, `
 groups:
   - name: worst
     rules:
@@ -206,41 +238,34 @@ groups:
         by: [service]
         window: 10s
         severities: [{severity: sev1, above: 30}, {severity: sev2, above: 20}, {severity: sev3, above: 10}]
-        recover: {keep_firing_for: 0s}
+        recover: {keep_firing_for: %s}
       - alert: Refused
         signal: {count: 'pipeline{name="incidents_refused"}'}
         window: 10s
         severities: [{severity: sev4, above: 0}]
         recover: {keep_firing_for: 0s}
-`), rules.Options{})
+`, keepFiring), rules.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	tale := &tale{cfg: DefaultConfig(), file: file, sources: []Source{{"events", 0}}, there: 1}
 	tale.cfg.Limits.Incidents = 1
+	const begin = 1_793_534_400_000
 	e := newEngine(tale, 1, 1)
-	for pane, counts := range []map[string]int{{"mild": 15, "bad": 25, "worst": 35}, {"mild": 15, "bad": 25, "worst": 35}, {"mild": 15, "bad": 25, "worst": 1}, {"mild": 15, "bad": 1}, {"mild": 1}} {
+	for pane, counts := range panes {
 		for _, service := range sortedKeys(counts) {
 			for range counts[service] {
-				e.step(&taleStep{what: stepEvent, event: taleEvent{time: int64(pane) * 10_000, kind: rules.KindError, labels: map[string]string{"service": service}}})
+				e.step(&taleStep{what: stepEvent, event: taleEvent{time: begin + int64(pane)*10_000, kind: rules.KindError, labels: map[string]string{"service": service}}})
 			}
 		}
 	}
-	e.step(&taleStep{what: stepMark, to: 60_000})
+	e.step(&taleStep{what: stepMark, to: begin + int64(len(panes)+1)*10_000})
 	e.settle()
 	var got []string
 	for _, o := range e.out {
 		i := o.Incident
-		got = append(got, fmt.Sprint(int64(i.At)/1000, " ", i.Severity, " ", i.Transition, " ", i.Rule.Name, " ", i.Labels["service"], " ", i.Signal.Numerator))
+		got = append(got, fmt.Sprint((int64(i.At)-begin)/1000, " ", i.Severity, " ", i.Transition, " ", i.Rule.Name, " ", i.Labels["service"], " ", i.Signal.Numerator, " since ", (int64(i.StartedAt)-begin)/1000))
 	}
-	const want = `10 Sev1 opened Errors worst 35
-20 Sev4 opened Refused  2
-30 Sev1 resolved Errors worst 1
-30 Sev2 opened Errors bad 25
-40 Sev3 opened Errors mild 15
-40 Sev2 resolved Errors bad 1
-50 Sev4 resolved Refused  0
-50 Sev3 resolved Errors mild 1`
 	if lines := strings.Join(got, "\n"); lines != want {
 		t.Errorf("told\n%s\nexpected\n%s", lines, want)
 	}
