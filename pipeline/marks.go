@@ -311,6 +311,11 @@ func (h *hints) put(m *wire.Mark) {
 	h.mu.Unlock()
 }
 
+// hintsBack is how many offsets before the end a worker begins to listen: the last record is a transaction's marker, the mark right before it. A
+// task that is not found there, because of aborted transactions, is heard of when it moves on, which it can: nobody is more than max_skew
+// ahead of where this worker's partitions begin, and they go that far without having heard of it.
+const hintsBack = 10
+
 // all is the least watermark of the active partitions and the largest of all partitions, of all tasks; known only if every task was heard.
 func (h *hints) all(task, tasks int, low, high int64) (allLow, allHigh int64, known bool) {
 	h.mu.Lock()
@@ -343,8 +348,7 @@ func (w *Worker) readHints(ctx context.Context) error {
 	}
 	var starts []fetch.Start
 	for _, k := range all {
-		// The last record is a transaction's marker; the mark is right before it.
-		starts = append(starts, fetch.Start{Topic: w.cfg.Topics.Marks, Partition: k, Offset: max(spans[k].first, spans[k].end-10)})
+		starts = append(starts, fetch.Start{Topic: w.cfg.Topics.Marks, Partition: k, Offset: max(spans[k].first, spans[k].end-hintsBack)})
 	}
 	f := w.broker.read(starts)
 	done := make(chan error, 1)
