@@ -30,7 +30,7 @@ lint:  ## gofumpt, vet and golangci-lint
 fuzz:  ## every fuzz target for FUZZTIME
 	@set -e; for package in $$($(GO) list ./...); do \
 	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-	    echo "$$package $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
+	    echo "$$package $$target"; .ci/fuzz $$package $$target $(FUZZTIME); \
 	  done; done
 
 sim:  ## N random streams against the dumb model, N schedules of crashes and N/200 of broker errors, from SEED on
