@@ -498,6 +498,10 @@ func (d *Decoder) number(f *field) {
 
 // epoch reads a time that is no text: epoch milliseconds.
 func (d *Decoder) epoch() {
+	if v, end := plainWhole(d.scan.in, d.scan.pos); end > 0 {
+		d.scan.pos, d.event.Time = end, v
+		return
+	}
 	text := d.numeric("time", "RFC 3339 text or epoch milliseconds")
 	if text == nil {
 		return

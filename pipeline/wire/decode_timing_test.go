@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"math/rand"
 	"testing"
 
 	"sevwatch/detector"
@@ -141,6 +142,25 @@ func BenchmarkCount(b *testing.B) {
 				c.count(b)
 			}
 		})
+	}
+}
+
+// BenchmarkCountMany is decoding and counting events of a thousand series in no order, so that nothing can be guessed from the one before.
+func BenchmarkCountMany(b *testing.B) {
+	c := newCounter(kindEvents()[rules.KindLatency])
+	r := rand.New(rand.NewSource(1))
+	values := make([][]byte, 1<<14)
+	for i := range values {
+		values[i] = fmt.Appendf(nil, `{"time":"2026-11-01T00:00:%02d.%03dZ","kind":"latency","service":"service-%d","endpoint":"/v1/%s","step":"questions",`+
+			`"region":"%s","version":"1.4%d.0","session":"%016x","status":%d,"duration_ms":%.3f}`, i>>10, i%1000, r.Intn(12),
+			[]string{"score", "answers", "start", "sessions/current"}[r.Intn(4)], []string{"eu-west", "us-east-1", "ap"}[r.Intn(3)], r.Intn(7),
+			r.Uint64(), []int{200, 200, 200, 404, 503}[r.Intn(5)], r.ExpFloat64()*80)
+	}
+	i := 0
+	for b.Loop() {
+		c.value = values[i%len(values)]
+		c.count(b)
+		i++
 	}
 }
 

@@ -350,6 +350,19 @@ func plainNumber(in []byte, i int) (v int64, end int) {
 	return v * tens[6-places], i
 }
 
+// plainWhole reads a whole number from 1 on, up to fourteen digits, and a comma or a closing bracket after it, and where it ends. End is 0 of
+// every other one.
+func plainWhole(in []byte, i int) (v int64, end int) {
+	begin := i
+	for ; i < len(in) && in[i]-'0' <= 9; i++ {
+		v = v*10 + int64(in[i]-'0')
+	}
+	if n := i - begin; n == 0 || n > 14 || in[begin] == '0' || i == len(in) || in[i] != ',' && in[i] != '}' {
+		return 0, 0
+	}
+	return v, i
+}
+
 var tens = [...]int64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6}
 
 // millionths is the number times 10^6, rounded half away from zero; false if it does not fit.
