@@ -111,6 +111,9 @@ func (r *lineReader) next() (line []byte, number int64, err error) {
 	}
 }
 
+// atHand says whether the next line, or its beginning, can be had without waiting.
+func (r *lineReader) atHand() bool { return r.in.Buffered() > 0 }
+
 func (r *lineReader) line() ([]byte, error) {
 	line, err := r.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {

@@ -12,12 +12,9 @@ import (
 
 // input is one file while it is read.
 type input struct {
-	lines   *lineReader
-	rows    *csvLines // of a CSV file
+	linesAhead
 	part    *detector.Partition
-	decoder *wire.Decoder
-	foreign *wire.Input // reads records of another shape; nil: the decoder does
-	event   [1]detector.Event
+	foreign *wire.Input // reads records of another shape
 	held    suspects
 	done    bool
 }
@@ -28,20 +25,15 @@ const fileTopic = "file"
 // files replays files.
 func (r *Replay) files(ctx context.Context, engine *detector.Local) (err error) {
 	var inputs []*input
+	defer func() {
+		for _, in := range inputs {
+			err = errors.Join(err, in.close())
+		}
+	}()
 	for i, name := range r.Files {
-		lines, err := openLines(name, r.Stdin)
+		in, err := r.open(name)
 		if err != nil {
 			return err
-		}
-		defer func() { err = errors.Join(err, lines.close()) }()
-		in := &input{lines: lines, held: suspects{}, decoder: wire.NewDecoder(rules.NoKind, r.Config.Labels)}
-		if isCSV(name) {
-			if in.rows, err = readHead(lines); err != nil {
-				return err
-			}
-		}
-		if r.Source != nil {
-			in.decoder, in.foreign = r.Source.Decoder(r.Config.Labels), r.Source.Input(r.Config.Labels, nil)
 		}
 		in.part = engine.Add(detector.Source{Topic: fileTopic, Partition: i}, 0, detector.NewPartitionState())
 		inputs = append(inputs, in)
@@ -58,11 +50,33 @@ func (r *Replay) files(ctx context.Context, engine *detector.Local) (err error) 
 	return r.settle(engine)
 }
 
+// open opens a file and begins to read it.
+func (r *Replay) open(name string) (*input, error) {
+	lines, err := openLines(name, r.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	in := &input{linesAhead: linesAhead{in: lines, decoder: wire.NewDecoder(rules.NoKind, r.Config.Labels)}, held: suspects{}}
+	if isCSV(name) {
+		if in.rows, err = readHead(lines); err != nil {
+			return nil, errors.Join(err, lines.close())
+		}
+	}
+	if r.Source != nil {
+		in.decoder, in.foreign = r.Source.Decoder(r.Config.Labels), r.Source.Input(r.Config.Labels, nil)
+	}
+	if in.foreign != nil {
+		in.decoder = nil
+	}
+	in.start()
+	return in, nil
+}
+
 // readFiles takes records from the file that is furthest behind, so that memory stays small and no file makes another late.
 func (r *Replay) readFiles(ctx context.Context, engine *detector.Local, inputs []*input) error {
 	done := func() float64 { return shareRead(inputs) }
 	for in := furthestBehind(inputs); in != nil && !r.over(engine); in = furthestBehind(inputs) {
-		if err := r.line(engine.Aggregator, in); err != nil {
+		if err := r.line(ctx, engine.Aggregator, in); err != nil {
 			return err
 		}
 		if err := r.tick(ctx, engine, done); err != nil {
@@ -94,10 +108,12 @@ func furthestBehind(inputs []*input) *input {
 func shareRead(inputs []*input) float64 {
 	var read, size int64
 	for _, in := range inputs {
-		if in.lines.size == 0 {
+		if in.in.size == 0 {
 			return -1
 		}
-		read, size = read+in.lines.raw.n, size+in.lines.size
+		if size += in.in.size; in.now != nil {
+			read += in.now.read
+		}
 	}
 	return float64(read) / float64(size)
 }
@@ -114,8 +130,8 @@ func follow(agg *detector.Aggregator, inputs []*input) {
 }
 
 // line takes the next record of a file.
-func (r *Replay) line(agg *detector.Aggregator, in *input) error {
-	line, number, err := in.lines.next()
+func (r *Replay) line(ctx context.Context, agg *detector.Aggregator, in *input) error {
+	l, err := in.line(ctx)
 	if errors.Is(err, io.EOF) {
 		in.done = true
 		agg.Release(in.part)
@@ -124,30 +140,28 @@ func (r *Replay) line(agg *detector.Aggregator, in *input) error {
 	if err != nil {
 		return err
 	}
-	in.part.Skip(number) // blank lines
+	in.part.Skip(l.number) // blank lines
 	origin := func() wire.Origin {
-		return wire.Origin{Source: in.part.Source, Offset: number, Record: wire.Record{Value: line, Time: -1}}
+		return wire.Origin{Source: in.part.Source, Offset: l.number, Record: wire.Record{Value: l.text, Time: -1}}
 	}
-	record := line
-	if in.rows != nil {
-		record = in.rows.object(line)
+	var events []detector.Event
+	rejected := l.rejected
+	if in.foreign != nil {
+		events, rejected = in.foreign.Read(&wire.Record{Value: l.record, Time: -1})
 	}
-	events, rejected := in.decode(record)
 	if rejected != nil {
-		in.part.Reject(number)
+		in.part.Reject(l.number)
 		if r.Rejected != nil {
 			r.Rejected(origin(), rejected)
 		}
 		return nil
 	}
-	r.outcome(in.held, in.part, number, origin, agg.CountAll(in.part, number, events))
-	return nil
-}
-
-// decode gives the events of a line.
-func (in *input) decode(line []byte) ([]detector.Event, *wire.Reject) {
+	var outcome detector.Outcome
 	if in.foreign != nil {
-		return in.foreign.Read(&wire.Record{Value: line, Time: -1})
+		outcome = agg.CountAll(in.part, l.number, events)
+	} else {
+		outcome = agg.Count(in.part, l.number, &l.event)
 	}
-	return in.event[:], in.decoder.Decode(line, -1, &in.event[0])
+	r.outcome(in.held, in.part, l.number, origin, outcome)
+	return nil
 }

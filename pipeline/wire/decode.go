@@ -32,6 +32,7 @@ type Decoder struct {
 	// LabelBytes is the longest value of a label that is taken. 0 means MaxLabel.
 	LabelBytes int
 
+	keeps   bool       // escaped texts hold until Forget
 	kind    rules.Kind // of records that do not name one; NoKind: they have to
 	fields  map[string]*field
 	unknown map[string]*field
@@ -157,6 +158,12 @@ func (d *Decoder) ReadIDs() {
 	f.named("id")
 }
 
+// Keep lets what is decoded hold as long as its record's value does, and not only until the next call. Forget is to be called now and then.
+func (d *Decoder) Keep() { d.keeps = true }
+
+// Forget gives up the memory that Keep keeps: it belongs to the events from here on.
+func (d *Decoder) Forget() { d.scan.buf = nil }
+
 func (f *field) named(name string) {
 	f.name, f.quoted = name, `"`+name+`":`
 	f.texts = f.id == fieldText || f.id == fieldTime || f.id == fieldKind || f.id == fieldSession || f.id == fieldEventID
@@ -228,7 +235,10 @@ func (d *Decoder) refuse(reason Reason, format string, args ...any) {
 }
 
 func (d *Decoder) reset(value []byte, timestamp int64, e *detector.Event) {
-	d.scan.in, d.scan.pos, d.scan.err, d.scan.buf = value, 0, nil, d.scan.buf[:0]
+	d.scan.in, d.scan.pos, d.scan.err = value, 0, nil
+	if !d.keeps {
+		d.scan.buf = d.scan.buf[:0]
+	}
 	d.refusal, d.have, d.given, d.event = nil, 0, 0, e
 	d.values, d.words = [valueCount]int64{}, [wordCount][]byte{}
 	if cap(e.Labels) < d.labels {

@@ -1,0 +1,81 @@
+package pipeline
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+// TestLinesReadAheadHold: what was decoded ahead stays what it was while later lines are read, texts with escapes too.
+func TestLinesReadAheadHold(t *testing.T) {
+	const events = 3 * blocks * blockLines
+	var b strings.Builder
+	for i := range events {
+		fmt.Fprintf(&b, `{"time":%d,"kind":"error","service":"caf\u00e9 %d","endpoint":"/v1/%d"}`+"\n", 1_793_534_400_000+i, i, i)
+	}
+	file := filepath.Join(t.TempDir(), "events.ndjson")
+	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int64{}
+	r := Replay{Config: detector.DefaultConfig(), Rules: runbook(t, &Config{Labels: rules.DefaultLabels(), Pane: 10_000}), Files: []string{file}, Output: func(detector.Output) error { return nil }}
+	r.Until = 1_793_534_500_000
+	r.Delta = func(d *detector.Delta) {
+		for _, s := range d.Series {
+			seen[fmt.Sprint(s.Labels)] += s.Count
+		}
+	}
+	if _, err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range events {
+		if labels := fmt.Sprintf("[{endpoint /v1/%d} {service café %d}]", i, i); seen[labels] != 1 {
+			t.Fatalf("the series %s has %d events, expected 1", labels, seen[labels])
+		}
+	}
+	if len(seen) != events {
+		t.Errorf("there are %d series, expected %d", len(seen), events)
+	}
+}
+
+// TestLinesOfAPipeAreNotHeldBack: a line is taken when it comes, and the replay of a pipe that stays open ends where it is told to.
+func TestLinesOfAPipeAreNotHeldBack(t *testing.T) {
+	in, out := io.Pipe()
+	defer in.Close()
+	rejected := make(chan int64)
+	r := Replay{Config: detector.DefaultConfig(), Rules: runbook(t, &Config{Labels: rules.DefaultLabels(), Pane: 10_000}), Files: []string{"-"}, Stdin: in, Output: func(detector.Output) error { return nil }}
+	r.To = 1_793_534_400_000
+	r.Rejected = func(o wire.Origin, _ *wire.Reject) { rejected <- o.Offset }
+	ended := make(chan error)
+	go func() {
+		_, err := r.Run(t.Context())
+		ended <- err
+	}()
+	for i := range int64(3) {
+		if _, err := fmt.Fprintln(out, "no event"); err != nil {
+			t.Fatal(err)
+		}
+		if at := <-rejected; at != i {
+			t.Fatalf("line %d is told, expected %d", at, i)
+		}
+	}
+	if _, err := fmt.Fprintf(out, `{"time":%d,"kind":"error"}`+"\n", r.To+60_000); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the replay does not end")
+	}
+}
