@@ -63,14 +63,21 @@ func (w *Worker) runAggregate(ctx context.Context, a assignment, seat *seat) err
 	return reading(ctx, t.reader, t.loop)
 }
 
-// reading runs a loop beside the reader that feeds it.
+// reading runs a loop beside the reader that feeds it. A reader that fails ends the loop.
 func reading(ctx context.Context, r reader, loop func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
+	go func() {
+		err := r.Run(ctx)
+		cancel()
+		done <- err
+	}()
 	err := loop(ctx)
 	cancel()
-	return errors.Join(err, ignoreCancelled(<-done))
+	if failed := ignoreCancelled(<-done); failed != nil {
+		return errors.Join(ignoreCancelled(err), failed)
+	}
+	return err
 }
 
 // openAggregate takes over a task and takes up its partitions where its last owner committed them.

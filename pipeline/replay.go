@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 
@@ -58,6 +59,8 @@ type KafkaInput struct {
 	Config *Config
 	Client *kafka.Client
 	WarmUp int64 // ms before From that are read too
+	// GiveUpAfter is how long nothing may come before the replay ends with an error; 0 means Patience.
+	GiveUpAfter time.Duration
 	// OnError, where given, is told of every error after which reading goes on.
 	OnError func(error)
 }

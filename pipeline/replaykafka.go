@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ type topicReplay struct {
 	sources map[detector.Source]*recorded
 	order   []*recorded
 	fetch   fetch.Config
-	fetcher *fetch.Fetcher
+	fetcher reader
 }
 
 // kafka replays the sources of a configuration from Kafka, as far as they went when it began. What live decided on time is read from the
@@ -61,7 +62,7 @@ func (r *Replay) kafka(ctx context.Context, engine *detector.Local) error {
 		}
 	}
 	if len(starts) > 0 {
-		t.fetcher = fetch.New(t.fetch, starts)
+		t.fetcher = t.fetcherOf(starts)
 		if err := reading(ctx, t.fetcher, t.loop); err != nil {
 			return err
 		}
@@ -71,7 +72,9 @@ func (r *Replay) kafka(ctx context.Context, engine *detector.Local) error {
 }
 
 // fetcherOf reads partitions as the replay reads all of them.
-func (t *topicReplay) fetcherOf(starts []fetch.Start) reader { return fetch.New(t.fetch, starts) }
+func (t *topicReplay) fetcherOf(starts []fetch.Start) reader {
+	return &impatient{fetch.New(t.fetch, starts), make(chan fetch.Response), cmp.Or(t.Kafka.GiveUpAfter, Patience)}
+}
 
 // open finds the partitions of all sources, and where to begin and end in each.
 func (t *topicReplay) open(ctx context.Context) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"sevwatch/detector"
@@ -23,6 +24,7 @@ type inputFlags struct {
 	From     time.Time       `help:"Give out only what happened from then on (RFC 3339, event time)." placeholder:"TIME"`
 	To       time.Time       `help:"Stop when everything up to then is judged." placeholder:"TIME"`
 	WarmUp   *rules.Duration `name:"warm-up" help:"How long before --from topics are read, so that windows and baselines are full; default: what the rules need." placeholder:"DURATION"`
+	GiveUp   *rules.Duration `name:"give-up-after" help:"End with 3 when no broker answers for that long; default: 30s." placeholder:"DURATION"`
 	Until    time.Time       `help:"Files are known to be complete up to this time: judge up to it." placeholder:"TIME"`
 	Control  string          `help:"People's words and changes of the rules: control records, one a line; topics have their own." placeholder:"FILE"`
 	Pane     rules.Duration  `help:"Smallest slice of event time." default:"10s"`
@@ -65,6 +67,8 @@ func (f *inputFlags) open(w world) (*replayInput, error) {
 		wrong = "--until is for files: how far topics are complete is in their marks"
 	case f.Pane <= 0 || f.Lateness < 0:
 		wrong = fmt.Sprintf("--pane is %s and --lateness %s, expected more than 0s and 0s or more", f.Pane, f.Lateness)
+	case f.GiveUp != nil && *f.GiveUp <= 0:
+		wrong = "--give-up-after is " + f.GiveUp.String() + ", expected more than 0s"
 	}
 	if wrong != "" {
 		return nil, exit{exitUsage, errors.New(wrong)}
@@ -112,7 +116,10 @@ func findSource(cfg *pipeline.Config, topic string) (*pipeline.SourceConfig, err
 // connect reads or makes the configuration, and waits for a broker.
 func (in *replayInput) connect(w world) error {
 	f := in.flags
-	in.input = &pipeline.KafkaInput{OnError: func(err error) { fmt.Fprintf(w.stderr, "reading goes on after an error: %s\n", err) }}
+	if f.GiveUp != nil {
+		w.patience = time.Duration(*f.GiveUp) * time.Millisecond
+	}
+	in.input = &pipeline.KafkaInput{GiveUpAfter: w.patience, OnError: once(func(err error) { fmt.Fprintf(w.stderr, "reading goes on after an error: %s\n", err) })}
 	var err error
 	if f.Config != "" {
 		in.cfg, in.input.Client, err = connect(w, f.Config)
@@ -127,6 +134,16 @@ func (in *replayInput) connect(w world) error {
 	}
 	in.input.Config = in.cfg
 	return nil
+}
+
+// once tells of each error once, however often it comes back.
+func once(tell func(error)) func(error) {
+	var told sync.Map
+	return func(err error) {
+		if _, before := told.LoadOrStore(err.Error(), true); !before {
+			tell(err)
+		}
+	}
 }
 
 // config is the configuration that the flags amount to.

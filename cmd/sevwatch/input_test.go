@@ -1,12 +1,18 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"sevwatch/pipeline"
 	"sevwatch/pipeline/kafkatest"
@@ -29,33 +35,79 @@ func TestReplayUsage(t *testing.T) {
 	f("expected one of error, latency", "--brokers", "127.0.0.1:1", "--topic", "a=nonsense")
 	f("--until is for files", "--brokers", "127.0.0.1:1", "--until", "2026-11-02T00:00:00Z")
 	f("--pane is 0s", "--pane", "0s", "-")
+	f("--give-up-after is 0s", "--give-up-after", "0s", "-")
+}
+
+// topicOf makes a topic of three partitions, and gives what writes to one of them.
+func topicOf(t *testing.T, broker, topic string) (produce func(partition int, lines []string)) {
+	t.Helper()
+	client := &kafka.Client{Addr: kafka.TCP(broker), Timeout: time.Minute}
+	res, err := client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: 3, ReplicationFactor: 1}}})
+	if err != nil || res.Errors[topic] != nil {
+		t.Fatal(err, res)
+	}
+	return func(partition int, lines []string) {
+		t.Helper()
+		for batch := range slices.Chunk(lines, 1000) {
+			var records []kafka.Record
+			for _, line := range batch {
+				records = append(records, kafka.Record{Value: kafka.NewBytes([]byte(line))})
+			}
+			res, err := client.Produce(t.Context(), &kafka.ProduceRequest{
+				Topic: topic, Partition: partition, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...),
+			})
+			if err != nil || res.Error != nil {
+				t.Fatal(err, res)
+			}
+		}
+	}
+}
+
+// A broker that dies in the middle, or answers no more: the replay ends, and nothing that it leaves looks whole.
+func TestReplayGivesUp(t *testing.T) {
+	f := func(what string, dead func() (kmsg.Response, error, bool)) {
+		t.Helper()
+		broker, cluster := kafkatest.Fake(t)
+		lines := strings.Split(strings.TrimSpace(outage()), "\n")
+		topicOf(t, broker, "web.requests")(1, append(lines, lines...)) // more than one response holds
+		fetches := 0
+		cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+			cluster.KeepControl()
+			if fetches++; fetches == 1 {
+				return nil, nil, false
+			}
+			return dead()
+		})
+		report, table := filepath.Join(t.TempDir(), "r.html"), filepath.Join(t.TempDir(), "w.parquet")
+		code, stdout, stderr := call(t, "", "replay", "--brokers", broker, "--topic", "web.requests=latency", "--give-up-after", "500ms", "--report", report, "--windows", table)
+		expect(t, what, exitWorld, code, stderr, "sevwatch: cannot read the topics to their ends: nothing came from the brokers for 500ms\n")
+		if stdout == "" || fetches < 2 {
+			t.Errorf("%s: it died before anything was told: the test proves nothing", what)
+		}
+		data, err := os.ReadFile(table)
+		if err != nil || bytes.HasSuffix(data, []byte("PAR1")) {
+			t.Errorf("%s: the table of %d bytes looks whole, %v", what, len(data), err)
+		}
+		if _, err := os.Stat(report); err == nil {
+			t.Errorf("%s: there is a report of half the input", what)
+		}
+	}
+	f("a broker that dies", func() (kmsg.Response, error, bool) { return nil, errors.New("dead"), true })
+	f("a broker that hangs", func() (kmsg.Response, error, bool) { return nil, nil, true })
 }
 
 func TestReplayTopics(t *testing.T) {
 	broker, _ := kafkatest.Fake(t)
 	code, _, stderr := call(t, "", "replay", "--brokers", broker, "--topic", "web.requests=latency")
 	expect(t, "a missing topic", exitUsage, code, stderr, "sevwatch: topic web.requests is missing\n")
-	client := &kafka.Client{Addr: kafka.TCP(broker), Timeout: time.Minute}
-	res, err := client.CreateTopics(t.Context(), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: "web.requests", NumPartitions: 3, ReplicationFactor: 1}}})
-	if err != nil || res.Errors["web.requests"] != nil {
-		t.Fatal(err, res)
-	}
+	produce := topicOf(t, broker, "web.requests")
 	code, stdout, stderr := call(t, "", "replay", "--brokers", broker, "--topic", "web.requests=latency")
 	expect(t, "an empty topic", exitDone, code, stderr, "0 records", "the input is empty")
 	if stdout != "" {
 		t.Errorf("an empty topic told %s", stdout)
 	}
-	var records []kafka.Record
 	lines := strings.Split(strings.TrimSpace(outage()), "\n")
-	for _, line := range lines {
-		records = append(records, kafka.Record{Value: kafka.NewBytes([]byte(line))})
-	}
-	produced, err := client.Produce(t.Context(), &kafka.ProduceRequest{
-		Topic: "web.requests", Partition: 1, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...),
-	})
-	if err != nil || produced.Error != nil {
-		t.Fatal(err, produced)
-	}
+	produce(1, lines)
 	code, stdout, stderr = call(t, "", "replay", "--brokers", broker, "--topic", "web.requests=latency")
 	expect(t, "an outage in a topic", exitDone, code, stderr, fmt.Sprintf("%d counted + 0 late", len(lines)), "not exactly what live said, perhaps: topic sevwatch.marks is missing")
 	_, fromFile, _ := call(t, outage(), "replay", "-")

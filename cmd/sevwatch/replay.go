@@ -54,7 +54,7 @@ func (c *replayCmd) Run(w world) error {
 		return err
 	}
 	sum, err := in.replay(w, file, watch.andTables(tables))
-	if err := replayError(errors.Join(err, out.Flush(), tables.end())); err != nil {
+	if err := replayError(errors.Join(err, out.Flush(), tables.end(err == nil))); err != nil {
 		return err
 	}
 	in.summarize(w, sum)

@@ -49,11 +49,15 @@ func (t *tableFile[T]) add(row func() T) error {
 	return t.Add(row())
 }
 
-func (t *tableFile[T]) end() error {
-	if t == nil {
+func (t *tableFile[T]) end(whole bool) error {
+	switch {
+	case t == nil:
 		return nil
+	case !whole:
+		return t.file.Close()
+	default:
+		return errors.Join(t.Close(), t.out.Flush(), t.file.Close())
 	}
-	return errors.Join(t.Close(), t.out.Flush(), t.file.Close())
 }
 
 // open begins the files.
@@ -66,9 +70,9 @@ func (f *tableFlags) open() (*tables, error) {
 	return &tables{incidents: incidents, windows: windows}, err
 }
 
-// end ends the files.
-func (t *tables) end() error {
-	if err := errors.Join(t.err, t.incidents.end(), t.windows.end()); err != nil {
+// end ends the files. Those that do not have everything are left without their end, so that nobody takes them for whole.
+func (t *tables) end(whole bool) error {
+	if err := errors.Join(t.err, t.incidents.end(whole), t.windows.end(whole)); err != nil {
 		return exit{exitWorld, fmt.Errorf("cannot write a table: %w", err)}
 	}
 	return nil
