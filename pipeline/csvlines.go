@@ -9,18 +9,46 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 )
 
 // csvLines makes a JSON object of each row of a CSV file, with the head's titles as keys. A row is a line: a broken one cannot swallow what
 // comes behind it.
 type csvLines struct {
-	head []csvColumn
+	head []cellKey
 	out  []byte
 }
 
-type csvColumn struct {
+// cellKey is the key of a cell in an object.
+type cellKey struct {
 	key    []byte // as JSON, with the colon
 	number bool   // the event's key carries a number
+}
+
+func newCellKey(title string) cellKey {
+	return cellKey{append(gjson.AppendJSONString(nil, title), ':'), slices.Contains([]string{"status", "duration_ms", "dwell_ms", "value", "score"}, title)}
+}
+
+// begin appends the key to an object that is open.
+func (k *cellKey) begin(out []byte) []byte {
+	if out[len(out)-1] != '{' {
+		out = append(out, ',')
+	}
+	return append(out, k.key...)
+}
+
+// append appends the key and a cell. Numbers stay numbers where the event's key carries one, and so does a time in epoch ms. A text that is no
+// UTF-8 makes the object one that nobody can read.
+func (k *cellKey) append(out []byte, cell string) []byte {
+	out = k.begin(out)
+	switch {
+	case k.number && json.Valid([]byte(cell)), string(k.key) == `"time":` && strings.Trim(cell, "0123456789") == "", !utf8.ValidString(cell):
+		return append(out, cell...)
+	default:
+		return gjson.AppendJSONString(out, cell)
+	}
 }
 
 // isCSV says whether a file holds rows and not objects, by its name.
@@ -48,11 +76,7 @@ func readHead(lines *lineReader) (*csvLines, error) {
 		if title == "" || slices.Contains(titles[:i], title) {
 			return nil, &InputError{fmt.Errorf("the head of %s has %q as title %d, expected each to have a name, and each its own", lines.name, title, i+1)}
 		}
-		key, err := json.Marshal(title)
-		if err != nil {
-			return nil, err
-		}
-		c.head = append(c.head, csvColumn{append(key, ':'), slices.Contains([]string{"status", "duration_ms", "dwell_ms", "value", "score"}, title)})
+		c.head = append(c.head, newCellKey(title))
 	}
 	return c, nil
 }
@@ -65,35 +89,19 @@ func readRow(line []byte) ([]string, error) {
 	return csv.NewReader(bytes.NewReader(line)).Read()
 }
 
-// object is the row as a JSON object, until the next call. Empty cells are left out. Numbers stay numbers where the event's key carries one,
-// and so does a time in epoch ms. A row that cannot be read, or has more or fewer cells than the head, is given back as it is: as a record it
-// is then rejected.
+// object is the row as a JSON object, until the next call. Empty cells are left out. A row that cannot be read, or has more or fewer cells than the
+// head, is given back as it is: as a record it is then rejected.
 func (c *csvLines) object(line []byte) []byte {
 	row, err := readRow(line)
 	if err != nil || len(row) != len(c.head) {
 		return line
 	}
 	c.out = append(c.out[:0], '{')
-	out := c.out
 	for i, cell := range row {
-		if cell == "" {
-			continue
+		if cell != "" {
+			c.out = c.head[i].append(c.out, cell)
 		}
-		if len(out) > 1 {
-			out = append(out, ',')
-		}
-		out = append(out, c.head[i].key...)
-		if c.head[i].number && json.Valid([]byte(cell)) || string(c.head[i].key) == `"time":` && strings.Trim(cell, "0123456789") == "" {
-			out = append(out, cell...)
-			continue
-		}
-		text, err := json.Marshal(cell)
-		if err != nil {
-			return line
-		}
-		out = append(out, text...)
 	}
-	out = append(out, '}')
-	c.out = out
-	return out
+	c.out = append(c.out, '}')
+	return c.out
 }

@@ -18,15 +18,20 @@ func csvFile(t *testing.T, text string) string {
 	return path
 }
 
-// replayCSV replays a file and gives what was rejected and what was counted of each kind and service.
 func replayCSV(t *testing.T, text string, source *SourceConfig) (sum Summary, rejected []int64, series map[string]int64, err error) {
+	t.Helper()
+	return replayRows(t, csvFile(t, text), source)
+}
+
+// replayRows replays a file and gives what was rejected and what was counted of each kind and service.
+func replayRows(t *testing.T, path string, source *SourceConfig) (sum Summary, rejected []int64, series map[string]int64, err error) {
 	t.Helper()
 	name, data := rules.Runbook()
 	file, err := rules.Parse(name, data, rules.Options{})
 	check(t, err)
 	series = map[string]int64{}
 	r := Replay{
-		Config: detector.DefaultConfig(), Rules: file, Files: []string{csvFile(t, text)}, Source: source, Output: func(detector.Output) error { return nil },
+		Config: detector.DefaultConfig(), Rules: file, Files: []string{path}, Source: source, Output: func(detector.Output) error { return nil },
 		Rejected: func(o wire.Origin, _ *wire.Reject) { rejected = append(rejected, o.Offset) },
 		Delta: func(d *detector.Delta) {
 			for _, s := range d.Series {

@@ -12,9 +12,10 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// lineReader reads a file of one record a line: plain, gzip or zstd, which it tells from the first bytes.
+// lineReader reads a file of one record a line: plain, gzip, zstd, or Parquet, whose rows are its lines. Which it tells from the first bytes.
 type lineReader struct {
 	name   string
+	rows   *parquetRows // of a Parquet file
 	in     *bufio.Reader
 	long   []byte
 	number int64 // of the next line, from 0
@@ -75,7 +76,13 @@ func (r *lineReader) unpack(raw io.Reader) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("cannot read %s: %w", r.name, err)
 	}
-	switch {
+	switch f, _ := raw.(*os.File); {
+	case bytes.HasPrefix(head, parquetMagic) && r.size == 0:
+		return &InputError{fmt.Errorf("%s is Parquet, whose end has to be read first: expected the name of a file", r.name)}
+	case bytes.HasPrefix(head, parquetMagic):
+		if r.rows, err = openParquet(f); err != nil {
+			return fmt.Errorf("cannot read %s as Parquet, whose end may be missing: %w", r.name, err)
+		}
 	case bytes.HasPrefix(head, gzipMagic):
 		z, err := gzip.NewReader(in)
 		if err != nil {
@@ -115,6 +122,9 @@ func (r *lineReader) next() (line []byte, number int64, err error) {
 func (r *lineReader) atHand() bool { return r.in.Buffered() > 0 }
 
 func (r *lineReader) line() ([]byte, error) {
+	if r.rows != nil {
+		return r.row()
+	}
 	line, err := r.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
 		r.long = append(r.long[:0], line...)
@@ -131,6 +141,16 @@ func (r *lineReader) line() ([]byte, error) {
 		return nil, fmt.Errorf("cannot read %s behind line %d: %w", r.name, r.number, err)
 	}
 	return bytes.TrimRight(line, "\r\n"), err
+}
+
+// row is the next row of a Parquet file.
+func (r *lineReader) row() ([]byte, error) {
+	row, err := r.rows.next()
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("cannot read %s behind row %d: %w", r.name, r.number, err)
+	}
+	r.raw.n = int64(float64(r.size) * float64(r.rows.done) / float64(max(1, r.rows.all)))
+	return row, err
 }
 
 func (r *lineReader) close() error {

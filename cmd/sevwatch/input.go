@@ -29,7 +29,7 @@ type inputFlags struct {
 	Control  string          `help:"People's words and changes of the rules: control records, one a line; topics have their own." placeholder:"FILE"`
 	Pane     rules.Duration  `help:"Smallest slice of event time." default:"10s"`
 	Lateness rules.Duration  `help:"How far behind the newest event the watermark stays." default:"10s"`
-	Files    []string        `arg:"" optional:"" name:"file" help:"Event files, one JSON object a line or .csv with a head, plain, gz or zst; - is stdin. Each is a partition, unless its lines carry topic, partition and offset as kcat -J writes them."`
+	Files    []string        `arg:"" optional:"" name:"file" help:"Event files, one JSON object a line or .csv with a head, plain, gz or zst, or Parquet; - is stdin. Each is a partition, unless its lines carry topic, partition and offset as kcat -J writes them."`
 }
 
 // replayInput is what is to be replayed, opened as far as can be without the rules.
