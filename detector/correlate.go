@@ -162,6 +162,9 @@ func (d *domain) parent(t *turn, f *family) *turn {
 		sameDeploy := o.Change != nil && r.Change != nil && *o.Change == *r.Change && o.Change.Change == "deploy"
 		x, y := t.service(), root.service()
 		linked := x == y || x == "" || y == "" || c.Calls(x, y) || c.Calls(y, x)
+		if c.Apart && root.rule != t.rule {
+			continue
+		}
 		if !root.rule.Alone && apart <= int64(c.Within) && (storm || sameDeploy || linked) {
 			return root
 		}

@@ -13,6 +13,7 @@ type Correlate struct {
 	Within    Duration            `yaml:"within"`     // default 5m
 	Storm     int                 `yaml:"storm"`      // default 20
 	DependsOn map[string][]string `yaml:"depends_on"` // the services that a service calls
+	Apart     bool                `yaml:"-"`          // only incidents of the same rule: rules are tried beside each other
 
 	callers []string // the keys of DependsOn, sorted
 }

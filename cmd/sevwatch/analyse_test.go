@@ -128,9 +128,16 @@ func TestTune(t *testing.T) {
 		"          - {severity: sev1, above: 40, for: 0s} # and me too\n          - {severity: sev2, above: 8}\n"
 	rules := write(t, "rules.yaml", []byte(text))
 	labels := write(t, "labels.csv", []byte("start,end\n2026-11-01T12:01:00Z,2026-11-01T12:04:00Z\n"))
-	code, stdout, _ := call(t, "", "tune", "A", events, "--rules", rules)
-	expect(t, "without labels", exitDone, code, stdout, "Sev1  40         0.0", "Sev2  8 ")
-	code, stdout, stderr := call(t, "", "tune", "A", events, "--rules", rules, "--labels", labels)
+	code, stdout, stderr := call(t, "", "tune", "A", events, "--rules", rules)
+	expect(t, "without labels", exitDone, code, stdout+stderr, "Sev1  10         2749.1            1 of 1        10s    \n", "Sev1  20         0.0               0 of 1        -      proposed\n",
+		"Sev1  40         0.0               0 of 1        -      now\n", "Sev2  16         2749.1            1 of 1        30s    \n", // of eight errors a second each comes later than the last
+		"no more than 1 incidents a week for Sev1", "the history is 3m40s long, less than a week")
+	put(t, rules, "correlate: {within: 5m}\n"+text)
+	if _, apart, _ := call(t, "", "tune", "A", events, "--rules", rules); apart != stdout {
+		t.Errorf("thresholds became part of each other's incidents:\n%s", apart)
+	}
+	put(t, rules, text)
+	code, stdout, stderr = call(t, "", "tune", "A", events, "--rules", rules, "--labels", labels)
 	expect(t, "with labels", exitDone, code, stdout+stderr, "100 % (21..100, 1 of 1)", "proposed", "now")
 	if data, err := os.ReadFile(rules); err != nil || string(data) != text {
 		t.Errorf("it wrote although it was not told: %v\n%s", err, data)
@@ -151,8 +158,16 @@ func TestTune(t *testing.T) {
 	}
 	code, _, stderr = call(t, "", "tune", "B", events, "--rules", rules)
 	expect(t, "no such rule", exitUsage, code, stderr, `there is no rule "B"`)
+	put(t, rules, strings.ReplaceAll(text, "above: 40", "above: 80"))
 	code, _, stderr = call(t, "", "tune", "A", events, "--rules", rules, "--write")
-	expect(t, "nothing says what is right", exitUsage, code, stderr, "--write needs --rules and --labels")
+	expect(t, "--write without labels", exitDone, code, stderr, "the thresholds of A were written")
+	if data, err := os.ReadFile(rules); err != nil || !strings.Contains(string(data), "above: 80, for: 0s} # and me too\n          - {severity: sev2, above: 24}") {
+		t.Errorf("it wrote\n%s", data)
+	}
+	code, _, stderr = call(t, "", "tune", "A", events, "--write")
+	expect(t, "nothing to write", exitUsage, code, stderr, "--write needs --rules: a file to write")
+	code, _, stderr = call(t, "", "tune", "A", events, "--at-most=-1")
+	expect(t, "less than nothing", exitUsage, code, stderr, "--at-most is -1, expected 0 or more")
 }
 
 func TestReplayAsParquet(t *testing.T) {

@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"sevwatch/detector"
 	"sevwatch/detector/history"
@@ -21,13 +23,17 @@ type tuneCmd struct {
 	Labels      string            `help:"CSV of known incidents, as for replay." placeholder:"FILE"`
 	LabelsWhere map[string]string `help:"Count only windows whose column has that value." placeholder:"COLUMN=VALUE"`
 	Grace       rules.Duration    `help:"How long behind a window's end an incident still belongs to it." default:"5m"`
+	AtMost      float64           `help:"Without --labels: how many incidents a week of Sev1 are bearable; twice as many of each milder severity." default:"1"`
 	Write       bool              `help:"Write the proposed thresholds into --rules; without, nothing is written."`
 }
 
 // Run replays the input once by the rule at many thresholds, and prints how each did.
 func (c *tuneCmd) Run(w world) error {
-	if c.Write && (c.Rules == "" || c.Labels == "") {
-		return exit{exitUsage, fmt.Errorf("--write needs --rules and --labels: a file to write, and something to say what is right")}
+	switch {
+	case c.Write && c.Rules == "":
+		return exit{exitUsage, errors.New("--write needs --rules: a file to write")}
+	case c.AtMost < 0:
+		return exit{exitUsage, fmt.Errorf("--at-most is %g, expected 0 or more", c.AtMost)}
 	}
 	in, err := c.open(w)
 	if err != nil {
@@ -49,7 +55,7 @@ func (c *tuneCmd) Run(w world) error {
 		return err
 	}
 	if scoring == nil {
-		scoring = &history.Scoring{}
+		scoring = &history.Scoring{AtMost: c.AtMost}
 	}
 	many, variants := history.Variants(file, rule)
 	past, span := history.New(many), spanSeen{}
@@ -60,16 +66,23 @@ func (c *tuneCmd) Run(w world) error {
 	in.summarize(w, sum)
 	scoring.From, scoring.Until = in.span(span, sum)
 	tuned := scoring.Tune(past, variants)
-	c.print(w, rule, tuned)
+	c.print(w, tuned)
+	if c.Labels == "" {
+		c.explain(w, rules.Duration(scoring.Until-scoring.From))
+	}
 	if !c.Write {
 		return nil
 	}
 	return c.write(w, rule, tuned)
 }
 
-func (c *tuneCmd) print(w world, rule *rules.Rule, tuned []history.Tuned) {
+func (c *tuneCmd) print(w world, tuned []history.Tuned) {
 	t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "tier\tthreshold\tincidents a week\tprecision (95 %)\trecall (95 %)\ttime to detect\t")
+	if c.Labels == "" {
+		fmt.Fprintln(t, "tier\tthreshold\tincidents a week\tof those now\tdelay\t")
+	} else {
+		fmt.Fprintln(t, "tier\tthreshold\tincidents a week\tprecision (95 %)\trecall (95 %)\ttime to detect\t")
+	}
 	for _, v := range tuned {
 		detect, remark := "-", ""
 		if ms := v.MedianDetect(); ms >= 0 {
@@ -78,12 +91,28 @@ func (c *tuneCmd) print(w world, rule *rules.Rule, tuned []history.Tuned) {
 		if v.Now {
 			remark = "now"
 		}
-		if c.Labels != "" && history.Propose(tuned, v.Tier).Threshold == v.Threshold {
+		if v.Proposed {
 			remark = strings.TrimSpace(remark + " proposed")
 		}
-		fmt.Fprintf(t, "%s\t%s\t%.1f\t%s\t%s\t%s\t%s\n", rule.Severities[v.Tier].Severity, number(v.Threshold), v.Week, share(v.Precision), share(v.Recall), detect, remark)
+		if v.TooMuch {
+			remark += ", and more than --at-most"
+		}
+		how := fmt.Sprintf("%s\t%s", share(v.Precision), share(v.Recall))
+		if c.Labels == "" {
+			how = fmt.Sprintf("%d of %d", v.Recall.K, v.Recall.N)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%.1f\t%s\t%s\t%s\n", v.Severity, number(v.Threshold), v.Week, how, detect, remark)
 	}
 	_ = t.Flush()
+}
+
+// explain says what a proposal without labels is worth.
+func (c *tuneCmd) explain(w world, span rules.Duration) {
+	fmt.Fprintf(w.stderr, "proposed without labels: the most sensitive threshold of each tier with no more than %g incidents a week for Sev1, and twice as many for "+
+		"each milder severity (--at-most). Nothing here says which incidents are right\n", c.AtMost)
+	if week := rules.Duration(7 * 24 * time.Hour / time.Millisecond); span < week {
+		fmt.Fprintf(w.stderr, "the history is %s long, less than a week: it may have a week's incidents, and those a week are what it would come to\n", span)
+	}
 }
 
 func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
@@ -108,7 +137,7 @@ func (c *tuneCmd) write(w world, rule *rules.Rule, tuned []history.Tuned) error 
 		for end < len(line) && strings.IndexByte("+-.0123456789eE", line[end]) >= 0 {
 			end++
 		}
-		lines[pos.Line-1] = slices.Concat(line[:col], []byte(number(history.Propose(tuned, n).Threshold)), line[end:])
+		lines[pos.Line-1] = slices.Concat(line[:col], []byte(number(tuned[slices.IndexFunc(tuned, func(t history.Tuned) bool { return t.Tier == n && t.Proposed })].Threshold)), line[end:])
 	}
 	written := bytes.Join(lines, []byte("\n"))
 	if _, err := rules.Parse(c.Rules, written, rules.Options{}); err != nil {

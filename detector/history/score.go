@@ -61,6 +61,7 @@ type Scoring struct {
 	Grace   int64 // ms behind a window's end in which an incident still belongs to it
 	From    int64 // the stretch that was judged, [From, Until) in epoch ms
 	Until   int64
+	AtMost  float64 // Tune without windows: how many incidents a week of Sev1 are bearable
 }
 
 // Scores are those of all incidents together, of each rule that has any or that a window names, and of each severity and worse.
