@@ -75,6 +75,10 @@ func TestPeopleAreReplayed(t *testing.T) {
 	silence := detector.Act{Act: detector.ActSilence, Time: at(6, 0), Until: at(8, 0)} // ahead
 	check(t, silence.Matchers.UnmarshalText([]byte(`{alert="Errors"}`)))
 	say(silence)
+	calmer, err := rules.Parse("calmer.yaml", []byte(strings.ReplaceAll(controlRules, "0.5", "0.15")), p.cfg.RuleOptions())
+	check(t, err)
+	_, err = Say(p.ctx, p.cfg, p.client, wire.Rules(calmer, 0, "maria"))
+	check(t, err)
 	p.write(partition{p.cfg.Topics.Control, 0}, kafka.Record{Value: kafka.NewBytes([]byte("no control record"))})
 	stop()
 
@@ -110,6 +114,7 @@ func TestPeopleAreReplayed(t *testing.T) {
 	_, err = r.Run(p.ctx)
 	check(t, err)
 	same(t, "live with people against its replay, with the control topic\n"+dump.String(), rowValues(rows), got)
+	p.replayedAlike(edge, got)
 	read := 0
 	check(t, ReadMessages(p.ctx, p.cfg, p.client, func([]byte) error { read++; return nil }))
 	if read < len(got) {
@@ -123,8 +128,8 @@ func TestPeopleAreReplayed(t *testing.T) {
 			t.Errorf("nothing was told with %s:\n%s", want, told)
 		}
 	}
-	if n := strings.Count(dump.String(), `"applied"`); n != 3 {
-		t.Errorf("%d acts are logged as applied, expected 3: the one that was late and the two without a time:\n%s", n, dump.String())
+	if n := strings.Count(dump.String(), `"applied"`); n != 4 {
+		t.Errorf("%d acts are logged as applied, expected 4: the one that was late and the three without a time:\n%s", n, dump.String())
 	}
 }
 

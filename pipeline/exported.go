@@ -17,7 +17,7 @@ import (
 )
 
 // exportedRecord is one line of a file that was exported from Kafka, as `kcat -C -J` writes it: the record with where it came from. Such a
-// file holds several partitions, and may hold the marks.
+// file holds several partitions, and may hold the marks and the control records.
 type exportedRecord struct {
 	Topic     *string `json:"topic"`
 	Partition *int    `json:"partition"`
@@ -117,7 +117,7 @@ func nextExported(inputs []*exportedFile) *exportedFile {
 	return next
 }
 
-// survey finds the partitions with their first and last offsets, and the marks.
+// survey finds the partitions with their first and last offsets, and the marks, and lets the judge hear the control records.
 func (t *topicReplay) survey() error {
 	type mark struct {
 		line    detector.Idle
@@ -126,26 +126,35 @@ func (t *topicReplay) survey() error {
 	spans := map[detector.Source]span{}
 	var marks []mark
 	var happened []detector.Happening
-	for i := range t.Sources {
-		if s := &t.Sources[i]; s.Format.Format == wire.FormatConfluent {
+	for i := range t.Pipeline.Sources {
+		if s := &t.Pipeline.Sources[i]; s.Format.Format == wire.FormatConfluent {
 			return &InputError{fmt.Errorf("the records of %s are of the format confluent, which files of lines cannot hold", s.Topic)}
 		}
 	}
+	topics := &t.Pipeline.Topics
 	err := t.eachExported(func(r *exportedRecord, _ string) error {
 		s := detector.Source{Topic: *r.Topic, Partition: *r.Partition}
-		if s.Topic != t.MarksTopic {
-			known, ok := spans[s]
-			if ok && *r.Offset < known.end {
-				return fmt.Errorf("offset %d of %s/%d comes after offset %d: expected the order of the partition", *r.Offset, s.Topic, s.Partition, known.end-1)
-			}
-			if !ok {
-				known.first = *r.Offset
-			}
-			known.end = *r.Offset + 1
-			spans[s] = known
+		known, ok := spans[s]
+		if ok && *r.Offset < known.end {
+			return fmt.Errorf("offset %d of %s/%d comes after offset %d: expected the order of the partition", *r.Offset, s.Topic, s.Partition, known.end-1)
+		}
+		if !ok {
+			known.first = *r.Offset
+		}
+		known.end = *r.Offset + 1
+		spans[s] = known
+		if r.Payload == nil {
 			return nil
 		}
-		if r.Payload == nil {
+		switch s.Topic {
+		case topics.Control:
+			if len(t.Control) > 0 {
+				return fmt.Errorf("it is a record of %s, and control records are given apart: expected one of the two", s.Topic)
+			}
+			t.hearRecord(*r.Offset, []byte(*r.Payload))
+			return nil
+		case topics.Marks:
+		default:
 			return nil
 		}
 		m, err := wire.DecodeMark([]byte(*r.Payload))
@@ -161,6 +170,7 @@ func (t *topicReplay) survey() error {
 	if err != nil {
 		return err
 	}
+	maps.DeleteFunc(spans, func(s detector.Source, _ span) bool { return s.Topic == topics.Marks || s.Topic == topics.Control })
 	for _, m := range marks {
 		if _, ok := spans[m.line.Source]; !ok {
 			spans[m.line.Source] = span{m.line.Before, m.line.Before} // a partition that nothing was exported of
@@ -186,16 +196,17 @@ func (t *topicReplay) survey() error {
 		}
 	}
 	if len(marks) == 0 {
-		t.doubt("the files hold no marks of " + t.MarksTopic)
+		t.doubt("the files hold no marks of " + topics.Marks)
 	}
+	t.doubtControl("the files hold nothing of " + topics.Control)
 	return nil
 }
 
 func (t *topicReplay) addExported(key detector.Source, at span) {
 	s := &recorded{first: at.first, last: at.end, end: noLow, held: suspects{}} // marks may come behind the last record: behind a transaction's marker
 	s.source = &source{Partition: t.engine.Add(key, at.first, detector.NewPartitionState()), decoder: wire.NewDecoder(rules.NoKind, t.Config.Labels)}
-	for i := range t.Sources {
-		if c := &t.Sources[i]; c.Topic == key.Topic {
+	for i := range t.Pipeline.Sources {
+		if c := &t.Pipeline.Sources[i]; c.Topic == key.Topic {
 			s.decoder, s.input = c.Decoder(t.Config.Labels), c.Input(t.Config.Labels, nil)
 		}
 	}
@@ -247,7 +258,7 @@ func (t *topicReplay) exportedLine(ctx context.Context, f *exportedFile, inputs 
 		return err
 	}
 	r, _ := readExported(line)
-	if *r.Topic == t.MarksTopic {
+	if *r.Topic == t.Pipeline.Topics.Marks || *r.Topic == t.Pipeline.Topics.Control {
 		return nil
 	}
 	s := t.sources[detector.Source{Topic: *r.Topic, Partition: *r.Partition}]

@@ -25,17 +25,16 @@ type Replay struct {
 	// Source, where given, is the topic whose records the files hold; nil: they are events of our own shape.
 	Source *SourceConfig
 	Kafka  *KafkaInput // instead of files
-	Until  int64       // event time up to which files are known to be complete, epoch ms; 0: the end of input advances nothing
-
-	// Sources and MarksTopic say what is in exported files: the kinds of the topics' records, and which topic is the marks'.
-	Sources    []SourceConfig
-	MarksTopic string
+	// Pipeline is whose topics are replayed, from Kafka or from files that were exported from there.
+	Pipeline *Config
+	Until    int64 // event time up to which files are known to be complete, epoch ms; 0: the end of input advances nothing
 
 	// From and To bound the event time of the messages that are given out, [From, To] in epoch ms; 0: no bound. What lies before From is
 	// judged all the same, so that windows and baselines are full. To ends the replay.
 	From, To int64
 
-	// Control are people's words and changes of the rules, in the order of their offsets. OnlyRules says that the rules stay those of Rules.
+	// Control are people's words and changes of the rules, in the order of their offsets, where the topics or files that are read have none.
+	// OnlyRules says that the rules stay those of Rules.
 	Control   []ControlRecord
 	OnlyRules bool
 
@@ -54,9 +53,8 @@ type Replay struct {
 	sum     Summary
 }
 
-// KafkaInput says which topics a replay reads: the sources and the marks of a configuration.
+// KafkaInput says how a replay reads a pipeline's topics: the sources, the marks and the control records.
 type KafkaInput struct {
-	Config *Config
 	Client *kafka.Client
 	WarmUp int64 // ms before From that are read too
 	// GiveUpAfter is how long nothing may come before the replay ends with an error; 0 means Patience.

@@ -38,13 +38,14 @@ type topicReplay struct {
 	order   []*recorded
 	fetch   fetch.Config
 	fetcher reader
+	heard   bool // there are control records
 }
 
 // kafka replays the sources of a configuration from Kafka, as far as they went when it began. What live decided on time is read from the
 // marks first and applied between the very records where live applied it (source.take), so whether a record is late is decided as live did.
 func (r *Replay) kafka(ctx context.Context, engine *detector.Local) error {
 	t := &topicReplay{Replay: r, engine: engine, sources: map[detector.Source]*recorded{}}
-	t.fetch = fetch.Config{Dialer: r.Kafka.Config.newDialer(), Brokers: r.Kafka.Config.Brokers, Isolation: kafka.ReadCommitted, OnError: r.Kafka.OnError}
+	t.fetch = fetch.Config{Dialer: r.Pipeline.newDialer(), Brokers: r.Pipeline.Brokers, Isolation: kafka.ReadCommitted, OnError: r.Kafka.OnError}
 	if err := t.open(ctx); err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func (t *topicReplay) fetcherOf(starts []fetch.Start) reader {
 
 // open finds the partitions of all sources, and where to begin and end in each.
 func (t *topicReplay) open(ctx context.Context) error {
-	c := t.Kafka.Config
+	c := t.Pipeline
 	var topics []string
 	for _, s := range c.Sources {
 		topics = append(topics, s.Topic)
@@ -111,7 +112,7 @@ func (t *topicReplay) openTopic(ctx context.Context, topic string, partitions in
 	for id := range ids {
 		ids[id] = id
 	}
-	c := t.Kafka.Config
+	c := t.Pipeline
 	cfg := c.Sources[slices.IndexFunc(c.Sources, func(s SourceConfig) bool { return s.Topic == topic })]
 	if cfg.Format.Format == wire.FormatConfluent {
 		return &InputError{fmt.Errorf("the records of %s are of the format confluent, which cannot be replayed: their schemas are in a registry", topic)}
@@ -171,8 +172,8 @@ func offsetsAt(ctx context.Context, client *kafka.Client, topic string, partitio
 // readMarks reads what live decided on time, for the records that are replayed. Lines that follow each other before the same record are
 // kept as one, so that a partition that was silent for a month is one line.
 func (t *topicReplay) readMarks(ctx context.Context) error {
-	topic := t.Kafka.Config.Topics.Marks
-	found, err := t.Kafka.Config.partitionsOf(ctx, []string{topic})
+	topic := t.Pipeline.Topics.Marks
+	found, err := t.Pipeline.partitionsOf(ctx, []string{topic})
 	if err != nil {
 		return err
 	}
@@ -216,32 +217,49 @@ func (t *topicReplay) readMarks(ctx context.Context) error {
 	return nil
 }
 
-// readControl lets the judge hear what people said, which it applies at the edges that the log says.
+// readControl lets the judge hear what people said and how the rules changed, which it applies at the edges that the log says.
 func (t *topicReplay) readControl(ctx context.Context) error {
-	topic := t.Kafka.Config.Topics.Control
-	found, err := t.Kafka.Config.partitionsOf(ctx, []string{topic})
-	if err != nil || found[topic] == 0 {
-		return err
-	}
-	spans, err := ends(ctx, t.Kafka.Client, topic, []int{0}, kafka.ReadCommitted)
+	topic := t.Pipeline.Topics.Control
+	found, err := t.Pipeline.partitionsOf(ctx, []string{topic})
 	if err != nil {
 		return err
 	}
-	heard := false
-	err = readRange(ctx, t.fetcherOf, fetch.Start{Topic: topic, Offset: spans[0].first}, spans[0].end, func(r *fetch.Record) error {
-		heard = true
-		c, err := wire.DecodeControl(r.Value, t.Config.RuleOptions())
+	if found[topic] > 0 {
+		spans, err := ends(ctx, t.Kafka.Client, topic, []int{0}, kafka.ReadCommitted)
 		if err != nil {
-			t.engine.Judge.Hear(r.Offset, nil, 0) // it says nothing, to no judge
-			return nil                            //nolint:nilerr // as live does
+			return err
 		}
-		t.hear(t.engine.Judge, r.Offset, c)
-		return nil
-	})
-	if heard && t.Kafka.Config.Tasks.Judge > 1 {
+		err = readRange(ctx, t.fetcherOf, fetch.Start{Topic: topic, Offset: spans[0].first}, spans[0].end, func(r *fetch.Record) error {
+			t.hearRecord(r.Offset, r.Value)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	t.doubtControl("there is nothing in " + topic)
+	return nil
+}
+
+// hearRecord lets the judge hear a control record. One that cannot be read says nothing to a judge, as live.
+func (t *topicReplay) hearRecord(offset int64, value []byte) {
+	t.heard = true
+	c, err := wire.DecodeControl(value, t.Config.RuleOptions())
+	if err != nil {
+		t.engine.Judge.Hear(offset, nil, 0)
+		return
+	}
+	t.hear(t.engine.Judge, offset, c)
+}
+
+// doubtControl notes what of people's words and the rules may not be known.
+func (t *topicReplay) doubtControl(missing string) {
+	switch {
+	case !t.heard && len(t.Control) == 0:
+		t.sum.Doubts = append(t.sum.Doubts, missing+": what people said live is not known, nor by which rules live judged: here they are those given")
+	case t.Pipeline.Tasks.Judge > 1:
 		t.sum.Doubts = append(t.sum.Doubts, "live has several judges, and people's words are applied where the first one applied them")
 	}
-	return err
 }
 
 // doubt notes why the replay may not be what live said.

@@ -20,7 +20,7 @@ func (p *testPipeline) replayedTopics(edge int64, change func(*Replay)) ([]strin
 	p.t.Helper()
 	var rows []outputRow
 	r := Replay{
-		Config: p.cfg.Engine(), Rules: p.rules, Kafka: &KafkaInput{Config: p.cfg, Client: p.client},
+		Config: p.cfg.Engine(), Rules: p.rules, Pipeline: p.cfg, Kafka: &KafkaInput{Client: p.client},
 		Output: func(o detector.Output) error {
 			if int64(o.At()) <= edge {
 				rows = append(rows, outputRow{int64(o.At()), o.ID(), o.Type(), o.EventID(), string(wire.Value(o))})
@@ -104,7 +104,7 @@ func kafkaReplayIsWhatRunPublished(t *testing.T, p *testPipeline) {
 	blind, sum := p.replayedTopics(edge, func(r *Replay) {
 		c := *p.cfg
 		c.Topics.Marks = p.cfg.Topics.Rejected // nothing is there
-		r.Kafka.Config = &c
+		r.Pipeline = &c
 	})
 	if sum.Totals.Late != 0 || len(sum.Doubts) != 1 || !strings.Contains(sum.Doubts[0], "no marks in") {
 		t.Errorf("without marks the summary is %+v", sum)
@@ -139,7 +139,7 @@ func TestReplayOfARange(t *testing.T) {
 	}
 	p.load(lines)
 	all, whole := p.replayedTopics(noLow, nil)
-	if len(whole.Doubts) != 1 {
+	if len(whole.Doubts) != 2 {
 		t.Errorf("nothing ever ran here, but the doubts are %q", whole.Doubts)
 	}
 	from, to := start+60*minute, start+80*minute

@@ -26,7 +26,7 @@ type inputFlags struct {
 	WarmUp   *rules.Duration `name:"warm-up" help:"How long before --from topics are read, so that windows and baselines are full; default: what the rules need." placeholder:"DURATION"`
 	GiveUp   *rules.Duration `name:"give-up-after" help:"End with 3 when no broker answers for that long; default: 30s." placeholder:"DURATION"`
 	Until    time.Time       `help:"Files are known to be complete up to this time: judge up to it." placeholder:"TIME"`
-	Control  string          `help:"People's words and changes of the rules: control records, one a line; topics have their own." placeholder:"FILE"`
+	Control  string          `help:"People's words and changes of the rules: control records, one a line, where the files do not hold them; topics have their own." placeholder:"FILE"`
 	Pane     rules.Duration  `help:"Smallest slice of event time." default:"10s"`
 	Lateness rules.Duration  `help:"How far behind the newest event the watermark stays." default:"10s"`
 	Files    []string        `arg:"" optional:"" name:"file" help:"Event files, one JSON object a line or .csv with a head, plain, gz or zst, or Parquet; - is stdin. Each is a partition, unless its lines carry topic, partition and offset as kcat -J writes them."`
@@ -63,6 +63,8 @@ func (f *inputFlags) open(w world) (*replayInput, error) {
 		wrong = "--topic needs --brokers"
 	case !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To):
 		wrong = fmt.Sprintf("--from %s is not before --to %s", f.From.Format(time.RFC3339), f.To.Format(time.RFC3339))
+	case topics && f.Control != "":
+		wrong = "--control is for files: topics have control records of their own"
 	case topics && !f.Until.IsZero():
 		wrong = "--until is for files: how far topics are complete is in their marks"
 	case f.Pane <= 0 || f.Lateness < 0:
@@ -123,7 +125,6 @@ func (in *replayInput) connect(w world) error {
 	var err error
 	if f.Config != "" {
 		in.cfg, in.input.Client, err = connect(w, f.Config)
-		in.input.Config = in.cfg
 		return err
 	}
 	if in.cfg, err = f.config(); err != nil {
@@ -132,7 +133,6 @@ func (in *replayInput) connect(w world) error {
 	if in.input.Client, err = in.cfg.Connect(w.ctx, w.patience); err != nil {
 		return exit{exitWorld, err}
 	}
-	in.input.Config = in.cfg
 	return nil
 }
 
@@ -202,12 +202,12 @@ func (in *replayInput) options() rules.Options {
 	return rules.Options{Labels: cfg.Labels, Pane: rules.Duration(cfg.Pane)}
 }
 
-// sources are the topics that files can be from, and the topic of the marks.
-func (in *replayInput) sources() ([]pipeline.SourceConfig, string) {
+// pipeline is whose topics are replayed, or that files may be exported from.
+func (in *replayInput) pipeline() (*pipeline.Config, error) {
 	if in.cfg != nil {
-		return in.cfg.Sources, in.cfg.Topics.Marks
+		return in.cfg, nil
 	}
-	return pipeline.DefaultSources(), in.flags.Marks
+	return pipeline.ParseConfig("flags", fmt.Appendf(nil, "{brokers: [\"nobody:1\"], topics: {marks: %q}}", in.flags.Marks))
 }
 
 // watchers are told of what a replay comes to; only output has to be there.
@@ -223,13 +223,16 @@ func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeli
 	clear(in.why)
 	in.given = file.Hash
 	in.began = time.Now()
+	topics, err := in.pipeline()
+	if err != nil {
+		return pipeline.Summary{}, exit{exitUsage, err}
+	}
 	r := pipeline.Replay{
-		Config: in.engine(), Rules: file, Files: f.Files, Stdin: w.stdin, Source: in.shape, Control: in.words, OnlyRules: in.only, Kafka: in.input, Output: watch.output,
-		Watch: watch.judgement, Delta: watch.delta,
+		Config: in.engine(), Rules: file, Files: f.Files, Stdin: w.stdin, Source: in.shape, Control: in.words, OnlyRules: in.only, Kafka: in.input, Pipeline: topics,
+		Output: watch.output, Watch: watch.judgement, Delta: watch.delta,
 		Rejected: func(o wire.Origin, r *wire.Reject) { in.note(o, r) },
 		Progress: newProgress(w.stderr), From: millis(f.From), To: millis(f.To), Until: millis(f.Until),
 	}
-	r.Sources, r.MarksTopic = in.sources()
 	if in.input != nil {
 		in.input.WarmUp = in.warmUp(file)
 	}

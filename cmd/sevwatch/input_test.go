@@ -34,6 +34,7 @@ func TestReplayUsage(t *testing.T) {
 	f("in the configuration already", "--config", "x.yaml", "--topic", "a")
 	f("expected one of error, latency", "--brokers", "127.0.0.1:1", "--topic", "a=nonsense")
 	f("--until is for files", "--brokers", "127.0.0.1:1", "--until", "2026-11-02T00:00:00Z")
+	f("--control is for files", "--brokers", "127.0.0.1:1", "--control", "x.ndjson")
 	f("--pane is 0s", "--pane", "0s", "-")
 	f("--give-up-after is 0s", "--give-up-after", "0s", "-")
 }
