@@ -38,7 +38,8 @@ type domain struct {
 	soon  *[]rules.Selector
 	watch func(*Judgement)
 
-	asked []asked // actions, not long ago
+	asked []asked              // actions, not long ago
+	told  map[string]*Incident // at the edge that closes, by id: the last revision
 
 	said     []Act     // by people, to be applied at the edge that closes
 	silences []silence // that last at that edge
@@ -129,7 +130,7 @@ func (d *domain) cellsSince(start int64) iter.Seq2[*series, *Cell] {
 func newDomain(name string, cfg *Config, file *rules.File, states []*ruleState, windows []*windowCount) *domain {
 	d := &domain{
 		name: name, cfg: cfg, file: file, rules: states,
-		series: map[string]*series{}, groups: map[string]*group{}, heads: make([]int, len(windows)),
+		series: map[string]*series{}, groups: map[string]*group{}, told: map[string]*Incident{}, heads: make([]int, len(windows)),
 	}
 	for _, w := range windows {
 		d.longest = max(d.longest, w.length)
@@ -307,6 +308,7 @@ func (d *domain) groupFor(r *ruleState, labels []Label) *group {
 // close closes the pane [start, edge), judges every group, and returns what there is to tell, in no particular order.
 func (d *domain) close(start, edge int64, windows []*windowCount, observed bool) []Output {
 	var entered *pane
+	clear(d.told)
 	d.tellRefused(start)
 	if d.closed < len(d.panes) && d.panes[d.closed].start == start {
 		entered = d.panes[d.closed]

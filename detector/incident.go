@@ -105,6 +105,7 @@ type Incident struct {
 	Channel          string            `json:"channel"`
 	Contacts         []string          `json:"contacts,omitempty"`
 	Playbook         *Playbook         `json:"playbook,omitempty"`
+	HeldBack         []HeldBack        `json:"held_back,omitempty"`
 	Messages         rules.Texts       `json:"messages"`
 }
 

@@ -31,6 +31,7 @@ type ongoing struct {
 	RespondBy int64          `json:"respond_by"`
 	Change    *Change        `json:"change,omitempty"`
 	Requests  []outstanding  `json:"requests,omitempty"`
+	HeldBack  []HeldBack     `json:"held_back,omitempty"` // what people were told of
 
 	AcknowledgedBy string  `json:"acknowledged_by,omitempty"`
 	SilencedUntil  int64   `json:"silenced_until,omitempty"`

@@ -198,7 +198,7 @@ func (m *model) close(edge int64) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(domains)) {
 		rows = append(rows, m.correlate(edge, domains[name])...)
-		rows = append(rows, m.act(edge, domains[name])...)
+		rows = m.act(edge, domains[name], rows)
 	}
 	slices.Sort(rows)
 	m.rows = append(m.rows, rows...)
@@ -264,6 +264,8 @@ type modelIncident struct {
 	respondBy int64
 	change    string
 	requests  []modelRequest
+	held      []modelHeld
+	row       row // of the last revision
 
 	answered      bool
 	silencedUntil int64
@@ -287,7 +289,14 @@ type modelRequest struct {
 	automatic bool
 	expires   int64
 	over      bool
+	ended     string
 	versions  string
+}
+
+// modelHeld is an action that a guard rail holds back; until 0: for good.
+type modelHeld struct {
+	action, rail string
+	until        int64
 }
 
 // window calls f with every event that the rule picks for the group in [edge-length, edge).
@@ -973,8 +982,13 @@ func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) [
 		row.contributors = ""
 	}
 	row.parent, row.children = o.parent, o.children
-	rows := []string{row.String()}
 	over := o.tier == len(g.r.Severities) || transition == "expired" || o.byHand
+	if phase != "open" && phase != "no_data" {
+		o.held = nil
+	}
+	row.held = fmt.Sprint(o.held)
+	o.row = row
+	rows := []string{row.String()}
 	if transition == "deescalated" || transition == "resolved" || transition == "expired" {
 		for i := range o.requests {
 			switch r := &o.requests[i]; {
@@ -1106,23 +1120,38 @@ func related(c *rules.Correlate, g, root *modelGroup, storm bool) bool {
 	return x == "" || y == "" || x == y || calls(x, y) || calls(y, x) || deploy || g.r == root.r && (r.storm || storm)
 }
 
-// act asks for actions, the worst incidents first.
-func (m *model) act(edge int64, live []*modelGroup) (rows []string) {
-	for _, g := range live {
-		if g.incident.revision == 0 {
-			continue
-		}
+// act asks for actions, the worst incidents first, and then says what is held back: in the row of this edge, if there is one.
+func (m *model) act(edge int64, live []*modelGroup, rows []string) []string {
+	parts := func(g *modelGroup) []*modelGroup {
 		from := []*modelGroup{g}
 		for _, x := range live {
 			if x.incident.revision == 0 && x.incident.parent == g.id() {
 				from = append(from, x)
 			}
 		}
-		for _, x := range from {
-			blind := x.k == empty && x.r.NoData == rules.NoDataFire && x.f.observed
-			if !x.incident.noData && (x.k == enough || blind) {
-				rows = append(rows, g.request(edge, x, live)...)
-			}
+		return from
+	}
+	told := slices.DeleteFunc(slices.Clone(live), func(g *modelGroup) bool { return g.incident.revision == 0 })
+	for _, g := range told {
+		for _, x := range parts(g) {
+			rows = append(rows, g.request(edge, x, live)...)
+		}
+	}
+	for _, g := range told {
+		o := g.incident
+		before := o.held
+		o.held = nil
+		for _, x := range parts(g) {
+			g.hold(edge, x, before, live)
+		}
+		fresh := slices.ContainsFunc(o.held, func(h modelHeld) bool { return !slices.Contains(before, h) })
+		switch {
+		case o.row.at == edge:
+			i := slices.Index(rows, o.row.String())
+			o.row.held = fmt.Sprint(o.held)
+			rows[i] = o.row.String()
+		case fresh && !o.flapping:
+			rows = append(rows, g.tell(edge, g.f, g.k, "updated")...)
 		}
 	}
 	return rows
@@ -1182,19 +1211,14 @@ func (g *modelGroup) wrong(e *modelEvent, mildest rules.Tier, f facts) bool {
 func (g *modelGroup) request(edge int64, from *modelGroup, live []*modelGroup) (rows []string) {
 	o := g.incident
 	for _, want := range from.r.Actions {
-		action := g.m.t.file.Actions[want.Action]
-		if from.incident.severity > want.Severity || !g.mayAsk(edge, want.Action, live) {
+		versions, wanted := from.wants(edge, want)
+		if held, mayBe := g.held(edge, want.Action, live); !mayBe || held.rail != "" || !wanted {
 			continue
 		}
-		r := modelRequest{action: want.Action, severity: want.Severity, automatic: want.Automatic, expires: edge + int64(action.Expires)}
-		if want.Action == "rollback" {
-			change := strings.Split(from.incident.change, "|")
-			if len(change) != 5 || change[2] != "deploy" || !from.blames(edge, from.f, change[3]) {
-				continue
-			}
-			r.versions = change[3] + ">" + change[4]
+		r := modelRequest{
+			action: want.Action, severity: want.Severity, automatic: want.Automatic, versions: versions,
+			expires: edge + int64(g.m.t.file.Actions[want.Action].Expires), attempt: 1, tries: 1,
 		}
-		r.attempt, r.tries = 1, 1
 		for i := range o.requests {
 			if o.requests[i].action == r.action {
 				r.attempt, r.tries = o.requests[i].attempt+1, o.requests[i].tries+1
@@ -1208,27 +1232,73 @@ func (g *modelGroup) request(edge int64, from *modelGroup, live []*modelGroup) (
 	return rows
 }
 
-// mayAsk says whether the guard rails let the action be asked for.
-func (g *modelGroup) mayAsk(edge int64, name string, live []*modelGroup) bool {
+// wants says whether the group's incident is a reason to ask for an action now.
+func (g *modelGroup) wants(edge int64, want rules.Request) (versions string, wanted bool) {
+	blind := g.k == empty && g.r.NoData == rules.NoDataFire && g.f.observed
+	if g.incident.noData || g.k != enough && !blind || g.incident.severity > want.Severity {
+		return "", false
+	}
+	if want.Action != "rollback" {
+		return "", true
+	}
+	change := strings.Split(g.incident.change, "|")
+	if len(change) != 5 || change[2] != "deploy" || !g.blames(edge, g.f, change[3]) {
+		return "", false
+	}
+	return change[3] + ">" + change[4], true
+}
+
+// hold notes which of the actions that the rule of from names are held back. What was, stays so until its time, as long as it is bad enough.
+func (g *modelGroup) hold(edge int64, from *modelGroup, before []modelHeld, live []*modelGroup) {
+	o := g.incident
+	for _, want := range from.r.Actions {
+		held, _ := g.held(edge, want.Action, live)
+		_, wanted := from.wants(edge, want)
+		switch {
+		case held.rail == "" || from.incident.severity > want.Severity || slices.Contains(o.held, held):
+		case wanted, held.rail == "approval", slices.Contains(before, held):
+			o.held = append(o.held, held)
+		}
+	}
+}
+
+// held is which guard rail keeps the action from being asked for, of several the longest; not mayBe: it is under way.
+func (g *modelGroup) held(edge int64, name string, live []*modelGroup) (held modelHeld, mayBe bool) {
 	action := g.m.t.file.Actions[name]
+	held.action = name
+	longest := func(rail string, until int64) {
+		if until > edge && until > held.until {
+			held.rail, held.until = rail, until
+		}
+	}
+	for _, r := range g.incident.requests {
+		switch {
+		case r.action != name:
+		case !r.over && r.automatic:
+			return held, false
+		case !r.over:
+			return modelHeld{name, "approval", r.expires}, true
+		case r.tries >= action.Attempts && r.ended == "expired":
+			return modelHeld{name, "expiry", 0}, true
+		case r.tries >= action.Attempts:
+			return modelHeld{name, "attempts", 0}, true
+		}
+	}
 	for _, x := range live {
 		for _, r := range x.incident.requests {
-			same := len(action.Target) > 0 && maps.Equal(action.Target, g.m.t.file.Actions[r.action].Target)
-			if !r.over && (same || x == g && r.action == name) || x == g && r.action == name && r.tries >= action.Attempts {
-				return false
+			if !r.over && len(action.Target) > 0 && maps.Equal(action.Target, g.m.t.file.Actions[r.action].Target) {
+				longest("one_at_a_time", r.expires)
 			}
 		}
 	}
-	lastHour := 0
-	for _, at := range g.m.asked[g.domain+"|"+name] {
-		if edge-at < int64(action.Cooldown) {
-			return false
-		}
-		if edge-at < 3600_000 {
-			lastHour++
-		}
+	all := g.m.asked[g.domain+"|"+name]
+	for _, at := range all {
+		longest("cooldown", at+int64(action.Cooldown))
 	}
-	return action.Budget == 0 || lastHour < action.Budget
+	if n := len(all) - action.Budget; action.Budget > 0 && n >= 0 {
+		longest("budget_per_hour", all[n]+3600_000)
+	}
+	return held, true
 }
 
 // blames says whether four of five events gone wrong carry the version: of a completion, of those who did not complete.
@@ -1255,7 +1325,7 @@ func (g *modelGroup) blames(edge int64, f facts, version string) bool {
 
 // endRequest ends one.
 func (g *modelGroup) endRequest(edge int64, r *modelRequest, how string) string {
-	r.over = true
+	r.over, r.ended = true, how
 	return g.recovery(edge, *r, how)
 }
 

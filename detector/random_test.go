@@ -40,10 +40,15 @@ func TestModel(t *testing.T) {
 				told[string(o.Incident.Signal.Name)] = true
 				told["parent"] = told["parent"] || o.Incident.Parent != ""
 				told["children"] = told["children"] || o.Incident.ChildrenCount > 1
+				for _, h := range o.Incident.HeldBack {
+					told["held back by "+string(h.Rail)] = true
+				}
 			}
 		}
 	})
-	const expected = "abandonment absence children completion count deviation parent quantile rate ratio " +
+	const expected = "abandonment absence children completion count deviation " +
+		"held back by approval held back by attempts held back by budget_per_hour held back by cooldown held back by expiry held back by one_at_a_time " +
+		"parent quantile rate ratio " +
 		"sevwatch.incident.acknowledged.v1 sevwatch.incident.deescalated.v1 sevwatch.incident.escalated.v1 sevwatch.incident.expired.v1 sevwatch.incident.flapping.v1 sevwatch.incident.no_data.v1 " +
 		"sevwatch.incident.opened.v1 sevwatch.incident.overdue.v1 sevwatch.incident.reopened.v1 sevwatch.incident.resolved.v1 " +
 		"sevwatch.incident.silenced.v1 sevwatch.incident.updated.v1 sevwatch.recovery.approved.v1 sevwatch.recovery.cancelled.v1 sevwatch.recovery.expired.v1 sevwatch.recovery.failed.v1 " +

@@ -18,66 +18,80 @@ type asked struct {
 
 const hour = int64(3600_000)
 
-// act asks for the actions that the rules name for incidents as bad as these. The worst incidents come first, in each the rules' order; what
-// an incident that is not told would ask for, the one that it is part of asks for.
+// act asks for the actions that the rules name for incidents as bad as these, and then tells what is held back. The worst incidents come first,
+// in each the rules' order; what an incident that is not told would ask for, the one that it is part of asks for.
 func (d *domain) act(live []turn, edge int64) (out []Output) {
-	parts := map[string][]*turn{}
-	var busy []string // actions under way
+	parts := map[string][]*turn{} // of what is told, itself first
+	var busy []outstanding        // under way, or waiting for approval
 	for i := range live {
-		for _, r := range live[i].incident().Requests {
+		o := live[i].incident()
+		for _, r := range o.Requests {
 			if r.ExpiresAt != 0 {
-				busy = append(busy, r.Action)
+				busy = append(busy, r)
 			}
 		}
-		if t := &live[i]; t.incident().untold() {
-			parts[t.incident().Parent] = append(parts[t.incident().Parent], t)
+		if !o.untold() {
+			parts[o.ID] = append([]*turn{&live[i]}, parts[o.ID]...)
+		} else {
+			parts[o.Parent] = append(parts[o.Parent], &live[i])
 		}
 	}
 	for i := range live {
-		t := &live[i]
-		if t.incident().untold() {
-			continue
-		}
-		for _, from := range append([]*turn{t}, parts[t.incident().ID]...) {
-			if from.incident().Phase == PhaseOpen && from.v.Evidence == rules.Enough {
-				out = append(out, d.request(t, from, &busy, edge)...)
+		if o := live[i].incident(); !o.untold() {
+			for _, from := range parts[o.ID] {
+				out = append(out, d.request(o, from, &busy, edge)...)
 			}
+		}
+	}
+	for i := range live {
+		if o := live[i].incident(); !o.untold() {
+			out = append(out, d.holdBack(parts[o.ID], busy, edge)...)
 		}
 	}
 	return out
 }
 
-// request asks for what the rule of from names, in the name of t's incident.
-func (d *domain) request(t, from *turn, busy *[]string, edge int64) (out []Output) {
-	o := t.incident()
-	for _, want := range from.rule.Actions {
-		if from.incident().Severity > want.Severity || !d.free(o, want.Action, *busy, edge) {
+// request asks for what the rule of from names, in the name of an incident.
+func (d *domain) request(o *ongoing, from *turn, busy *[]outstanding, edge int64) (out []Output) {
+	for i := range from.rule.Actions {
+		want := &from.rule.Actions[i]
+		if from.incident().Severity > want.Severity || !from.judged() {
 			continue
 		}
-		action := d.file.Actions[want.Action]
-		r := outstanding{
-			Action: want.Action, Severity: want.Severity, Attempt: 1, Automatic: want.Automatic, ExpiresAt: edge + int64(action.Expires),
-			Evidence: fmt.Sprintf("%s is %s", from.rule.Alert, from.incident().Severity),
+		if _, free := d.rail(o, want.Action, *busy, edge); !free {
+			continue
 		}
-		if action.AfterOnly != "" {
-			c := from.incident().Change
-			if c == nil || c.Change != action.AfterOnly {
-				continue
-			}
-			share, blamed := d.blame(from.group, from.m, c.Version, edge)
-			if !blamed {
-				continue
-			}
-			r.Versions = &Versions{From: c.Version, To: c.PreviousVersion}
-			r.Evidence = fmt.Sprintf("%s of %s at %s precedes the incident; %.1f %% of its events carry that version",
-				c.Change, c.Version, c.At, share*100)
+		if r, wanted := d.wish(from, want, edge); wanted {
+			o.ask(&r)
+			*busy = append(*busy, r)
+			d.asked = append(d.asked, asked{r.Action, edge})
+			out = append(out, d.recovery(o, r, RecoveryRequested, edge))
 		}
-		o.ask(&r)
-		*busy = append(*busy, r.Action)
-		d.asked = append(d.asked, asked{r.Action, edge})
-		out = append(out, d.recovery(o, r, RecoveryRequested, edge))
 	}
 	return out
+}
+
+// judged says whether the window at the edge is a reason to act.
+func (t *turn) judged() bool { return t.incident().Phase == PhaseOpen && t.v.Evidence == rules.Enough }
+
+// wish is what a rule would ask for; false: the action is not for such an incident.
+func (d *domain) wish(from *turn, want *rules.Request, edge int64) (r outstanding, wanted bool) {
+	action := d.file.Actions[want.Action]
+	r = outstanding{
+		Action: want.Action, Severity: want.Severity, Attempt: 1, Automatic: want.Automatic, ExpiresAt: edge + int64(action.Expires),
+		Evidence: fmt.Sprintf("%s is %s", from.rule.Alert, from.incident().Severity),
+	}
+	if action.AfterOnly == "" {
+		return r, true
+	}
+	c := from.incident().Change
+	if c == nil || c.Change != action.AfterOnly {
+		return r, false
+	}
+	share, blamed := d.blame(from.group, from.m, c.Version, edge)
+	r.Versions = &Versions{From: c.Version, To: c.PreviousVersion}
+	r.Evidence = fmt.Sprintf("%s of %s at %s precedes the incident; %.1f %% of its events carry that version", c.Change, c.Version, c.At, share*100)
+	return r, blamed
 }
 
 // ask notes a request, in the place of the last one for the same action.
@@ -91,35 +105,6 @@ func (o *ongoing) ask(r *outstanding) {
 	}
 	r.Tries = 1
 	o.Requests = append(o.Requests, *r)
-}
-
-// free says whether an action may be asked for in an incident now: not while it, or another one on the same target, is under way; not more
-// often than attempts, not sooner than cooldown, and not beyond the budget of an hour.
-func (d *domain) free(o *ongoing, name string, busy []string, edge int64) bool {
-	action := d.file.Actions[name]
-	for _, r := range o.Requests {
-		if r.Action == name && (r.ExpiresAt != 0 || r.Tries >= action.Attempts) {
-			return false
-		}
-	}
-	for _, other := range busy {
-		if b := d.file.Actions[other]; action.SameTarget(&b) {
-			return false
-		}
-	}
-	spent := 0
-	for _, a := range d.asked {
-		if a.Action != name {
-			continue
-		}
-		if edge-a.At < int64(action.Cooldown) {
-			return false
-		}
-		if edge-a.At < hour {
-			spent++
-		}
-	}
-	return action.Budget == 0 || spent < action.Budget
 }
 
 // forgetAsked lets go of what no budget and no cooldown looks at any more.
@@ -209,16 +194,26 @@ func (d *domain) end(o *ongoing, r *outstanding, t RecoveryTransition, why strin
 func (o *ongoing) taken() string {
 	var parts []string
 	for _, r := range o.Requests {
-		state := "waits for approval"
-		switch {
-		case r.ExpiresAt == 0:
-			state = string(r.Ended)
-		case r.Automatic:
-			state = "under way"
+		parts = append(parts, r.Action+" "+r.state())
+	}
+	for _, h := range o.HeldBack {
+		if h.Rail != RailApproval {
+			parts = append(parts, h.String())
 		}
-		parts = append(parts, r.Action+" "+state)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// state is what became of a request, as a sentence's part.
+func (r *outstanding) state() string {
+	switch {
+	case r.ExpiresAt == 0:
+		return string(r.Ended)
+	case r.Automatic:
+		return "is under way"
+	default:
+		return "waits for approval"
+	}
 }
 
 // approve lets an action that was asked for be carried out, with as much time as if it were asked for now.

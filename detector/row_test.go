@@ -26,14 +26,15 @@ type row struct {
 	silenced                 int64 // for how long still
 	parent                   string
 	children                 int
+	held                     string // back, by guard rails
 }
 
 func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format("02T15:04:05") }
 
 func (r row) String() string {
-	return fmt.Sprintf("%s %s r%d %s %s %s<%s peak %s, %d/%d = %.6g of %.6g usually %.6g, %d affected [%s] respond by %s after %q acknowledged=%v silent for %d parent %s children %d",
+	return fmt.Sprintf("%s %s r%d %s %s %s<%s peak %s, %d/%d = %.6g of %.6g usually %.6g, %d affected [%s] respond by %s after %q acknowledged=%v silent for %d parent %s children %d held back %s",
 		clock(r.at), r.about, r.revision, r.transition, r.phase, r.severity, r.previous, r.peak, r.num, r.den, r.observed, r.threshold,
-		r.expected, r.affected, r.contributors, clock(r.respondBy), r.change, r.acknowledged, r.silenced, r.parent, r.children)
+		r.expected, r.affected, r.contributors, clock(r.respondBy), r.change, r.acknowledged, r.silenced, r.parent, r.children, r.held)
 }
 
 // rowsOf are the engine's outputs as lines, those of one edge in the order of the lines.
@@ -86,6 +87,11 @@ func rowOf(file *rules.File, about string, o Output) string {
 	if i.Status.Silenced {
 		out.silenced = int64(i.Status.SilencedUntil - i.At)
 	}
+	var held []modelHeld
+	for _, h := range i.HeldBack {
+		held = append(held, modelHeld{h.Action, string(h.Rail), int64(h.Until)})
+	}
+	out.held = fmt.Sprint(held)
 	if i.Signal.Denominator != nil {
 		out.den = *i.Signal.Denominator
 	}

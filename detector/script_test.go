@@ -403,7 +403,15 @@ func (s *script) print(o Output) string {
 	if i.Revision == 1 {
 		head += fmt.Sprintf(" %s%s since %s", i.Rule.Name, s.labels(i), s.clock(int64(i.StartedAt)))
 	}
-	return head + "\n    " + i.Reason + "\n"
+	head += "\n    " + i.Reason + "\n"
+	for _, h := range i.HeldBack {
+		until := ""
+		if h.Until != 0 {
+			until = " until " + s.clock(int64(h.Until))
+		}
+		head += fmt.Sprintf("    %s held back: %s%s\n", h.Action, h.Rail, until)
+	}
+	return head
 }
 
 // labels are those that the incident is about, without those that the rule adds.

@@ -39,6 +39,10 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge i
 		o.Overdue |= 1 << o.Severity
 	}
 	o.Peak = min(o.Peak, o.Severity)
+	over := phaseAfter(transition, PhaseOpen) != PhaseOpen
+	if over {
+		o.HeldBack = nil
+	}
 
 	incident := d.describe(g, m, v, transition, edge)
 	switch incident.Reason = n.why; {
@@ -56,6 +60,7 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge i
 	}
 	o.About = about{incident.Labels, incident.Signal.Name, incident.Signal.Unit, incident.Signal.Threshold, int64(g.rule.Window)}
 
+	d.told[o.ID] = &incident
 	out := []Output{{Incident: &incident}}
 	switch transition {
 	case Deescalated:
@@ -64,7 +69,7 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge i
 		out = append(out, d.settle(g, transition == Resolved && n.act == nil, incident.Reason, edge)...)
 	}
 	d.texts(o, &incident) // which say what became of the actions
-	if phaseAfter(transition, PhaseOpen) != PhaseOpen {
+	if over {
 		g.life.reset()
 		if byHand := n.act != nil; transition == Resolved && (byHand || g.rule.ReopenFor > 0) {
 			o.Closed, o.ByHand, o.Flapping = edge, byHand, false
@@ -110,6 +115,7 @@ func (d *domain) describe(g *group, m rules.Measure, v rules.Verdict, transition
 		Children:     o.Children, ChildrenCount: o.Joined,
 		Channel:  d.file.Channel(o.StartedAt),
 		Contacts: d.file.Contacts[o.Severity],
+		HeldBack: o.HeldBack,
 	}
 	if transition == Resolved {
 		incident.ResolvedAt = Millis(edge)

@@ -186,12 +186,29 @@ func (s *Story) response(b *strings.Builder) {
 
 func (s *Story) actions(b *strings.Builder) {
 	b.WriteString("## Actions\n\n")
-	if len(s.recoveries) == 0 {
-		b.WriteString("None was asked for.\n\n")
-		return
+	type line struct {
+		at   detector.Millis
+		text string
+	}
+	var lines []line
+	var before []detector.HeldBack
+	for _, i := range s.incidents {
+		for _, h := range i.HeldBack {
+			if !slices.Contains(before, h) {
+				lines = append(lines, line{i.At, h.String()})
+			}
+		}
+		before = i.HeldBack
 	}
 	for _, r := range s.recoveries {
-		fmt.Fprintf(b, "- %s: %s (attempt %d) %s: %s.\n", r.At, r.Action, r.Attempt, r.Transition, r.Evidence)
+		lines = append(lines, line{r.At, fmt.Sprintf("%s (attempt %d) %s: %s", r.Action, r.Attempt, r.Transition, r.Evidence)})
+	}
+	slices.SortStableFunc(lines, func(x, y line) int { return cmp.Compare(x.at, y.at) })
+	for _, l := range lines {
+		fmt.Fprintf(b, "- %s: %s.\n", l.at, l.text)
+	}
+	if len(s.recoveries) == 0 {
+		b.WriteString("None was asked for.\n")
 	}
 	b.WriteString("\n")
 }

@@ -27,8 +27,9 @@ func life() (messages []any) {
 		messages = append(messages, i)
 	}
 	add(1, detector.Opened, rules.Sev3, func(i *detector.Incident) { i.PeakSeverity = rules.Sev3 })
-	add(3, detector.Escalated, rules.Sev1, nil)
-	add(16, detector.Overdue, rules.Sev1, nil)
+	held := []detector.HeldBack{{Action: "rollback", Rail: detector.RailCooldown, Until: minutes(9), Why: "because it was"}}
+	add(3, detector.Escalated, rules.Sev1, func(i *detector.Incident) { i.HeldBack = held })
+	add(16, detector.Overdue, rules.Sev1, func(i *detector.Incident) { i.HeldBack = held })
 	add(20, detector.Acknowledged, rules.Sev1, func(i *detector.Incident) { i.Status.AcknowledgedBy = "maria" })
 	add(25, detector.Flapping, rules.Sev1, nil)
 	add(40, detector.Resolved, rules.Sev1, func(i *detector.Incident) {
@@ -62,10 +63,14 @@ func TestWholeLife(t *testing.T) {
 		"- Detected 1m after it began.", "- Acknowledged by maria 19m after it was told, 4m later than the target.", "- Resolved 39m after it was told.",
 		"| 2026-11-01T12:18:00.000Z | scale failed, attempt 1 | still 60 % |", "## Root cause\n\na bad cache.\n",
 		"Implement preventive measures: scale did not help\n", "Sev1 was told 2m after Sev3 was", "it flapped", "it was overdue",
+		"- 2026-11-01T12:03:00.000Z: rollback is held back until 2026-11-01T12:09:00.000Z (cooldown): because it was.\n- 2026-11-01T12:03:00.000Z: scale (attempt 1) requested",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the post-mortem lacks %q:\n%s", want, text)
 		}
+	}
+	if strings.Count(text, "held back") != 1 {
+		t.Error("what is held back is told again")
 	}
 	if strings.Index(text, "scale failed") < strings.Index(text, "overdue, Sev1") {
 		t.Error("the timeline is not in the order of time")
