@@ -119,7 +119,7 @@ func (r *lineReader) next() (line []byte, number int64, err error) {
 }
 
 // atHand says whether the next line, or its beginning, can be had without waiting.
-func (r *lineReader) atHand() bool { return r.in.Buffered() > 0 }
+func (r *lineReader) atHand() bool { return r.rows != nil || r.in.Buffered() > 0 }
 
 func (r *lineReader) line() ([]byte, error) {
 	if r.rows != nil {
