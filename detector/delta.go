@@ -77,6 +77,17 @@ func (t Totals) Sum() int64 {
 	return t.Counted + t.Late + t.Rejected + t.Duplicate + t.Control + t.Aborted + t.Held
 }
 
+// Add adds the totals of another partition.
+func (t *Totals) Add(o Totals) {
+	t.Counted += o.Counted
+	t.Late += o.Late
+	t.Rejected += o.Rejected
+	t.Duplicate += o.Duplicate
+	t.Control += o.Control
+	t.Aborted += o.Aborted
+	t.Held += o.Held
+}
+
 // Before says whether the totals are those of an earlier time than o, of the same partitions.
 func (t Totals) Before(o Totals) bool {
 	return t.Sum() < o.Sum() || t.Sum() == o.Sum() && t.Held > o.Held

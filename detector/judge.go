@@ -97,14 +97,7 @@ func (j *Judge) Open() int {
 func (j *Judge) Totals() Totals {
 	var sum Totals
 	for _, s := range sortedSources(j.partitions) {
-		t := j.partitions[s].Totals
-		sum.Counted += t.Counted
-		sum.Late += t.Late
-		sum.Rejected += t.Rejected
-		sum.Duplicate += t.Duplicate
-		sum.Control += t.Control
-		sum.Aborted += t.Aborted
-		sum.Held += t.Held
+		sum.Add(j.partitions[s].Totals)
 	}
 	return sum
 }

@@ -91,10 +91,10 @@ func mix(n int, seed uint64) *mixed {
 		at := 1793534400000 + int64(i)*1_000_000/int64(n)
 		service := [...]string{"api", "web", "store"}[random.IntN(3)]
 		failing := at%1_000_000 > 400_000 && at%1_000_000 < 700_000 && service == "api" && random.IntN(3) > 0
-		value := fmt.Appendf(nil, `{"time":%d,"kind":"latency","service":%q,"endpoint":"/v1/answers","status":200,"duration_ms":%d.%d}`,
-			at, service, 20+random.IntN(80), random.IntN(10))
+		value := fmt.Appendf(nil, `{"time":%d,"kind":"latency","service":%q,"endpoint":"/v1/answers","status":200,"duration_ms":%d.%d,"id":"%d"}`,
+			at, service, 20+random.IntN(80), random.IntN(10), i)
 		if failing {
-			value = fmt.Appendf(nil, `{"time":%d,"kind":"error","service":%q,"endpoint":"/v1/answers","error_type":"TimeoutError"}`, at, service)
+			value = fmt.Appendf(nil, `{"time":%d,"kind":"error","service":%q,"endpoint":"/v1/answers","error_type":"TimeoutError","id":"%d"}`, at, service, i)
 		}
 		m.values, m.bad, m.good = append(m.values, value), append(m.bad, -1), append(m.good, value)
 	}
@@ -143,29 +143,45 @@ func TestReplayOfThirtyPercentBad(t *testing.T) {
 
 func TestThirtyPercentBad(t *testing.T) {
 	addr, _ := kafkatest.Fake(t)
-	thirtyPercentBad(t, newPipeline(t, addr, nil), 20_000)
+	thirtyPercentBad(t, addr, 20_000)
 }
 
 func TestRealThirtyPercentBad(t *testing.T) {
 	if *flagBad == 0 {
 		t.Skip("SKIP: a million records take minutes; run it with -bad 1000000")
 	}
-	thirtyPercentBad(t, newPipeline(t, kafkatest.Shared(t).Addr(), nil), *flagBad)
+	thirtyPercentBad(t, kafkatest.Shared(t).Addr(), *flagBad)
 }
 
-// thirtyPercentBad is the same live: over four partitions, to the rejected topic.
-func thirtyPercentBad(t *testing.T, p *testPipeline, n int) {
+// thirtyPercentBad is the same live: over four partitions, to the rejected topic, with good ones that are sent again and some that are late.
+func thirtyPercentBad(t *testing.T, addr string, n int) {
 	const header = "kind"
+	p := newPipeline(t, addr, func(c *Config) {
+		c.Sources[3].Duplicates = DuplicatesConfig{Horizon: 10 * minute, MaxIDs: 1_000_000}
+	})
 	m := mix(n, 2)
 	want, sum := p.replayed(m.good)
 	topic := p.cfg.Sources[3].Topic
 	batches := make([][]kafka.Record, 4)
+	random := rand.New(rand.NewPCG(2, 1))
+	total := detector.Totals{Counted: int64(len(m.good)), Rejected: int64(n - len(m.good))}
 	for i, value := range m.values {
-		r := kafka.Record{Time: time.UnixMilli(1793534400000), Value: kafka.NewBytes(value)}
-		if k := m.bad[i]; k >= 0 {
-			r.Headers = []kafka.Header{{Key: header, Value: []byte(m.kinds[k].name)}}
+		add := func(value []byte) {
+			batches[i%4] = append(batches[i%4], kafka.Record{Time: time.UnixMilli(1793534400000), Value: kafka.NewBytes(value)})
 		}
-		batches[i%4] = append(batches[i%4], r)
+		add(value)
+		if k := m.bad[i]; k >= 0 {
+			batches[i%4][len(batches[i%4])-1].Headers = []kafka.Header{{Key: header, Value: []byte(m.kinds[k].name)}}
+			continue
+		}
+		if random.IntN(20) == 0 {
+			add(value)
+			total.Duplicate++
+		}
+		if i > n/2 && random.IntN(50) == 0 {
+			add(fmt.Appendf(nil, `{"time":1793534400000,"kind":"error","service":"api","id":"late %d"}`, i))
+			total.Late++
+		}
 	}
 	for id, records := range batches {
 		for chunk := range slices.Chunk(records, 2000) {
@@ -175,13 +191,12 @@ func thirtyPercentBad(t *testing.T, p *testPipeline, n int) {
 	start := time.Now()
 	w, stop := p.start()
 	defer stop()
-	p.until("everything accounted for", func() bool { return w.Totals().Sum() == int64(n) })
+	p.until("everything accounted for", func() bool { return w.Totals().Sum() == total.Sum() })
 	took := time.Since(start)
 	p.judged(sum.Edge, w)
 	same(t, "with bad ones between", want, p.outputs(sum.Edge))
-	rejected := int64(n - len(m.good))
-	if got, wanted := w.Totals(), (detector.Totals{Counted: int64(len(m.good)), Rejected: rejected}); got != wanted {
-		t.Errorf("the accounts are %+v, expected %+v", got, wanted)
+	if got := w.Totals(); got != total {
+		t.Errorf("the accounts are %+v, expected %+v", got, total)
 	}
 	reasonOf := map[string]string{}
 	for _, k := range m.kinds {
@@ -201,5 +216,5 @@ func thirtyPercentBad(t *testing.T, p *testPipeline, n int) {
 	if diff := cmp.Diff(m.want, got); diff != "" {
 		t.Errorf("on the rejected topic (-want +got):\n%s", diff)
 	}
-	t.Logf("%d records, %d of them bad, accounted for in %.1f s; %d messages, the same as without the bad ones", n, rejected, took.Seconds(), len(want))
+	t.Logf("%d records accounted for in %.1f s, as %+v; %d messages, the same as of the good ones alone", total.Sum(), took.Seconds(), total, len(want))
 }

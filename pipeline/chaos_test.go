@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -136,7 +137,7 @@ func newChaos(t *testing.T, cluster *kafkatest.Cluster, replication int, idle st
 	check(t, err)
 	var sources, topics []string
 	for _, kind := range []string{"latency", "error"} {
-		sources = append(sources, fmt.Sprintf("{topic: %s.%s, kind: %s}", name, kind, kind))
+		sources = append(sources, fmt.Sprintf("{topic: %s.%s, kind: %s, duplicates: {horizon: 1m}}", name, kind, kind))
 	}
 	for _, topic := range []string{"panes", "marks", "state", "alerts", "recovery", "rejected", "late", "control", "health"} {
 		topics = append(topics, fmt.Sprintf("%s: %s.%s", topic, name, topic))
@@ -232,9 +233,10 @@ func (c *chaos) stream(length, every time.Duration, times int, meanwhile func())
 	}
 }
 
-// write writes to one partition until it is told that it is enough: good seconds and bad ones.
+// write writes to one partition until it is told that it is enough: good seconds and bad ones, and some events again.
 func (c *chaos) write(enough context.Context, at partition, kind rules.Kind) {
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(at.id)))
+	var sent [][]byte
 	for enough.Err() == nil {
 		bad := time.Now().Unix()/3%2 == 0
 		var lines [][]byte
@@ -244,6 +246,10 @@ func (c *chaos) write(enough context.Context, at partition, kind rules.Kind) {
 		}
 		for range n {
 			lines = append(lines, event(random, kind, time.Now().UnixMilli(), bad))
+		}
+		sent = append(sent, lines...)
+		if len(sent) > 0 && random.IntN(5) == 0 {
+			lines = append(lines, sent[max(0, len(sent)-1-random.IntN(600))])
 		}
 		if len(lines) > 0 {
 			c.produce(at, lines...)
@@ -255,7 +261,7 @@ func (c *chaos) write(enough context.Context, at partition, kind rules.Kind) {
 func event(random *rand.Rand, kind rules.Kind, at int64, bad bool) []byte {
 	e := map[string]any{
 		"time": at, "kind": kind.String(), "service": fmt.Sprint("s", random.IntN(2)), "region": fmt.Sprint("r", random.IntN(2)),
-		"tenant": fmt.Sprint("t", random.IntN(3)),
+		"tenant": fmt.Sprint("t", random.IntN(3)), "id": strconv.FormatUint(random.Uint64(), 16),
 	}
 	if kind == rules.KindError {
 		e["error_type"] = "boom"
@@ -268,8 +274,7 @@ func event(random *rand.Rand, kind rules.Kind, at int64, bad bool) []byte {
 	return wire.JSON(e)
 }
 
-// produce writes records, again and again while brokers are away. A record may be there twice then, as producers' records are: what is in
-// the log is what counts.
+// produce writes records, again and again while brokers are away. A record may be there twice then, as producers' records are.
 func (c *chaos) produce(at partition, lines ...[]byte) {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(500*time.Millisecond))
 	err := backoff.Retry(func() error {
@@ -292,19 +297,25 @@ func (c *chaos) produce(at partition, lines ...[]byte) {
 	}
 }
 
-// verify compares what was published with a replay of what was written, partition by partition, and looks at the accounts.
+// verify compares what was published with a replay of what was written, partition by partition and every event once, and looks at the accounts.
 func (c *chaos) verify() (messages int) {
 	c.t.Helper()
 	var files [][][]byte
-	events := 0
+	var total detector.Totals
 	for _, source := range c.cfg.Sources {
 		for id := range 4 {
 			var lines [][]byte
+			seen := map[string]bool{}
 			for _, r := range c.readPartition(source.Topic, id) {
+				if seen[string(r.Value)] {
+					total.Duplicate++
+					continue
+				}
+				seen[string(r.Value)] = true
+				total.Counted++
 				lines = append(lines, r.Value)
 			}
 			files = append(files, lines)
-			events += len(lines)
 		}
 	}
 	want, sum := c.replayed(files...)
@@ -316,7 +327,7 @@ func (c *chaos) verify() (messages int) {
 		c.t.Errorf("%d late records, expected none: %s", len(late), late[0].Value)
 	}
 	same(c.t, "after all of that", want, c.outputs(sum.Edge))
-	c.accounts(events)
+	c.accounts(total)
 	return len(want)
 }
 
@@ -342,8 +353,8 @@ func (p *testPipeline) readPartition(topic string, id int) []kafkatest.Record {
 	return records
 }
 
-// accounts adds up the progress records: every offset is told once, and the totals are all that was written.
-func (p *testPipeline) accounts(events int) {
+// accounts adds up the progress records: every offset is told once, and the totals are what was written.
+func (p *testPipeline) accounts(want detector.Totals) {
 	p.t.Helper()
 	at := map[detector.Source]detector.PartitionProgress{}
 	for _, r := range p.readPartition(p.cfg.Topics.Panes, 0) {
@@ -359,13 +370,12 @@ func (p *testPipeline) accounts(events int) {
 			at[x.Source] = x
 		}
 	}
-	counted, sum := int64(0), int64(0)
+	var got detector.Totals
 	for _, x := range at {
-		counted += x.Counted
-		sum += x.Sum()
+		got.Add(x.Totals)
 	}
-	if counted != int64(events) || sum != int64(events) {
-		p.t.Errorf("the progress records account for %d events, %d counted, expected %d", sum, counted, events)
+	if got != want {
+		p.t.Errorf("the progress records account for %+v, expected %+v", got, want)
 	}
 }
 

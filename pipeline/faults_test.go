@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"sevwatch/detector"
 	"sevwatch/pipeline/kafkatest"
 	"sevwatch/rules"
 )
@@ -119,7 +120,7 @@ func TestTrap21CommitWithUnknownOutcome(t *testing.T) {
 		p.piecewise(lines, 6, w)
 		p.judged(sum.Edge, w)
 		same(t, "with answers lost", told, p.outputs(sum.Edge))
-		p.accounts(len(lines))
+		p.accounts(detector.Totals{Counted: int64(len(lines))})
 		t.Logf("of %d requests to end a transaction %d were not sent and %d not answered", way.all, way.kept, way.sent)
 		if way.kept == 0 || way.sent == 0 {
 			t.Error("expected some of both")
@@ -216,7 +217,7 @@ func TestBrokerErrors(t *testing.T) {
 			p.judged(sum.Edge, workers...)
 			faults, broken := stop()
 			same(t, "with broker errors", told, p.outputs(sum.Edge))
-			p.accounts(len(lines))
+			p.accounts(detector.Totals{Counted: int64(len(lines))})
 			t.Logf("%d errors answered, %d connections broken", faults, broken)
 			if faults < 20 || broken < 5 {
 				t.Errorf("%d errors and %d broken connections are no test", faults, broken)
