@@ -186,15 +186,16 @@ func isBusy(err error) bool {
 	return false
 }
 
-// Retry calls do until it succeeds, fails for good, or patience is over. Kafka's own errors are final unless they say "busy"; what is
-// no answer of Kafka (a broken connection) is tried again. So do has to be a question, or what may be done twice.
+// Retry calls do until it succeeds, fails for good, or patience is over. Kafka's own errors are final unless they say "busy", or only that
+// something went wrong in a broker, as one says that is being killed; what is no answer of Kafka (a broken connection) is tried again. So do has
+// to be a question, or what may be done twice.
 func Retry(ctx context.Context, patience time.Duration, do func() error) error {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(5*time.Millisecond), backoff.WithMaxInterval(250*time.Millisecond),
 		backoff.WithMaxElapsedTime(patience))
 	return backoff.Retry(func() error {
 		err := do()
 		var answer kafka.Error
-		if err != nil && errors.As(err, &answer) && !isBusy(err) {
+		if err != nil && errors.As(err, &answer) && !isBusy(err) && answer != kafka.Unknown {
 			return backoff.Permanent(err)
 		}
 		return err
