@@ -3,8 +3,10 @@ package pipeline
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -106,4 +108,24 @@ func TestRecordsWaitForTheirSchema(t *testing.T) {
 	}
 	write(partition{latency, 1}, kafka.Snappy, record(1, "g"))
 	p.until("what comes later", func() bool { return w.Totals().Counted == 6 })
+	stop()
+	replayed := func(what string, change func(*Replay)) {
+		t.Helper()
+		got := map[string]int{}
+		_, sum := p.replayedTopics(noLow, func(r *Replay) {
+			r.Rejected = func(_ wire.Origin, r *wire.Reject) { got[string(r.Reason)]++ }
+			change(r)
+		})
+		if sum.Totals.Counted != 6 || sum.Totals.Rejected != 3 || !maps.Equal(got, reasons) {
+			t.Errorf("%s: %+v, rejected were %v, live %v", what, sum.Totals, got, reasons)
+		}
+	}
+	replayed("from topics", func(*Replay) {})
+	files := []string{p.export(latency, errors.topic, p.cfg.Topics.Marks, p.cfg.Topics.Control)}
+	replayed("from exported files", func(r *Replay) { r.Kafka, r.Files = nil, files })
+	up.Store(false)
+	r := Replay{Config: p.cfg.Engine(), Rules: p.rules, Pipeline: p.cfg, Files: files, GiveUpAfter: 1}
+	if _, err := r.Run(p.ctx); err == nil || !strings.Contains(err.Error(), "cannot ask the registry "+url+" for schema 1: it answers 502") {
+		t.Errorf("a registry that is down: %v", err)
+	}
 }

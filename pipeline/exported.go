@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"unicode/utf8"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/fetch"
@@ -19,12 +20,40 @@ import (
 // exportedRecord is one line of a file that was exported from Kafka, as `kcat -C -J` writes it: the record with where it came from. Such a
 // file holds several partitions, and may hold the marks and the control records.
 type exportedRecord struct {
-	Topic     *string `json:"topic"`
-	Partition *int    `json:"partition"`
-	Offset    *int64  `json:"offset"`
-	Time      int64   `json:"ts"`
-	Key       *string `json:"key"`
-	Payload   *string `json:"payload"`
+	Topic     *string         `json:"topic"`
+	Partition *int            `json:"partition"`
+	Offset    *int64          `json:"offset"`
+	Time      int64           `json:"ts"`
+	Headers   []exportedBytes `json:"headers"` // name, value, name, value
+	Key       exportedBytes   `json:"key"`
+	Payload   exportedBytes   `json:"payload"`
+}
+
+// exportedBytes stand in JSON text as they are, UTF-8 or not; null is nil.
+type exportedBytes []byte
+
+// UnmarshalJSON reads text. Where it is no UTF-8, each byte is taken for one character, and is a byte again afterwards.
+func (b *exportedBytes) UnmarshalJSON(text []byte) error {
+	var s *string
+	if utf8.Valid(text) {
+		err := json.Unmarshal(text, &s)
+		if s != nil {
+			*b = []byte(*s)
+		}
+		return err
+	}
+	var wide []byte
+	for _, c := range text {
+		wide = utf8.AppendRune(wide, rune(c))
+	}
+	if err := json.Unmarshal(wide, &s); err != nil || s == nil {
+		return err
+	}
+	*b = make([]byte, 0, len(*s))
+	for _, c := range *s {
+		*b = append(*b, byte(c))
+	}
+	return nil
 }
 
 // readExported reads a line; false if it is no exported record.
@@ -73,7 +102,7 @@ func (r *Replay) anyExported() (bool, error) {
 
 // exported replays exported files: once over them to know the partitions and the marks, and once more to judge.
 func (r *Replay) exported(ctx context.Context, engine *detector.Local) error {
-	t := &topicReplay{Replay: r, engine: engine, sources: map[detector.Source]*recorded{}}
+	t := r.topics(ctx, engine)
 	if err := t.survey(); err != nil {
 		return err
 	}
@@ -117,61 +146,28 @@ func nextExported(inputs []*exportedFile) *exportedFile {
 	return next
 }
 
+// survey is what a first pass over exported files finds: where each partition begins and ends, and the marks.
+type survey struct {
+	spans    map[detector.Source]span
+	marks    []surveyMark
+	happened []detector.Happening
+}
+
+type surveyMark struct {
+	line    detector.Idle
+	written int64
+}
+
 // survey finds the partitions with their first and last offsets, and the marks, and lets the judge hear the control records.
 func (t *topicReplay) survey() error {
-	type mark struct {
-		line    detector.Idle
-		written int64
-	}
-	spans := map[detector.Source]span{}
-	var marks []mark
-	var happened []detector.Happening
-	for i := range t.Pipeline.Sources {
-		if s := &t.Pipeline.Sources[i]; s.Format.Format == wire.FormatConfluent {
-			return &InputError{fmt.Errorf("the records of %s are of the format confluent, which files of lines cannot hold", s.Topic)}
-		}
-	}
-	topics := &t.Pipeline.Topics
-	err := t.eachExported(func(r *exportedRecord, _ string) error {
-		s := detector.Source{Topic: *r.Topic, Partition: *r.Partition}
-		known, ok := spans[s]
-		if ok && *r.Offset < known.end {
-			return fmt.Errorf("offset %d of %s/%d comes after offset %d: expected the order of the partition", *r.Offset, s.Topic, s.Partition, known.end-1)
-		}
-		if !ok {
-			known.first = *r.Offset
-		}
-		known.end = *r.Offset + 1
-		spans[s] = known
-		if r.Payload == nil {
-			return nil
-		}
-		switch s.Topic {
-		case topics.Control:
-			if len(t.Control) > 0 {
-				return fmt.Errorf("it is a record of %s, and control records are given apart: expected one of the two", s.Topic)
-			}
-			t.hearRecord(*r.Offset, []byte(*r.Payload))
-			return nil
-		case topics.Marks:
-		default:
-			return nil
-		}
-		m, err := wire.DecodeMark([]byte(*r.Payload))
-		if err != nil {
-			return fmt.Errorf("cannot read the mark: %w", err)
-		}
-		happened = append(happened, m.Happened...)
-		for _, line := range m.Idle {
-			marks = append(marks, mark{line, r.Time})
-		}
-		return nil
-	})
-	if err != nil {
+	found := survey{spans: map[detector.Source]span{}}
+	if err := t.eachExported(func(r *exportedRecord, _ string) error { return t.look(&found, r) }); err != nil {
 		return err
 	}
+	topics := &t.Pipeline.Topics
+	spans := found.spans
 	maps.DeleteFunc(spans, func(s detector.Source, _ span) bool { return s.Topic == topics.Marks || s.Topic == topics.Control })
-	for _, m := range marks {
+	for _, m := range found.marks {
 		if _, ok := spans[m.line.Source]; !ok {
 			spans[m.line.Source] = span{m.line.Before, m.line.Before} // a partition that nothing was exported of
 		}
@@ -187,18 +183,49 @@ func (t *topicReplay) survey() error {
 			t.addExported(key, spans[key])
 		}
 	}
-	for _, m := range marks {
+	for _, m := range found.marks {
 		t.expect(m.line, m.written)
 	}
-	for _, h := range happened {
+	for _, h := range found.happened {
 		if s := t.sources[h.Source]; s != nil {
 			s.happened = append(s.happened, h)
 		}
 	}
-	if len(marks) == 0 {
+	if len(found.marks) == 0 {
 		t.doubt("the files hold no marks of " + topics.Marks)
 	}
 	t.doubtControl("the files hold nothing of " + topics.Control)
+	return nil
+}
+
+// look takes a record of the first pass.
+func (t *topicReplay) look(found *survey, r *exportedRecord) error {
+	s := detector.Source{Topic: *r.Topic, Partition: *r.Partition}
+	known, ok := found.spans[s]
+	if ok && *r.Offset < known.end {
+		return fmt.Errorf("offset %d of %s/%d comes after offset %d: expected the order of the partition", *r.Offset, s.Topic, s.Partition, known.end-1)
+	}
+	if !ok {
+		known.first = *r.Offset
+	}
+	known.end = *r.Offset + 1
+	found.spans[s] = known
+	switch {
+	case r.Payload == nil:
+	case s.Topic == t.Pipeline.Topics.Control && len(t.Control) > 0:
+		return fmt.Errorf("it is a record of %s, and control records are given apart: expected one of the two", s.Topic)
+	case s.Topic == t.Pipeline.Topics.Control:
+		t.hearRecord(*r.Offset, r.Payload)
+	case s.Topic == t.Pipeline.Topics.Marks:
+		m, err := wire.DecodeMark(r.Payload)
+		if err != nil {
+			return fmt.Errorf("cannot read the mark: %w", err)
+		}
+		found.happened = append(found.happened, m.Happened...)
+		for _, line := range m.Idle {
+			found.marks = append(found.marks, surveyMark{line, r.Time})
+		}
+	}
 	return nil
 }
 
@@ -207,7 +234,7 @@ func (t *topicReplay) addExported(key detector.Source, at span) {
 	s.source = &source{Partition: t.engine.Add(key, at.first, detector.NewPartitionState()), decoder: wire.NewDecoder(rules.NoKind, t.Config.Labels)}
 	for i := range t.Pipeline.Sources {
 		if c := &t.Pipeline.Sources[i]; c.Topic == key.Topic {
-			s.decoder, s.input = c.Decoder(t.Config.Labels), c.Input(t.Config.Labels, nil)
+			s.decoder, s.input = c.Decoder(t.Config.Labels), c.Input(t.Config.Labels, t.schemas)
 		}
 	}
 	if at.first == at.end {
@@ -264,14 +291,13 @@ func (t *topicReplay) exportedLine(ctx context.Context, f *exportedFile, inputs 
 	s := t.sources[detector.Source{Topic: *r.Topic, Partition: *r.Partition}]
 	s.applyMarks(t.engine.Aggregator, *r.Offset)
 	s.Skip(*r.Offset)
-	record := fetch.Record{Offset: *r.Offset, Time: r.Time}
-	if r.Payload != nil {
-		record.Value = bytes.Clone([]byte(*r.Payload))
+	record := fetch.Record{Offset: *r.Offset, Time: r.Time, Key: r.Key, Value: r.Payload}
+	for pair := range slices.Chunk(r.Headers, 2) {
+		record.AddHeader(string(pair[0]), pair[len(pair)-1])
 	}
-	if r.Key != nil {
-		record.Key = []byte(*r.Key)
+	if err := t.record(s, &record); err != nil {
+		return err
 	}
-	t.record(s, &record)
 	if s.Position() == s.last {
 		s.read = true
 		s.applyMarks(t.engine.Aggregator, noLow)

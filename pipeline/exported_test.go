@@ -2,13 +2,15 @@ package pipeline
 
 import (
 	"bytes"
-	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"sevwatch/detector"
 	"sevwatch/pipeline/kafkatest"
+	"sevwatch/pipeline/wire"
 )
 
 // export writes topics to a file as kcat -J does.
@@ -17,17 +19,36 @@ func (p *testPipeline) export(topics ...string) string {
 	var out bytes.Buffer
 	for _, topic := range topics {
 		for _, r := range p.read(topic) {
-			line, err := json.Marshal(map[string]any{
-				"topic": topic, "partition": r.Partition, "offset": r.Offset, "tstype": "create", "ts": r.TimestampMs, "broker": 0,
-				"key": string(r.Key), "payload": string(r.Value),
-			})
-			check(p.t, err)
-			out.Write(append(line, '\n'))
+			headers := ""
+			for _, h := range r.Headers {
+				headers += "," + kcatText([]byte(h.Key)) + "," + kcatText(h.Value)
+			}
+			fmt.Fprintf(&out, `{"topic":%q,"partition":%d,"offset":%d,"tstype":"create","ts":%d,"broker":0,"headers":[%s],"key":%s,"payload":%s}`+"\n",
+				topic, r.Partition, r.Offset, r.TimestampMs, strings.TrimPrefix(headers, ","), kcatText(r.Key), kcatText(r.Value))
 		}
 	}
 	path := filepath.Join(p.t.TempDir(), strings.ReplaceAll(topics[0], "/", "_")+".ndjson")
 	check(p.t, os.WriteFile(path, out.Bytes(), 0o600))
 	return path
+}
+
+// kcatText is bytes as kcat writes them into JSON: as they are, but for what JSON cannot have.
+func kcatText(b []byte) string {
+	if b == nil {
+		return "null"
+	}
+	out := []byte{'"'}
+	for _, c := range b {
+		switch {
+		case c == '"' || c == '\\':
+			out = append(out, '\\', c)
+		case c < ' ':
+			out = fmt.Appendf(out, `\u%04x`, c)
+		default:
+			out = append(out, c)
+		}
+	}
+	return string(append(out, '"'))
 }
 
 // replayedAlike replays the pipeline's topics, and the files that they are exported to, by the rules of the log. Both are what live told. The
@@ -87,6 +108,38 @@ func TestReplayOfExportedFilesIsWhatRunPublished(t *testing.T) {
 	got, sum = replayed(p.export(topics...))
 	if sum.Totals.Late != 0 || len(sum.Doubts) != 2 || strings.Join(got, "") == strings.Join(live, "") {
 		t.Errorf("without marks: %d messages of %+v", len(got), sum)
+	}
+}
+
+// Keys, payloads and headers are bytes, also where they are no UTF-8.
+func TestExportedBytes(t *testing.T) {
+	all := make([]byte, 256)
+	for i := range all {
+		all[i] = byte(i)
+	}
+	for _, payload := range [][]byte{nil, {}, []byte("ä€\u2028 \\ \""), all, {0, 0, 0, 0, 1, 0xfe}} {
+		line := fmt.Sprintf(`{"topic":"a","partition":0,"offset":5,"ts":7,"headers":["k",%s],"key":%s,"payload":%s}`, kcatText(payload), kcatText(payload), kcatText(payload))
+		r, ok := readExported([]byte(line))
+		if !ok || !bytes.Equal(r.Payload, payload) || !bytes.Equal(r.Key, payload) || !bytes.Equal(r.Headers[1], payload) || (r.Payload == nil) != (payload == nil) {
+			t.Errorf("%s\nis read as %q", line, r.Payload)
+		}
+	}
+}
+
+// A CloudEvent whose attributes are headers is read as live reads it.
+func TestExportedHeaders(t *testing.T) {
+	c, err := ParseConfig("c.yaml", []byte(`{brokers: ["h:1"], sources: [{topic: web, kind: latency, format: cloudevents}]}`))
+	check(t, err)
+	line := `{"topic":"web","partition":0,"offset":5,"ts":1793534400000,"headers":["ce_specversion","1.0","ce_id","a","ce_source","/a","ce_type","b","ce_time","2026-11-01T12:00:00Z",` +
+		`"content-type","application/json"],"key":null,"payload":"{\"service\":\"api\",\"duration_ms\":3}"}`
+	var why []string
+	r := Replay{
+		Config: c.Engine(), Rules: runbook(t, c), Pipeline: c, Files: []string{writeLines(t, [][]byte{[]byte(line)})}, Output: func(detector.Output) error { return nil },
+		Rejected: func(_ wire.Origin, r *wire.Reject) { why = append(why, r.Detail) },
+	}
+	sum, err := r.Run(t.Context())
+	if err != nil || sum.Totals.Counted != 1 {
+		t.Errorf("%+v, rejected because %q, %v", sum.Totals, why, err)
 	}
 }
 

@@ -38,6 +38,9 @@ type Replay struct {
 	Control   []ControlRecord
 	OnlyRules bool
 
+	// GiveUpAfter is how long nothing may come from the brokers, or the Schema Registry, before the replay ends with an error; 0 means Patience.
+	GiveUpAfter time.Duration
+
 	// Output takes every message in the order (at, id, revision, type).
 	Output func(detector.Output) error
 	// Rejected and Late, where given, take the records that were not counted.
@@ -57,8 +60,6 @@ type Replay struct {
 type KafkaInput struct {
 	Client *kafka.Client
 	WarmUp int64 // ms before From that are read too
-	// GiveUpAfter is how long nothing may come before the replay ends with an error; 0 means Patience.
-	GiveUpAfter time.Duration
 	// OnError, where given, is told of every error after which reading goes on.
 	OnError func(error)
 }

@@ -39,12 +39,17 @@ type topicReplay struct {
 	fetch   fetch.Config
 	fetcher reader
 	heard   bool // there are control records
+	schemas *schemas
+}
+
+func (r *Replay) topics(ctx context.Context, engine *detector.Local) *topicReplay {
+	return &topicReplay{Replay: r, engine: engine, sources: map[detector.Source]*recorded{}, schemas: newSchemas(ctx, &r.Pipeline.Registry, r.patience())}
 }
 
 // kafka replays the sources of a configuration from Kafka, as far as they went when it began. What live decided on time is read from the
 // marks first and applied between the very records where live applied it (source.take), so whether a record is late is decided as live did.
 func (r *Replay) kafka(ctx context.Context, engine *detector.Local) error {
-	t := &topicReplay{Replay: r, engine: engine, sources: map[detector.Source]*recorded{}}
+	t := r.topics(ctx, engine)
 	t.fetch = fetch.Config{Dialer: r.Pipeline.newDialer(), Brokers: r.Pipeline.Brokers, Isolation: kafka.ReadCommitted, OnError: r.Kafka.OnError}
 	if err := t.open(ctx); err != nil {
 		return err
@@ -72,9 +77,11 @@ func (r *Replay) kafka(ctx context.Context, engine *detector.Local) error {
 	return r.settle(engine)
 }
 
+func (r *Replay) patience() time.Duration { return cmp.Or(r.GiveUpAfter, Patience) }
+
 // fetcherOf reads partitions as the replay reads all of them.
 func (t *topicReplay) fetcherOf(starts []fetch.Start) reader {
-	return &impatient{fetch.New(t.fetch, starts), make(chan fetch.Response), cmp.Or(t.Kafka.GiveUpAfter, Patience)}
+	return &impatient{fetch.New(t.fetch, starts), make(chan fetch.Response), t.patience()}
 }
 
 // open finds the partitions of all sources, and where to begin and end in each.
@@ -114,9 +121,6 @@ func (t *topicReplay) openTopic(ctx context.Context, topic string, partitions in
 	}
 	c := t.Pipeline
 	cfg := c.Sources[slices.IndexFunc(c.Sources, func(s SourceConfig) bool { return s.Topic == topic })]
-	if cfg.Format.Format == wire.FormatConfluent {
-		return &InputError{fmt.Errorf("the records of %s are of the format confluent, which cannot be replayed: their schemas are in a registry", topic)}
-	}
 	spans, err := ends(ctx, t.Kafka.Client, topic, ids, cfg.Isolation.level())
 	if err != nil {
 		return err
@@ -134,7 +138,7 @@ func (t *topicReplay) openTopic(ctx context.Context, topic string, partitions in
 		}
 		key := detector.Source{Topic: topic, Partition: id}
 		s.source = &source{Partition: t.engine.Add(key, s.first, detector.NewPartitionState()), decoder: cfg.Decoder(c.Labels)}
-		s.input, s.uncommitted = cfg.Input(c.Labels, nil), cfg.Isolation == ReadUncommitted
+		s.input, s.uncommitted = cfg.Input(c.Labels, t.schemas), cfg.Isolation == ReadUncommitted
 		if s.first > 0 && t.From == 0 {
 			t.sum.Doubts = append(t.sum.Doubts, fmt.Sprintf("%s/%d begins at offset %d: what came before is gone", topic, id, s.first))
 		}
@@ -327,7 +331,9 @@ func (t *topicReplay) take(ctx context.Context, s *recorded, c *fetch.Chunk) err
 	s.walker.Reset(c, s.Position())
 	for s.walker.Next() && s.walker.Record().Offset < s.end {
 		s.applyMarks(t.engine.Aggregator, s.walker.Record().Offset)
-		t.record(s, s.walker.Record())
+		if err := t.record(s, s.walker.Record()); err != nil {
+			return err
+		}
 		if err := t.tick(ctx, t.engine, t.share); err != nil {
 			return err
 		}
@@ -341,10 +347,13 @@ func (t *topicReplay) take(ctx context.Context, s *recorded, c *fetch.Chunk) err
 	return nil
 }
 
-func (t *topicReplay) record(s *recorded, r *fetch.Record) {
+func (t *topicReplay) record(s *recorded, r *fetch.Record) error {
 	if r.Control {
 		s.Control(r.Offset)
-		return
+		return nil
+	}
+	if s.input != nil && s.input.Waiting(r.Value) {
+		return t.schemas.err
 	}
 	events, rejected := s.events(r)
 	if rejected != nil {
@@ -352,7 +361,7 @@ func (t *topicReplay) record(s *recorded, r *fetch.Record) {
 		if t.Rejected != nil {
 			t.Rejected(origin(s.source, r), rejected)
 		}
-		return
+		return nil
 	}
 	before := s.Edge()
 	for i := range events {
@@ -360,6 +369,7 @@ func (t *topicReplay) record(s *recorded, r *fetch.Record) {
 	}
 	t.outcome(s.held, s.Partition, r.Offset, func() wire.Origin { return origin(s.source, r) }, t.engine.CountAll(s.Partition, r.Offset, events))
 	t.tellHappened(s, before)
+	return nil
 }
 
 // tellHappened counts what happened to the partition when it stood at a pane's edge, as live did. What happened before the first record that

@@ -24,7 +24,7 @@ type inputFlags struct {
 	From     time.Time       `help:"Give out only what happened from then on (RFC 3339, event time)." placeholder:"TIME"`
 	To       time.Time       `help:"Stop when everything up to then is judged." placeholder:"TIME"`
 	WarmUp   *rules.Duration `name:"warm-up" help:"How long before --from topics are read, so that windows and baselines are full; default: what the rules need." placeholder:"DURATION"`
-	GiveUp   *rules.Duration `name:"give-up-after" help:"End with 3 when no broker answers for that long; default: 30s." placeholder:"DURATION"`
+	GiveUp   *rules.Duration `name:"give-up-after" help:"End with 3 when no broker, or no Schema Registry, answers for that long; default: 30s." placeholder:"DURATION"`
 	Until    time.Time       `help:"Files are known to be complete up to this time: judge up to it." placeholder:"TIME"`
 	Control  string          `help:"People's words and changes of the rules: control records, one a line, where the files do not hold them; topics have their own." placeholder:"FILE"`
 	Pane     rules.Duration  `help:"Smallest slice of event time." default:"10s"`
@@ -45,8 +45,17 @@ type replayInput struct {
 	began time.Time
 }
 
+// patience is how long nothing may answer.
+func (f *inputFlags) patience(w world) time.Duration {
+	if f.GiveUp != nil {
+		return time.Duration(*f.GiveUp) * time.Millisecond
+	}
+	return w.patience
+}
+
 // open checks the flags against each other, and reaches the brokers.
 func (f *inputFlags) open(w world) (*replayInput, error) {
+	w.patience = f.patience(w)
 	in := &replayInput{flags: f, why: map[wire.Reason]*sample{}, began: time.Now()}
 	topics := len(f.Brokers) > 0 || f.Config != "" && len(f.Files) == 0
 	var wrong string
@@ -106,7 +115,7 @@ func findSource(cfg *pipeline.Config, topic string) (*pipeline.SourceConfig, err
 	var topics []string
 	for i := range cfg.Sources {
 		if s := &cfg.Sources[i]; s.Topic == topic && s.Format.Format == wire.FormatConfluent {
-			return nil, exit{exitUsage, fmt.Errorf("the records of %s are of the format confluent, which files of lines cannot hold", topic)}
+			return nil, exit{exitUsage, fmt.Errorf("the records of %s are of the format confluent, which files of lines cannot hold: export them with kcat -J, and leave out --source", topic)}
 		} else if s.Topic == topic {
 			return s, nil
 		}
@@ -118,10 +127,7 @@ func findSource(cfg *pipeline.Config, topic string) (*pipeline.SourceConfig, err
 // connect reads or makes the configuration, and waits for a broker.
 func (in *replayInput) connect(w world) error {
 	f := in.flags
-	if f.GiveUp != nil {
-		w.patience = time.Duration(*f.GiveUp) * time.Millisecond
-	}
-	in.input = &pipeline.KafkaInput{GiveUpAfter: w.patience, OnError: once(func(err error) { fmt.Fprintf(w.stderr, "reading goes on after an error: %s\n", err) })}
+	in.input = &pipeline.KafkaInput{OnError: once(func(err error) { fmt.Fprintf(w.stderr, "reading goes on after an error: %s\n", err) })}
 	var err error
 	if f.Config != "" {
 		in.cfg, in.input.Client, err = connect(w, f.Config)
@@ -229,7 +235,7 @@ func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeli
 	}
 	r := pipeline.Replay{
 		Config: in.engine(), Rules: file, Files: f.Files, Stdin: w.stdin, Source: in.shape, Control: in.words, OnlyRules: in.only, Kafka: in.input, Pipeline: topics,
-		Output: watch.output, Watch: watch.judgement, Delta: watch.delta,
+		GiveUpAfter: f.patience(w), Output: watch.output, Watch: watch.judgement, Delta: watch.delta,
 		Rejected: func(o wire.Origin, r *wire.Reject) { in.note(o, r) },
 		Progress: newProgress(w.stderr), From: millis(f.From), To: millis(f.To), Until: millis(f.Until),
 	}

@@ -45,6 +45,13 @@ func (r *Record) Headers() ([]Header, error) {
 	return out, nil
 }
 
+// AddHeader adds a header to a record that was not fetched.
+func (r *Record) AddHeader(key string, value []byte) {
+	r.headers = append(binary.AppendVarint(r.headers, int64(len(key))), key...)
+	r.headers = append(binary.AppendVarint(r.headers, int64(len(value))), value...)
+	r.count++
+}
+
 // Aborted is one aborted transaction that a response names: its producer's records from First on are not to be read, up to its marker.
 type Aborted struct {
 	Producer int64

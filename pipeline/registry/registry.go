@@ -104,6 +104,16 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
+// Now asks for a schema and waits for the answer. A registry that has not given any for so long is an error.
+func (c *Client) Now(ctx context.Context, id uint32, patience time.Duration) (wire.Schema, error) {
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(c.cfg.Retry), backoff.WithMaxInterval(c.cfg.MaxRetry), backoff.WithMaxElapsedTime(patience))
+	schema, err := backoff.RetryWithData(func() (wire.Schema, error) { return c.fetch(ctx, id) }, backoff.WithContext(wait, ctx))
+	if err != nil {
+		return nil, fmt.Errorf("cannot ask the registry %s for schema %d: %w", c.cfg.URL, id, err)
+	}
+	return schema, nil
+}
+
 // ask asks once for everything that is wanted, and says whether all of it was answered.
 func (c *Client) ask(ctx context.Context) bool {
 	c.mu.Lock()
