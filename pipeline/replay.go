@@ -59,7 +59,9 @@ type Replay struct {
 // KafkaInput says how a replay reads a pipeline's topics: the sources, the marks and the control records.
 type KafkaInput struct {
 	Client *kafka.Client
-	WarmUp int64 // ms before From that are read too
+	WarmUp int64 // ms before From that are read too; below 0: what the rules need
+	// Beside are rules by which the input is replayed as well: what is read before From is enough for them, too.
+	Beside []*rules.File
 	// OnError, where given, is told of every error after which reading goes on.
 	OnError func(error)
 }
@@ -77,6 +79,7 @@ type Summary struct {
 	Edge     int64  // event time up to which everything was judged
 	Open     int    // incidents that are not over
 	LateHere int64  // events for panes closed already: 0 unless a promise is broken
+	Before   int64  // ms before From that were read of topics
 	WarmUp   int64  // messages from before From, which were not given out
 	Rules    string // hash of those in force at the end
 	Doubts   []string

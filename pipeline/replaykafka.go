@@ -14,6 +14,7 @@ import (
 	"sevwatch/detector"
 	"sevwatch/pipeline/fetch"
 	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
 )
 
 // recorded is one source partition of a replay: [first, end) is what is read of it.
@@ -38,12 +39,13 @@ type topicReplay struct {
 	order   []*recorded
 	fetch   fetch.Config
 	fetcher reader
-	heard   bool // there are control records
+	heard   bool          // there are control records
+	inForce []*rules.File // the rules that are in force at From or later
 	schemas *schemas
 }
 
 func (r *Replay) topics(ctx context.Context, engine *detector.Local) *topicReplay {
-	return &topicReplay{Replay: r, engine: engine, sources: map[detector.Source]*recorded{}, schemas: newSchemas(ctx, &r.Pipeline.Registry, r.patience())}
+	return &topicReplay{Replay: r, engine: engine, sources: map[detector.Source]*recorded{}, inForce: []*rules.File{r.Rules}, schemas: newSchemas(ctx, &r.Pipeline.Registry, r.patience())}
 }
 
 // kafka replays the sources of a configuration from Kafka, as far as they went when it began. What live decided on time is read from the
@@ -51,13 +53,14 @@ func (r *Replay) topics(ctx context.Context, engine *detector.Local) *topicRepla
 func (r *Replay) kafka(ctx context.Context, engine *detector.Local) error {
 	t := r.topics(ctx, engine)
 	t.fetch = fetch.Config{Dialer: r.Pipeline.newDialer(), Brokers: r.Pipeline.Brokers, Isolation: kafka.ReadCommitted, OnError: r.Kafka.OnError}
+	if err := t.readControl(ctx); err != nil {
+		return err
+	}
+	t.warmUp()
 	if err := t.open(ctx); err != nil {
 		return err
 	}
 	if err := t.readMarks(ctx); err != nil {
-		return err
-	}
-	if err := t.readControl(ctx); err != nil {
 		return err
 	}
 	var starts []fetch.Start
@@ -82,6 +85,16 @@ func (r *Replay) patience() time.Duration { return cmp.Or(r.GiveUpAfter, Patienc
 // fetcherOf reads partitions as the replay reads all of them.
 func (t *topicReplay) fetcherOf(starts []fetch.Start) reader {
 	return &impatient{fetch.New(t.fetch, starts), make(chan fetch.Response), t.patience()}
+}
+
+// warmUp decides how much before From is read: enough for all rules that are in force from then on.
+func (t *topicReplay) warmUp() {
+	t.sum.Before = t.Kafka.WarmUp
+	if t.sum.Before < 0 {
+		for _, file := range append(t.inForce, t.Kafka.Beside...) {
+			t.sum.Before = max(t.sum.Before, t.Config.WarmUp(file))
+		}
+	}
 }
 
 // open finds the partitions of all sources, and where to begin and end in each.
@@ -127,7 +140,7 @@ func (t *topicReplay) openTopic(ctx context.Context, topic string, partitions in
 	}
 	starts := map[int]int64{}
 	if t.From != 0 {
-		if starts, err = offsetsAt(ctx, t.Kafka.Client, topic, ids, t.From-t.Kafka.WarmUp); err != nil {
+		if starts, err = offsetsAt(ctx, t.Kafka.Client, topic, ids, t.From-t.sum.Before); err != nil {
 			return err
 		}
 	}
@@ -254,6 +267,13 @@ func (t *topicReplay) hearRecord(offset int64, value []byte) {
 		return
 	}
 	t.hear(t.engine.Judge, offset, c)
+	if c.Rules == nil || t.OnlyRules {
+		return
+	}
+	if c.Time != 0 && int64(c.Time) <= t.From {
+		t.inForce = nil
+	}
+	t.inForce = append(t.inForce, c.Rules)
 }
 
 // doubtControl notes what of people's words and the rules may not be known.

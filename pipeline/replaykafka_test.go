@@ -166,3 +166,45 @@ func TestReplayOfARange(t *testing.T) {
 		t.Errorf("%d messages, and %d before the range, of %d", len(got), sum.WarmUp, len(all))
 	}
 }
+
+// What is read before a range is enough for the rules of the log, and for those that it is compared with, not only for those that are given.
+func TestWarmUpIsEnoughForAllRules(t *testing.T) {
+	addr, _ := kafkatest.Fake(t)
+	p := newPipeline(t, addr, nil)
+	const start, hour = int64(1793534400000), int64(3600_000)
+	var lines [][]byte
+	for at := start; at < start+4*hour; at += 2000 {
+		line := fmt.Appendf(nil, `{"time":%d,"kind":"error","service":"api"}`, at)
+		if lines = append(lines, line); at >= start+3*hour {
+			lines = append(lines, line, line)
+		}
+	}
+	p.load(lines)
+	parse := func(window string, above int) *rules.File {
+		f, err := rules.Parse("r.yaml", fmt.Appendf(nil, "groups: [{name: x, rules: [{alert: A, signal: {count: error}, window: %s, flap_limit: 0, severities: [{severity: sev1, above: %d}]}]}]", window, above), p.cfg.RuleOptions())
+		check(t, err)
+		return f
+	}
+	short, long := parse("1m", 1_000_000), parse("2h", 4000)
+	f := func(what string, want int64, change func(*Replay)) (got []string) {
+		t.Helper()
+		got, sum := p.replayedTopics(noLow, func(r *Replay) { r.Rules, r.From, r.Kafka.WarmUp = short, start+3*hour, -1; change(r) })
+		if sum.Before != want {
+			t.Errorf("%s: %d ms are read before the range, expected %d", what, sum.Before, want)
+		}
+		return got
+	}
+	f("given", hour+10_000, func(*Replay) {})
+	f("beside", 2*hour+5*60_000+10_000, func(r *Replay) { r.Kafka.Beside = []*rules.File{short, long} })
+	_, err := Say(p.ctx, p.cfg, p.client, wire.Rules(long, detector.Millis(start), "maria"))
+	check(t, err)
+	whole, _ := p.replayedTopics(noLow, func(r *Replay) { r.Rules = short })
+	same(t, "by the rules of the log", whole, f("of the log", 2*hour+5*60_000+10_000, func(*Replay) {}))
+	if less := f("as it is said", hour, func(r *Replay) { r.Kafka.WarmUp = hour }); strings.Join(less, "") == strings.Join(whole, "") || len(whole) == 0 {
+		t.Error("a shorter warm-up changes nothing: the test proves nothing")
+	}
+	f("not of the log", hour+10_000, func(r *Replay) { r.OnlyRules = true })
+	_, err = Say(p.ctx, p.cfg, p.client, wire.Rules(short, detector.Millis(start+hour), "maria"))
+	check(t, err)
+	f("no more those of the log", hour+10_000, func(*Replay) {})
+}

@@ -44,6 +44,9 @@ func (c *diffCmd) Run(w world) error {
 		}
 		files = append(files, file)
 	}
+	if in.input != nil {
+		in.input.Beside = files
+	}
 	until := int64(0)
 	for _, file := range files {
 		past := history.New(file)

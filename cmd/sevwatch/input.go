@@ -127,7 +127,10 @@ func findSource(cfg *pipeline.Config, topic string) (*pipeline.SourceConfig, err
 // connect reads or makes the configuration, and waits for a broker.
 func (in *replayInput) connect(w world) error {
 	f := in.flags
-	in.input = &pipeline.KafkaInput{OnError: once(func(err error) { fmt.Fprintf(w.stderr, "reading goes on after an error: %s\n", err) })}
+	in.input = &pipeline.KafkaInput{WarmUp: -1, OnError: once(func(err error) { fmt.Fprintf(w.stderr, "reading goes on after an error: %s\n", err) })}
+	if f.WarmUp != nil {
+		in.input.WarmUp = int64(*f.WarmUp)
+	}
 	var err error
 	if f.Config != "" {
 		in.cfg, in.input.Client, err = connect(w, f.Config)
@@ -239,9 +242,6 @@ func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeli
 		Rejected: func(o wire.Origin, r *wire.Reject) { in.note(o, r) },
 		Progress: newProgress(w.stderr), From: millis(f.From), To: millis(f.To), Until: millis(f.Until),
 	}
-	if in.input != nil {
-		in.input.WarmUp = in.warmUp(file)
-	}
 	sum, err := r.Run(w.ctx)
 	clearLine(w.stderr)
 	return sum, replayError(err)
@@ -252,26 +252,6 @@ func millis(t time.Time) int64 {
 		return 0
 	}
 	return t.UnixMilli()
-}
-
-// warmUp is how long before --from is read.
-func (in *replayInput) warmUp(file *rules.File) int64 {
-	if in.flags.WarmUp != nil {
-		return int64(*in.flags.WarmUp)
-	}
-	longest := int64(0)
-	for _, r := range file.Rules() {
-		need := int64(r.Window) + int64(*r.Recover.KeepFiringFor)
-		for _, t := range r.Severities {
-			need = max(need, int64(r.Window)+int64(t.For))
-		}
-		if d := r.Signal.Deviation; d != nil {
-			need += int64(d.Panes) * in.engine().Pane
-		}
-		longest = max(longest, need)
-	}
-	engine := in.engine()
-	return longest + engine.MaxLateness()
 }
 
 // replayError sorts what a replay ended with into the exit codes.
@@ -309,7 +289,7 @@ func (in *replayInput) summarize(w world, s pipeline.Summary) {
 	if !f.From.IsZero() {
 		how := "the input's beginning"
 		if in.input != nil {
-			how = fmt.Sprintf("%s before it", rules.Duration(in.input.WarmUp))
+			how = fmt.Sprintf("%s before it", rules.Duration(s.Before))
 		}
 		fmt.Fprintf(w.stderr, "warm-up: judged from %s on; %d messages before --from were not given out. "+
 			"An incident that began earlier than what was read may have another start and id than live gave it\n", how, s.WarmUp)

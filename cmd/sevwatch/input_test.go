@@ -117,6 +117,12 @@ func TestReplayTopics(t *testing.T) {
 	}
 	code, part, stderr := call(t, "", "replay", "--brokers", broker, "--topic", "web.requests=latency", "--from", "2026-11-01T12:02:30Z", "--to", "2026-11-01T12:03:00Z")
 	expect(t, "a range", exitDone, code, stderr, "warm-up: judged from", "before it on; ", "messages before --from were not given out")
+	short := write(t, "short.yaml", []byte(testRules))
+	long := write(t, "long.yaml", []byte(strings.ReplaceAll(testRules, "window: 1m", "window: 3h")))
+	_, _, stderr = call(t, "", "diff", "--brokers", broker, "--topic", "web.requests=latency", "--from", "2026-11-01T12:02:30Z", "--rules", short, "--rules", long)
+	if strings.Count(stderr, "warm-up: judged from 4h10s before it on") != 2 {
+		t.Errorf("the two rule files are not compared from the same event on: %s", stderr)
+	}
 	if part == stdout || !strings.Contains(stdout, part) {
 		t.Errorf("the range gave\n%s\nof\n%s", part, stdout)
 	}

@@ -1,0 +1,24 @@
+package detector
+
+import "sevwatch/rules"
+
+// WarmUp is how long before a time, in ms, events have to be known for the windows and the baselines of the rules to be full then, and for what
+// incidents, their edges and changes before it still mean to be known. A baseline takes the last panes with data: of a group that has data in few
+// of them it reaches further back.
+func (c *Config) WarmUp(file *rules.File) int64 {
+	need := changeMemory
+	for _, r := range file.Rules() {
+		run := int64(*r.Recover.KeepFiringFor)
+		for _, t := range r.Severities {
+			run = max(run, int64(t.For))
+		}
+		if d := r.Signal.Deviation; d != nil {
+			run += int64(d.Panes) * c.Pane
+		}
+		if *r.FlapLimit > 0 {
+			run = max(run, int64(r.FlapWindow))
+		}
+		need = max(need, int64(r.Window)+max(run, int64(r.ReopenFor)))
+	}
+	return max(need, c.kept()) + c.MaxLateness()
+}
