@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,6 +131,91 @@ func TestPeopleAreReplayed(t *testing.T) {
 	}
 	if n := strings.Count(dump.String(), `"applied"`); n != 4 {
 		t.Errorf("%d acts are logged as applied, expected 4: the one that was late and the three without a time:\n%s", n, dump.String())
+	}
+}
+
+// ofTenants gives each line one of seven tenants, which are domains of their own.
+func ofTenants(lines [][]byte) [][]byte {
+	for i := range lines {
+		lines[i] = append(lines[i][:len(lines[i])-1], fmt.Sprintf(`,"tenant":"t%d"}`, i%7)...)
+	}
+	return lines
+}
+
+func withTenants(c *Config) {
+	c.Domain, c.Labels, c.Tasks.Judge = "tenant", append(slices.Clone(c.Labels), "tenant"), 2
+}
+
+// silenceAll is a silence without a time over everything.
+func silenceAll(t *testing.T) detector.Act {
+	t.Helper()
+	a := detector.Act{Act: detector.ActSilence, Until: detector.Millis(noon(30, 0)), By: "maria"}
+	check(t, a.Matchers.UnmarshalText([]byte(`{alert="Errors"}`)))
+	return a
+}
+
+// Each judge takes up what people say at an edge of its own, and so does a replay, by what each has logged.
+func TestSeveralJudgesAreReplayed(t *testing.T) {
+	addr, _ := kafkatest.Fake(t)
+	p := newPipeline(t, addr, withTenants)
+	file, err := rules.Parse("people.yaml", []byte(controlRules), p.cfg.RuleOptions())
+	check(t, err)
+	p.rules = file
+	both := func(edge int64) {
+		p.until("both judges", func() bool { return p.edgeOf(0) >= edge && p.edgeOf(1) >= edge })
+	}
+	_, stop := p.start()
+	p.load(ofTenants(minutes(0, 4, 20)))
+	both(noon(3, 30))
+	_, err = Say(p.ctx, p.cfg, p.client, wire.Control{V: 1, Act: silenceAll(t)})
+	check(t, err)
+	p.load(ofTenants(minutes(4, 9, 20)))
+	both(noon(8, 30))
+	stop()
+	w, stop := p.start()
+	p.until("taking up", func() bool { return w.Edge() != unknown })
+	edge := w.Edge()
+	stop()
+	live := p.outputs(edge)
+	if n := strings.Count(strings.Join(live, "\n"), `"transition":"silenced"`); n != 14 {
+		t.Errorf("%d incidents are told to be silenced, expected one of each tenant and service", n)
+	}
+	p.replayedAlike(edge, live)
+
+	// The same log, but for where the second judge says that it was: only its tenants' incidents are silenced then.
+	silenced := func(edges ...int) map[string]string {
+		c := []ControlRecord{{0, &wire.Control{V: 1, Act: silenceAll(t)}}}
+		for judge, minute := range edges {
+			c = append(c, ControlRecord{int64(1 + judge), &wire.Control{Act: detector.Act{Act: wire.ActApplied}, Offset: new(int64), Judge: &judge, Edge: detector.Millis(noon(minute, 0))}})
+		}
+		out := map[string]string{}
+		r := Replay{
+			Config: p.cfg.Engine(), Rules: file, Pipeline: p.cfg, Control: c, Files: []string{writeLines(t, ofTenants(minutes(0, 9, 20)))},
+			Output: func(o detector.Output) error {
+				if o.Incident != nil && o.Incident.Transition == detector.Silenced {
+					out[o.Incident.Labels["tenant"]] += o.Incident.At.String()
+				}
+				return nil
+			},
+		}
+		_, err := r.Run(p.ctx)
+		check(t, err)
+		return out
+	}
+	at5, at7, apart := silenced(5, 5), silenced(7, 7), silenced(5, 7)
+	moved := 0
+	for tenant := range at5 {
+		want := at5
+		if judgeOf(tenant, []int{0, 1}) == 1 {
+			want = at7
+			moved++
+		}
+		if apart[tenant] != want[tenant] || at5[tenant] == at7[tenant] {
+			t.Errorf("the incidents of %s are silenced at %s, expected %s", tenant, apart[tenant], want[tenant])
+		}
+	}
+	if moved == 0 || moved == 7 || len(at5) != 7 {
+		t.Errorf("%d of %d tenants are the second judge's: the test proves nothing", moved, len(at5))
 	}
 }
 

@@ -158,7 +158,7 @@ type surveyMark struct {
 	written int64
 }
 
-// survey finds the partitions with their first and last offsets, and the marks, and lets the judge hear the control records.
+// survey finds the partitions with their first and last offsets, and the marks, and lets the judges hear the control records.
 func (t *topicReplay) survey() error {
 	found := survey{spans: map[detector.Source]span{}}
 	if err := t.eachExported(func(r *exportedRecord, _ string) error { return t.look(&found, r) }); err != nil {

@@ -104,16 +104,19 @@ func (r *Replay) Run(ctx context.Context) (Summary, error) {
 		cfg.Lateness = int64(r.Source.Lateness)
 		cfg.Duplicates = map[string]detector.Duplicates{fileTopic: r.Source.duplicates()}
 	}
-	engine := detector.NewLocal(cfg, r.Rules)
+	engine := r.engine(cfg)
 	for _, c := range r.Control {
-		r.hear(engine.Judge, c.Offset, c.Control)
+		r.hear(engine, c.Offset, c.Control)
 	}
-	engine.Judge.Watch(r.Watch)
 	engine.OnDelta = r.Delta
 	r.records, r.sum = 0, Summary{}
 	err := r.read(ctx, engine)
 	judge := engine.Judge
-	r.sum.Totals, r.sum.Edge, r.sum.Open, r.sum.LateHere = judge.Totals(), judge.Edge(), judge.Open(), judge.Late()
+	r.sum.Totals, r.sum.Edge = judge.Totals(), judge.Edge()
+	for _, j := range engine.Judges {
+		r.sum.Open += j.Open()
+		r.sum.LateHere += j.Late()
+	}
 	r.sum.Lateness = latenessOf(engine.Partitions())
 	r.sum.Rules = judge.Rules().Hash
 	return r.sum, err
@@ -136,13 +139,36 @@ func latenessOf(partitions []*detector.Partition) []SourceLateness {
 	return slices.DeleteFunc(out, func(s SourceLateness) bool { return s.Late == 0 })
 }
 
-// hear lets the judge hear a control record.
-func (r *Replay) hear(j *detector.Judge, offset int64, c *wire.Control) {
-	if r.OnlyRules && c.Rules != nil {
-		j.Hear(offset, nil, 0)
-		return
+// engine has as many judges as live: what people say may be applied at another edge by each.
+func (r *Replay) engine(cfg detector.Config) *detector.Local {
+	var judges []int
+	for task := range max(1, r.Pipeline.judges()) {
+		judges = append(judges, task)
 	}
-	hear(j, 0, offset, c)
+	engine := detector.NewLocalOf(cfg, r.Rules, len(judges), func(domain string) int { return judgeOf(domain, judges) })
+	for _, j := range engine.Judges {
+		j.Watch(r.Watch)
+	}
+	return engine
+}
+
+// judges is how many there are, 0 if nobody says.
+func (c *Config) judges() int {
+	if c == nil {
+		return 0
+	}
+	return c.Tasks.Judge
+}
+
+// hear lets the judges hear a control record; nil says nothing.
+func (r *Replay) hear(engine *detector.Local, offset int64, c *wire.Control) {
+	for task, j := range engine.Judges {
+		if c == nil || r.OnlyRules && c.Rules != nil {
+			j.Hear(offset, nil, 0)
+		} else {
+			hear(j, task, offset, c)
+		}
+	}
 }
 
 func (r *Replay) read(ctx context.Context, engine *detector.Local) error {

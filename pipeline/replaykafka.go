@@ -234,7 +234,7 @@ func (t *topicReplay) readMarks(ctx context.Context) error {
 	return nil
 }
 
-// readControl lets the judge hear what people said and how the rules changed, which it applies at the edges that the log says.
+// readControl lets the judges hear what people said and how the rules changed, which it applies at the edges that the log says.
 func (t *topicReplay) readControl(ctx context.Context) error {
 	topic := t.Pipeline.Topics.Control
 	found, err := t.Pipeline.partitionsOf(ctx, []string{topic})
@@ -258,15 +258,15 @@ func (t *topicReplay) readControl(ctx context.Context) error {
 	return nil
 }
 
-// hearRecord lets the judge hear a control record. One that cannot be read says nothing to a judge, as live.
+// hearRecord lets the judges hear a control record. One that cannot be read says nothing to a judge, as live.
 func (t *topicReplay) hearRecord(offset int64, value []byte) {
 	t.heard = true
 	c, err := wire.DecodeControl(value, t.Config.RuleOptions())
 	if err != nil {
-		t.engine.Judge.Hear(offset, nil, 0)
+		t.hear(t.engine, offset, nil)
 		return
 	}
-	t.hear(t.engine.Judge, offset, c)
+	t.hear(t.engine, offset, c)
 	if c.Rules == nil || t.OnlyRules {
 		return
 	}
@@ -278,11 +278,8 @@ func (t *topicReplay) hearRecord(offset int64, value []byte) {
 
 // doubtControl notes what of people's words and the rules may not be known.
 func (t *topicReplay) doubtControl(missing string) {
-	switch {
-	case !t.heard && len(t.Control) == 0:
+	if !t.heard && len(t.Control) == 0 {
 		t.sum.Doubts = append(t.sum.Doubts, missing+": what people said live is not known, nor by which rules live judged: here they are those given")
-	case t.Pipeline.Tasks.Judge > 1:
-		t.sum.Doubts = append(t.sum.Doubts, "live has several judges, and people's words are applied where the first one applied them")
 	}
 }
 
@@ -464,8 +461,10 @@ const maxSkew = int64(time.Hour / time.Millisecond)
 // hold stops the partitions that are far ahead of the others, and those that are read to their ends.
 func (t *topicReplay) hold() {
 	low, apart := t.behind(), maxSkew
-	if t.Config.Limits.Series > 0 && t.engine.Judge.Waiting() > t.Config.Limits.Series {
-		apart = min(apart, t.Config.Settle())
+	for _, j := range t.engine.Judges {
+		if t.Config.Limits.Series > 0 && j.Waiting() > t.Config.Limits.Series {
+			apart = min(apart, t.Config.Settle())
+		}
 	}
 	for _, s := range t.order {
 		pause := s.done() || low != unknown && low != noLow && s.Clock() > low+apart

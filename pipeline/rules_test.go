@@ -230,7 +230,7 @@ func TestRulesChangeEverywhereAtOneEdge(t *testing.T) {
 	addr, _ := kafkatest.Fake(t)
 	p := newPipeline(t, addr, func(c *Config) {
 		patient(c)
-		c.Domain, c.Labels, c.Tasks.Judge = "tenant", append(slices.Clone(c.Labels), "tenant"), 2
+		withTenants(c)
 	})
 	file := newRuleFile(t, p, rulesOf(ruleErrors, ruleMany))
 	before, after := p.rules, parsed(t, p, rulesOf(ruleErrors, ruleSlow))
@@ -241,18 +241,12 @@ func TestRulesChangeEverywhereAtOneEdge(t *testing.T) {
 	judged := func(edge int64) {
 		p.until("all judges", func() bool { return p.edgeOf(0) >= edge && p.edgeOf(1) >= edge })
 	}
-	tenants := func(lines [][]byte) [][]byte {
-		for i := range lines {
-			lines[i] = append(lines[i][:len(lines[i])-1], fmt.Sprintf(`,"tenant":"t%d"}`, i%7)...)
-		}
-		return lines
-	}
-	lines := tenants(minutes(0, 3, 20))
+	lines := ofTenants(minutes(0, 3, 20))
 	p.load(lines)
 	judged(noon(2, 30))
 	file.become(string(after.Text))
 	p.until("both judges to hear of it", func() bool { return heardByOne(after.Hash)+heardByTwo(after.Hash) >= 2 })
-	more := tenants(minutes(3, 7, 20))
+	more := ofTenants(minutes(3, 7, 20))
 	p.load(more)
 	judged(noon(6, 30))
 	p.until("both workers to agree", func() bool {

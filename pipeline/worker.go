@@ -204,8 +204,11 @@ func (w *Worker) message(topic string, r wire.Record) kafka.Message {
 }
 
 // judgeOf is the judge task that a domain belongs to.
-func (w *Worker) judgeOf(domain string) int {
-	return kafka.Murmur2Balancer{Consistent: true}.Balance(kafka.Message{Key: []byte(domain)}, w.outputs[w.cfg.Topics.Panes]...)
+func (w *Worker) judgeOf(domain string) int { return judgeOf(domain, w.outputs[w.cfg.Topics.Panes]) }
+
+// judgeOf is that of all judge tasks, in their order.
+func judgeOf(domain string, judges []int) int {
+	return kafka.Murmur2Balancer{Consistent: true}.Balance(kafka.Message{Key: []byte(domain)}, judges...)
 }
 
 // tell says what was committed.

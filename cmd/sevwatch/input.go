@@ -216,7 +216,11 @@ func (in *replayInput) pipeline() (*pipeline.Config, error) {
 	if in.cfg != nil {
 		return in.cfg, nil
 	}
-	return pipeline.ParseConfig("flags", fmt.Appendf(nil, "{brokers: [\"nobody:1\"], topics: {marks: %q}}", in.flags.Marks))
+	c, err := pipeline.ParseConfig("flags", []byte(`{brokers: ["nobody:1"]}`))
+	if err == nil && in.flags.Marks != "" {
+		c.Topics.Marks = in.flags.Marks
+	}
+	return c, err
 }
 
 // watchers are told of what a replay comes to; only output has to be there.
