@@ -137,6 +137,9 @@ func (r *lineReader) line() ([]byte, error) {
 	if errors.Is(err, io.EOF) && len(line) > 0 {
 		err = nil
 	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, fmt.Errorf("cannot read %s behind line %d: the file is cut off there (%w)", r.name, r.number, err)
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("cannot read %s behind line %d: %w", r.name, r.number, err)
 	}

@@ -43,6 +43,7 @@ type replayInput struct {
 	only  bool   // the rules that are given, whatever the control records say
 	why   map[wire.Reason]*sample
 	began time.Time
+	first int64 // start of the first pane that holds anything; 0: none does
 }
 
 // patience is how long nothing may answer.
@@ -235,14 +236,22 @@ func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeli
 	f := in.flags
 	clear(in.why)
 	in.given = file.Hash
-	in.began = time.Now()
+	in.began, in.first = time.Now(), 0
 	topics, err := in.pipeline()
 	if err != nil {
 		return pipeline.Summary{}, exit{exitUsage, err}
 	}
 	r := pipeline.Replay{
 		Config: in.engine(), Rules: file, Files: f.Files, Stdin: w.stdin, Source: in.shape, Control: in.words, OnlyRules: in.only, Kafka: in.input, Pipeline: topics,
-		GiveUpAfter: f.patience(w), Output: watch.output, Watch: watch.judgement, Delta: watch.delta,
+		GiveUpAfter: f.patience(w), Output: watch.output, Watch: watch.judgement,
+		Delta: func(d *detector.Delta) {
+			if in.first == 0 || d.Pane < in.first {
+				in.first = d.Pane
+			}
+			if watch.delta != nil {
+				watch.delta(d)
+			}
+		},
 		Rejected: func(o wire.Origin, r *wire.Reject) { in.note(o, r) },
 		Progress: newProgress(w.stderr), From: millis(f.From), To: millis(f.To), Until: millis(f.Until),
 	}
@@ -297,6 +306,12 @@ func (in *replayInput) summarize(w world, s pipeline.Summary) {
 		}
 		fmt.Fprintf(w.stderr, "warm-up: judged from %s on; %d messages before --from were not given out. "+
 			"An incident that began earlier than what was read may have another start and id than live gave it\n", how, s.WarmUp)
+	}
+	switch {
+	case !f.From.IsZero() && s.Edge < millis(f.From):
+		fmt.Fprintf(w.stderr, "nothing could be judged from --from on: the input goes up to %s\n", detector.Millis(max(s.Edge, 0)))
+	case !f.To.IsZero() && in.first > millis(f.To):
+		fmt.Fprintf(w.stderr, "nothing could be judged up to --to: the input begins at %s\n", detector.Millis(in.first))
 	}
 	if s.Rules != in.given {
 		fmt.Fprintf(w.stderr, "rules: the control records have changed them; the last are %s\n", s.Rules)

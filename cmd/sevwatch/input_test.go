@@ -128,6 +128,20 @@ func TestReplayTopics(t *testing.T) {
 	}
 }
 
+// A range that the input has nothing of is said to be one.
+func TestReplayOfNothing(t *testing.T) {
+	f := func(want string, args ...string) {
+		t.Helper()
+		code, stdout, stderr := call(t, outage(), append([]string{"replay", "-"}, args...)...)
+		expect(t, strings.Join(args, " "), exitDone, code, stderr, want)
+		if stdout != "" {
+			t.Errorf("%v told %s", args, stdout)
+		}
+	}
+	f("nothing could be judged from --from on: the input goes up to 2026-11-01T12:03:40.000Z\n", "--from", "2030-01-01T00:00:00Z")
+	f("nothing could be judged up to --to: the input begins at 2026-11-01T12:00:00.000Z\n", "--to", "2020-01-01T00:00:00Z")
+}
+
 // What the lines of progress say.
 func TestProgress(t *testing.T) {
 	f := func(p pipeline.Position, took time.Duration, want string) {

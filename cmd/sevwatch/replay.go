@@ -36,8 +36,8 @@ func (c *replayCmd) Run(w world) error {
 	}
 	out := bufio.NewWriter(w.stdout)
 	print := printers[c.Format](out)
-	found, past, span := false, history.New(file), spanSeen{}
-	watch := watchers{delta: span.delta, output: func(o detector.Output) error {
+	found, past := false, history.New(file)
+	watch := watchers{output: func(o detector.Output) error {
 		found = found || o.Incident != nil && o.Incident.Severity <= c.FailOn
 		if scoring != nil {
 			past.Add(o)
@@ -59,12 +59,12 @@ func (c *replayCmd) Run(w world) error {
 	}
 	in.summarize(w, sum)
 	if page != nil {
-		if err := in.writeReport(c.Report, page, file, span, sum); err != nil {
+		if err := in.writeReport(c.Report, page, file, sum); err != nil {
 			return exit{exitWorld, err}
 		}
 	}
 	if scoring != nil {
-		scoring.From, scoring.Until = in.span(span, sum)
+		scoring.From, scoring.Until = in.span(sum)
 		if err := c.score(w, scoring, past); err != nil {
 			return err
 		}
@@ -73,15 +73,6 @@ func (c *replayCmd) Run(w world) error {
 		return exit{exitFound, errQuiet}
 	}
 	return nil
-}
-
-// spanSeen is where the events begin.
-type spanSeen struct{ first int64 }
-
-func (s *spanSeen) delta(d *detector.Delta) {
-	if s.first == 0 || d.Pane < s.first {
-		s.first = d.Pane
-	}
 }
 
 // sample is how often a reason came up, and where first.

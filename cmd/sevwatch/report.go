@@ -15,11 +15,7 @@ import (
 // and lets a report see everything too.
 func (w watchers) and(c *report.Collector) watchers {
 	return watchers{
-		judgement: c.Judgement,
-		delta: func(d *detector.Delta) {
-			w.delta(d)
-			c.Delta(d)
-		},
+		judgement: c.Judgement, delta: c.Delta,
 		output: func(o detector.Output) error {
 			c.Output(o)
 			return w.output(o)
@@ -28,14 +24,14 @@ func (w watchers) and(c *report.Collector) watchers {
 }
 
 // writeReport writes the page.
-func (in *replayInput) writeReport(path string, c *report.Collector, file *rules.File, seen spanSeen, sum pipeline.Summary) error {
+func (in *replayInput) writeReport(path string, c *report.Collector, file *rules.File, sum pipeline.Summary) error {
 	about := report.About{Input: in.flags.Files, Rules: file.Name, Hash: file.Hash, Totals: sum.Totals, Notes: sum.Doubts}
 	if in.input != nil {
 		for _, s := range in.cfg.Sources {
 			about.Input = append(about.Input, s.Topic)
 		}
 	}
-	about.From, about.Until = in.span(seen, sum)
+	about.From, about.Until = in.span(sum)
 	for _, reason := range slices.Sorted(maps.Keys(in.why)) {
 		about.Rejected = append(about.Rejected, report.Rejected{Reason: string(reason), Count: in.why[reason].count, First: in.why[reason].first})
 	}

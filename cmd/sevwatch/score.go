@@ -51,8 +51,8 @@ func (f *scoreFlags) scoring(in *replayInput) (*history.Scoring, error) {
 }
 
 // span is the stretch of event time that was judged and given out.
-func (in *replayInput) span(seen spanSeen, sum pipeline.Summary) (from, until int64) {
-	from, until = max(seen.first, millis(in.flags.From)), sum.Edge
+func (in *replayInput) span(sum pipeline.Summary) (from, until int64) {
+	from, until = max(in.first, millis(in.flags.From)), sum.Edge
 	if to := millis(in.flags.To); to != 0 {
 		until = min(until, to)
 	}

@@ -58,13 +58,13 @@ func (c *tuneCmd) Run(w world) error {
 		scoring = &history.Scoring{AtMost: c.AtMost}
 	}
 	many, variants := history.Variants(file, rule)
-	past, span := history.New(many), spanSeen{}
-	sum, err := in.replay(w, many, watchers{delta: span.delta, output: func(o detector.Output) error { past.Add(o); return nil }})
+	past := history.New(many)
+	sum, err := in.replay(w, many, watchers{output: func(o detector.Output) error { past.Add(o); return nil }})
 	if err != nil {
 		return err
 	}
 	in.summarize(w, sum)
-	scoring.From, scoring.Until = in.span(span, sum)
+	scoring.From, scoring.Until = in.span(sum)
 	tuned := scoring.Tune(past, variants)
 	c.print(w, tuned)
 	if c.Labels == "" {
