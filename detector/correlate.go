@@ -36,13 +36,16 @@ func (g *group) service() string {
 const maxChildren = 20
 
 // follow moves an incident on that is not told: it is part of another one.
-func (d *domain) follow(g *group, n news) {
+func (d *domain) follow(g *group, n news, edge int64) {
 	switch o := g.life.Incident; n.transition {
 	case Resolved, Expired, Superseded:
 		g.life.reset()
 	default:
 		if held := g.life.held(); held < len(g.rule.Severities) {
 			o.Severity = g.rule.Severities[held].Severity
+		}
+		if o.unsuppress(); o.Suppressed != nil && int64(o.Suppressed.Until) <= edge {
+			o.Suppressed = nil
 		}
 	}
 }
@@ -68,7 +71,7 @@ func (d *domain) correlate(live []turn, edge int64) (out []Output) {
 		switch root := f.roots[o.Parent]; {
 		case !o.untold() && f.joined[o.ID] > 0:
 			n = news{transition: Updated, why: joinedNow(f.joined[o.ID], o.Joined)}
-		case !o.untold(), !t.breaches(), root != nil && o.Severity >= root.incident().Severity:
+		case !o.untold(), !t.breaches(), root != nil && root.incident().covers(o):
 			continue
 		default:
 			n = news{transition: Opened, tier: max(t.life.held(), t.v.Worst)}
@@ -165,7 +168,8 @@ func (d *domain) parent(t *turn, f *family) *turn {
 		if c.Apart && root.rule != t.rule {
 			continue
 		}
-		if !root.rule.Alone && apart <= int64(c.Within) && (storm || sameDeploy || linked) {
+		aloud := r.Suppressed != nil && o.Suppressed == nil // it would be hidden
+		if !root.rule.Alone && !aloud && apart <= int64(c.Within) && (storm || sameDeploy || linked) {
 			return root
 		}
 	}

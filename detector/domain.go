@@ -415,7 +415,7 @@ func (d *domain) judge(g *group, m rules.Measure, edge int64) []Output {
 	case n.transition == Opened:
 		d.opening = append(d.opening, opening{turn{g, m, v}, n.tier}) // correlate tells of it, or of what it is part of
 	case o != nil && o.untold():
-		d.follow(g, n)
+		d.follow(g, n, edge)
 	case n.transition != "":
 		out = append(out, d.tell(g, m, v, n, edge)...)
 	}

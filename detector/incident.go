@@ -86,6 +86,7 @@ type Incident struct {
 	PreviousSeverity rules.Severity    `json:"previous_severity,omitzero"`
 	PeakSeverity     rules.Severity    `json:"peak_severity"`
 	Status           Status            `json:"status"`
+	Suppressed       *Suppressed       `json:"suppressed,omitempty"`
 	Reason           string            `json:"reason"`
 	Word             *Word             `json:"word,omitempty"`
 	Rule             RuleRef           `json:"rule"`

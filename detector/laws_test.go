@@ -90,6 +90,7 @@ func (l *laws) incident(i *Incident, o Output) {
 	check((i.Transition == Resolved) == (i.ResolvedAt != 0) && (i.ResolvedAt == 0 || i.ResolvedAt == i.At), "resolved_at goes with resolved")
 	check(i.Signal.Window.End == i.At, "the window does not end where the pane does")
 	check(i.Transition != NoData || i.Status.Phase == PhaseNoData, "no_data in another phase")
+	check(i.Suppressed == nil || i.Status.Silenced && i.Status.SilencedUntil >= i.Suppressed.Until && i.Severity > i.Suppressed.Bar, "suppressed, and told aloud")
 	check(len(i.Reason) > 0 && !strings.Contains(i.Reason, "NaN"), "no reason")
 	share := i.Impact.Share
 	check(share == nil || *share >= 0 && *share <= 1, "a share outside 0..1")
@@ -115,7 +116,7 @@ func (l *laws) incident(i *Incident, o Output) {
 	check((i.Transition == Escalated) == (i.Severity < before.Severity) || l.flapped[i.ID], "escalated goes with a worse severity")
 	check((i.Transition == Deescalated) == (i.Severity > before.Severity) || l.flapped[i.ID], "deescalated goes with a milder severity")
 	check(i.Transition == Escalated || again || i.RespondBy == before.RespondBy, "the deadline moved without an escalation")
-	check(i.Transition != Escalated || !i.Status.Silenced, "an escalation is silenced")
+	check(i.Transition != Escalated || !i.Status.Silenced || i.Suppressed != nil, "an escalation is silenced")
 	check(i.Transition != Overdue || !i.Status.Acknowledged && i.At >= i.RespondBy, "overdue, and is not")
 	check(again || !before.Status.Acknowledged || i.Status.Acknowledged, "an acknowledgement was lost")
 	check((i.Transition == Acknowledged) == (i.Status.Acknowledged && (again || !before.Status.Acknowledged)), "acknowledged without a word")

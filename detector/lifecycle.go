@@ -33,14 +33,15 @@ type ongoing struct {
 	Requests  []outstanding  `json:"requests,omitempty"`
 	HeldBack  []HeldBack     `json:"held_back,omitempty"` // what people were told of
 
-	AcknowledgedBy string  `json:"acknowledged_by,omitempty"`
-	SilencedUntil  int64   `json:"silenced_until,omitempty"`
-	Overdue        int     `json:"overdue,omitempty"` // a bit for each severity that was told to be overdue
-	Edges          []int64 `json:"edges,omitempty"`   // when it changed for better or worse, within flap_window
-	Flapping       bool    `json:"flapping,omitempty"`
-	Told           int64   `json:"told,omitempty"`   // when the last revision was
-	Closed         int64   `json:"closed,omitempty"` // when it was resolved, while it is past
-	ByHand         bool    `json:"by_hand,omitempty"`
+	AcknowledgedBy string      `json:"acknowledged_by,omitempty"`
+	SilencedUntil  int64       `json:"silenced_until,omitempty"`
+	Suppressed     *Suppressed `json:"suppressed,omitempty"` // nil once that is over
+	Overdue        int         `json:"overdue,omitempty"`    // a bit for each severity that was told to be overdue
+	Edges          []int64     `json:"edges,omitempty"`      // when it changed for better or worse, within flap_window
+	Flapping       bool        `json:"flapping,omitempty"`
+	Told           int64       `json:"told,omitempty"`   // when the last revision was
+	Closed         int64       `json:"closed,omitempty"` // when it was resolved, while it is past
+	ByHand         bool        `json:"by_hand,omitempty"`
 
 	Parent   string   `json:"parent,omitempty"`   // the incident that it is part of; while that is told, this one is not
 	Children []string `json:"children,omitempty"` // the first ones that became part of it

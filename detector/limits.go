@@ -361,7 +361,7 @@ func (d *domain) openSome(live []turn, edge int64) []turn {
 		default:
 			room--
 		}
-		d.open(o.group, o.tier)
+		d.open(o.group, o.tier, edge)
 		live = append(live, o.turn)
 	}
 	if refused > 0 {

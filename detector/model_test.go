@@ -269,6 +269,7 @@ type modelIncident struct {
 
 	answered      bool
 	silencedUntil int64
+	suppressed    int64 // until, 0: it is not
 	overdue       map[rules.Severity]bool
 	edges         []int64 // of all changes for better or worse
 	flapping      bool
@@ -549,6 +550,9 @@ func (g *modelGroup) live(edge int64, f facts) (rows []string, deviates bool) {
 		if o.tier < len(g.r.Severities) {
 			o.severity = g.r.Severities[o.tier].Severity
 		}
+		if o.suppressed <= edge || g.pastBar(o.severity) {
+			o.suppressed = 0
+		}
 	case transition != "":
 		rows = append(rows, g.tell(edge, f, k, transition)...)
 	}
@@ -621,6 +625,7 @@ func (g *modelGroup) move(edge int64) string {
 		}
 		g.incident.respondBy = deadline(g.r.Severities[reached].Severity, edge)
 		g.incident.silencedUntil = g.silenced(edge)
+		g.incident.suppressed = g.suppression(edge, g.r.Severities[reached].Severity)
 		return "reopened"
 	case g.incident == nil:
 		g.incident = &modelIncident{
@@ -628,6 +633,7 @@ func (g *modelGroup) move(edge int64) string {
 		}
 		g.incident.change = g.change()
 		g.incident.silencedUntil = g.silenced(edge)
+		g.incident.suppressed = g.suppression(edge, g.incident.severity)
 		return "opened"
 	}
 	o := g.incident
@@ -752,9 +758,37 @@ func (g *modelGroup) silenced(edge int64) (until int64) {
 	return until
 }
 
+// suppression is until when an incident of that severity is suppressed whose run has begun after a deploy, 0 if it is not.
+func (g *modelGroup) suppression(edge int64, severity rules.Severity) int64 {
+	if g.r.AfterDeploy == nil || g.pastBar(severity) {
+		return 0
+	}
+	last := int64(math.MinInt64)
+	for pane, events := range g.m.byPane {
+		for _, e := range events {
+			about := g.service() == "" || e.labels["service"] == "" || e.labels["service"] == g.service()
+			if e.kind == rules.KindChange && e.labels["change"] == "deploy" && e.domain == g.domain && about && pane <= g.runStart() {
+				last = max(last, pane)
+			}
+		}
+	}
+	if last == math.MinInt64 || last+int64(g.r.AfterDeploy.For) <= edge {
+		return 0
+	}
+	return last + int64(g.r.AfterDeploy.For)
+}
+
+func (g *modelGroup) pastBar(severity rules.Severity) bool {
+	return g.r.AfterDeploy != nil && severity <= g.r.AfterDeploy.Bar
+}
+
 // remind is what time brings.
 func (g *modelGroup) remind(edge int64, f facts, k knowledge) (rows []string) {
 	o := g.incident
+	if o.suppressed != 0 && o.suppressed <= edge {
+		o.suppressed = 0
+		rows = append(rows, g.tell(edge, f, k, "updated")...)
+	}
 	if o.silencedUntil != 0 && o.silencedUntil <= edge {
 		o.silencedUntil = 0
 		rows = append(rows, g.tell(edge, f, k, "updated")...)
@@ -768,7 +802,7 @@ func (g *modelGroup) remind(edge int64, f facts, k knowledge) (rows []string) {
 		rows = append(rows, g.tell(edge, f, k, "overdue")...)
 	}
 	every := int64(g.m.t.file.Renotify[o.severity])
-	if !o.answered && every > 0 && edge-o.told >= every && o.silencedUntil == 0 && !o.flapping {
+	if !o.answered && every > 0 && edge-o.told >= every && o.silencedUntil == 0 && o.suppressed == 0 && !o.flapping {
 		rows = append(rows, g.tell(edge, f, k, "updated")...)
 	}
 	return rows
@@ -957,6 +991,9 @@ func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) [
 		o.severity = g.r.Severities[o.tier].Severity
 	}
 	o.peak = min(o.peak, o.severity)
+	if g.pastBar(o.severity) {
+		o.suppressed = 0
+	}
 	phase := "open"
 	switch {
 	case transition == "resolved", transition == "expired":
@@ -967,7 +1004,7 @@ func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) [
 	row := row{
 		at: edge, about: g.about(), revision: o.revision, transition: transition, severity: o.severity, previous: previous, peak: o.peak,
 		phase: phase, started: o.started, num: f.num, den: f.den, respondBy: o.respondBy, change: o.change,
-		observed: math.NaN(), expected: max(0, f.usual), acknowledged: o.answered, silenced: max(edge, o.silencedUntil) - edge,
+		observed: math.NaN(), expected: max(0, f.usual), acknowledged: o.answered, silenced: max(edge, o.silencedUntil, o.suppressed) - edge, suppressed: o.suppressed,
 	}
 	if k == enough {
 		row.observed = g.value(f)
@@ -1092,7 +1129,7 @@ func (m *model) correlate(edge int64, live []*modelGroup) (rows []string) {
 		switch {
 		case o.revision > 0 && more[g]:
 			rows = append(rows, g.tell(edge, g.f, g.k, "updated")...)
-		case o.revision > 0, !g.breaches(edge), r != nil && o.severity >= r.incident.severity:
+		case o.revision > 0, !g.breaches(edge), r != nil && o.severity >= r.incident.severity && (r.incident.suppressed == 0 || o.suppressed > 0):
 		default:
 			rows = append(rows, g.tell(edge, g.f, g.k, "opened")...)
 		}
@@ -1112,6 +1149,9 @@ func related(c *rules.Correlate, g, root *modelGroup, storm bool) bool {
 		return false
 	}
 	o, r := g.incident, root.incident
+	if r.suppressed > 0 && o.suppressed == 0 {
+		return false
+	}
 	if o.started-r.started > int64(c.Within) || r.started-o.started > int64(c.Within) {
 		return false
 	}
@@ -1284,6 +1324,7 @@ func (g *modelGroup) held(edge int64, name string, live []*modelGroup) (held mod
 			return modelHeld{name, "attempts", 0}, true
 		}
 	}
+	longest("after_deploy", g.incident.suppressed)
 	for _, x := range live {
 		for _, r := range x.incident.requests {
 			if !r.over && len(action.Target) > 0 && maps.Equal(action.Target, g.m.t.file.Actions[r.action].Target) {

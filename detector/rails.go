@@ -24,6 +24,7 @@ const (
 	RailAttempts Rail = "attempts"        // it was asked for as often as it may be in one incident
 	RailTarget   Rail = "one_at_a_time"   // another action on the same target is asked for or under way
 	RailCooldown Rail = "cooldown"        // it was asked for not long ago
+	RailDeploy   Rail = "after_deploy"    // the incident is suppressed
 	RailBudget   Rail = "budget_per_hour" // it was asked for as often as it may be within an hour
 )
 
@@ -61,6 +62,9 @@ func (d *domain) rail(o *ongoing, name string, busy []outstanding, edge int64) (
 		if until > max(edge, int64(held.Until)) {
 			held = HeldBack{name, rail, Millis(until), why}
 		}
+	}
+	if s := o.Suppressed; s != nil {
+		hold(RailDeploy, int64(s.Until), "the incident is suppressed")
 	}
 	for _, other := range busy {
 		if b := d.file.Actions[other.Action]; action.SameTarget(&b) {

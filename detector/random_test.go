@@ -40,6 +40,7 @@ func TestModel(t *testing.T) {
 				told[string(o.Incident.Signal.Name)] = true
 				told["parent"] = told["parent"] || o.Incident.Parent != ""
 				told["children"] = told["children"] || o.Incident.ChildrenCount > 1
+				told["suppressed"] = told["suppressed"] || o.Incident.Suppressed != nil
 				for _, h := range o.Incident.HeldBack {
 					told["held back by "+string(h.Rail)] = true
 				}
@@ -47,12 +48,12 @@ func TestModel(t *testing.T) {
 		}
 	})
 	const expected = "abandonment absence children completion count deviation " +
-		"held back by approval held back by attempts held back by budget_per_hour held back by cooldown held back by expiry held back by one_at_a_time " +
+		"held back by after_deploy held back by approval held back by attempts held back by budget_per_hour held back by cooldown held back by expiry held back by one_at_a_time " +
 		"parent quantile rate ratio " +
 		"sevwatch.incident.acknowledged.v1 sevwatch.incident.deescalated.v1 sevwatch.incident.escalated.v1 sevwatch.incident.expired.v1 sevwatch.incident.flapping.v1 sevwatch.incident.no_data.v1 " +
 		"sevwatch.incident.opened.v1 sevwatch.incident.overdue.v1 sevwatch.incident.reopened.v1 sevwatch.incident.resolved.v1 " +
 		"sevwatch.incident.silenced.v1 sevwatch.incident.updated.v1 sevwatch.recovery.approved.v1 sevwatch.recovery.cancelled.v1 sevwatch.recovery.expired.v1 sevwatch.recovery.failed.v1 " +
-		"sevwatch.recovery.requested.v1 sevwatch.recovery.verified.v1"
+		"sevwatch.recovery.requested.v1 sevwatch.recovery.verified.v1 suppressed"
 	if (guarded.Rejected == 0 || guarded.Held == 0) && *flagSeed == 0 && !testing.Short() {
 		t.Errorf("the guard has rejected %d and held %d at the end, expected some of both", guarded.Rejected, guarded.Held)
 	}

@@ -24,6 +24,7 @@ type row struct {
 	contributors, change     string
 	acknowledged             bool
 	silenced                 int64 // for how long still
+	suppressed               int64 // until, 0: it is not
 	parent                   string
 	children                 int
 	held                     string // back, by guard rails
@@ -32,9 +33,9 @@ type row struct {
 func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format("02T15:04:05") }
 
 func (r row) String() string {
-	return fmt.Sprintf("%s %s r%d %s %s %s<%s peak %s, %d/%d = %.6g of %.6g usually %.6g, %d affected [%s] respond by %s after %q acknowledged=%v silent for %d parent %s children %d held back %s",
+	return fmt.Sprintf("%s %s r%d %s %s %s<%s peak %s, %d/%d = %.6g of %.6g usually %.6g, %d affected [%s] respond by %s after %q acknowledged=%v silent for %d suppressed until %d parent %s children %d held back %s",
 		clock(r.at), r.about, r.revision, r.transition, r.phase, r.severity, r.previous, r.peak, r.num, r.den, r.observed, r.threshold,
-		r.expected, r.affected, r.contributors, clock(r.respondBy), r.change, r.acknowledged, r.silenced, r.parent, r.children, r.held)
+		r.expected, r.affected, r.contributors, clock(r.respondBy), r.change, r.acknowledged, r.silenced, r.suppressed, r.parent, r.children, r.held)
 }
 
 // rowsOf are the engine's outputs as lines, those of one edge in the order of the lines.
@@ -83,6 +84,9 @@ func rowOf(file *rules.File, about string, o Output) string {
 		respondBy: int64(i.RespondBy), num: i.Signal.Numerator, affected: i.Impact.Events,
 		observed: math.NaN(), threshold: float64(i.Signal.Threshold),
 		acknowledged: i.Status.Acknowledged, parent: i.Parent, children: i.ChildrenCount,
+	}
+	if i.Suppressed != nil {
+		out.suppressed = int64(i.Suppressed.Until)
 	}
 	if i.Status.Silenced {
 		out.silenced = int64(i.Status.SilencedUntil - i.At)

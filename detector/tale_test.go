@@ -456,7 +456,7 @@ func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
 	if strings.Contains(s.signal, "{deviation") && !below && g.IntN(2) == 0 {
 		floor = pick(g, ", floor: 90", ", floor: 200")
 	}
-	randomLadder(g, b, s.thresholds, below, strings.Contains(s.signal, "{completion") || strings.Contains(s.signal, "ratio"), floor, pane)
+	mildest := randomLadder(g, b, s.thresholds, below, strings.Contains(s.signal, "{completion") || strings.Contains(s.signal, "ratio"), floor, pane)
 	fmt.Fprintf(b, "        recover: {threshold_share: %v, keep_firing_for: %s}\n", pick(g, 0.5, 0.8, 0.8, 1), panes(pane, g.IntN(7)))
 	if g.IntN(4) == 0 {
 		b.WriteString("        no_data: fire\n")
@@ -474,13 +474,20 @@ func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
 		fmt.Fprintf(b, "        flap_limit: %d\n        flap_window: %s\n", pick(g, 0, 2, 2, 3, 5), panes(pane, 1+g.IntN(30)))
 	}
 	if g.IntN(2) == 0 {
+		bar := ""
+		if mildest > 1 && g.IntN(2) == 0 {
+			bar = fmt.Sprintf(", bar: sev%d", 1+g.IntN(mildest-1))
+		}
+		fmt.Fprintf(b, "        after_deploy: {for: %s%s}\n", panes(pane, 1+g.IntN(min(60, int(3600_000/pane)))), bar)
+	}
+	if g.IntN(2) == 0 {
 		fmt.Fprintf(b, "        recovery: [{action: rollback, severity: sev%d}, {action: scale, severity: sev%d, automatic: true}]\n",
 			1+g.IntN(4), 1+g.IntN(4))
 	}
 }
 
-// randomLadder writes one to four tiers, worst first; the first has the floor.
-func randomLadder(g *rand.Rand, b *strings.Builder, thresholds []float64, below, share bool, floor string, pane int64) {
+// randomLadder writes one to four tiers, worst first; the first has the floor. It returns the mildest severity.
+func randomLadder(g *rand.Rand, b *strings.Builder, thresholds []float64, below, share bool, floor string, pane int64) (mildest int) {
 	direction, order := "above", slices.Clone(thresholds)
 	slices.Reverse(order)
 	if below {
@@ -505,14 +512,15 @@ func randomLadder(g *rand.Rand, b *strings.Builder, thresholds []float64, below,
 	at, hold := g.IntN(len(order)), g.IntN(5)
 	for _, s := range severities {
 		fmt.Fprintf(b, "          - {severity: sev%d, %s: %v, for: %s%s}\n", s, direction, order[at], panes(pane, hold), floor)
-		floor = ""
+		floor, mildest = "", s
 		if step := g.IntN(3); step == 0 && hold > 0 { // the same threshold, sooner
 			hold = g.IntN(hold)
 		} else {
 			if at++; at >= len(order) {
-				return
+				break
 			}
 			hold = g.IntN(5)
 		}
 	}
+	return mildest
 }

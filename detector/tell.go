@@ -20,7 +20,9 @@ type news struct {
 func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge int64) []Output {
 	transition := n.transition
 	if g.life.Incident == nil {
-		g.life.reopen(d.file.RespondBy(g.rule.Severities[n.tier].Severity, edge), d.silencedUntil(g))
+		severity := g.rule.Severities[n.tier].Severity
+		g.life.reopen(d.file.RespondBy(severity, edge), d.silencedUntil(g))
+		g.life.Incident.Suppressed = d.suppression(g, severity, edge)
 	}
 	o := g.life.Incident
 	o.Revision++
@@ -39,6 +41,7 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge i
 		o.Overdue |= 1 << o.Severity
 	}
 	o.Peak = min(o.Peak, o.Severity)
+	o.unsuppress()
 	over := phaseAfter(transition, PhaseOpen) != PhaseOpen
 	if over {
 		o.HeldBack = nil
@@ -51,6 +54,9 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge i
 		incident.Word = &Word{Act: n.act.Act, By: n.act.By, Comment: n.act.Comment, Cause: n.act.Cause}
 	case n.why == "":
 		incident.Reason = d.reason(g, m, v, transition, n.tier)
+	}
+	if s := o.Suppressed; s != nil && (transition == Opened || transition == Reopened) {
+		incident.Reason += "; " + s.Why
 	}
 	if previous != o.Severity {
 		incident.PreviousSeverity = previous
@@ -80,7 +86,7 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge i
 }
 
 // open begins an incident at the tier that was reached. It is not told yet.
-func (d *domain) open(g *group, tier int) {
+func (d *domain) open(g *group, tier int, edge int64) {
 	severity := g.rule.Severities[tier].Severity
 	g.life.Incident = &ongoing{
 		ID:            incidentID(g.rule.Alert, d.name, g.labels, g.life.RunStart),
@@ -90,6 +96,7 @@ func (d *domain) open(g *group, tier int) {
 		StartedAt:     g.life.RunStart,
 		Change:        d.changeBefore(g),
 		SilencedUntil: d.silencedUntil(g),
+		Suppressed:    d.suppression(g, severity, edge),
 	}
 }
 
@@ -102,12 +109,13 @@ func (d *domain) describe(g *group, m rules.Measure, v rules.Verdict, transition
 		Severity: o.Severity, PeakSeverity: o.Peak,
 		Status: Status{
 			Phase: phaseAfter(transition, o.Phase), Acknowledged: o.AcknowledgedBy != "", AcknowledgedBy: o.AcknowledgedBy,
-			Silenced: o.SilencedUntil > edge,
+			Silenced: o.SilencedUntil > edge || o.Suppressed != nil,
 		},
-		Rule:      RuleRef{Name: r.Alert, FileHash: d.file.Hash, Playbook: playbook, Runbook: d.file.Link(playbook)},
-		Labels:    d.labels(g),
-		Signal:    signalOf(r, m, v, o.Severity, edge),
-		StartedAt: Millis(o.StartedAt), At: Millis(edge), RespondBy: Millis(o.RespondBy),
+		Suppressed: o.Suppressed,
+		Rule:       RuleRef{Name: r.Alert, FileHash: d.file.Hash, Playbook: playbook, Runbook: d.file.Link(playbook)},
+		Labels:     d.labels(g),
+		Signal:     signalOf(r, m, v, o.Severity, edge),
+		StartedAt:  Millis(o.StartedAt), At: Millis(edge), RespondBy: Millis(o.RespondBy),
 		Impact:       Impact{Events: affected(r, m), Sentence: "No data in the window."},
 		Contributors: d.contributors(g, m, edge),
 		Change:       o.Change,
@@ -122,6 +130,9 @@ func (d *domain) describe(g *group, m rules.Measure, v rules.Verdict, transition
 	}
 	if incident.Status.Silenced {
 		incident.Status.SilencedUntil = Millis(o.SilencedUntil)
+		if s := o.Suppressed; s != nil {
+			incident.Status.SilencedUntil = max(incident.Status.SilencedUntil, s.Until)
+		}
 	}
 	if v.Evidence != rules.Nothing && !v.Blind {
 		incident.Impact.Sentence = r.Impact(m)

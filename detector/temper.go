@@ -80,6 +80,10 @@ func (d *domain) remind(g *group, m rules.Measure, v rules.Verdict, edge int64) 
 	tell := func(t Transition, why string) {
 		out = append(out, d.tell(g, m, v, news{transition: t, why: why}, edge)...)
 	}
+	if s := o.Suppressed; s != nil && int64(s.Until) <= edge {
+		o.Suppressed = nil
+		tell(Updated, fmt.Sprintf("no longer suppressed: %s have passed since the deploy at %s", rules.Duration(s.Until-s.DeployedAt), s.DeployedAt))
+	}
 	if o.SilencedUntil != 0 && o.SilencedUntil <= edge {
 		o.SilencedUntil = 0
 		tell(Updated, "the silence is over")
@@ -95,7 +99,7 @@ func (d *domain) remind(g *group, m rules.Measure, v rules.Verdict, edge int64) 
 		tell(Overdue, fmt.Sprintf("nobody has acknowledged it: a %s is to be answered by %s", severity, Millis(o.RespondBy)))
 	}
 	every := int64(d.file.Renotify[o.Severity])
-	if every > 0 && edge-o.Told >= every && o.SilencedUntil == 0 && !o.Flapping {
+	if every > 0 && edge-o.Told >= every && o.SilencedUntil == 0 && o.Suppressed == nil && !o.Flapping {
 		tell(Updated, fmt.Sprintf("still %s after %s, and nobody has acknowledged it", o.Severity, rules.Duration(edge-o.StartedAt)))
 	}
 	return out

@@ -75,6 +75,7 @@ type Rule struct {
 	FlapLimit   *int              `yaml:"flap_limit"`      // default 8, 0 never: more edges than that within flap_window are told once
 	FlapWindow  Duration          `yaml:"flap_window"`     // default 1h
 	Alone       bool              `yaml:"alone"`           // it is never part of another incident
+	AfterDeploy *AfterDeploy      `yaml:"after_deploy"`    // default: a deploy changes nothing
 	Actions     []Request         `yaml:"recovery"`
 	Labels      map[string]string `yaml:"labels"`
 	Annotations map[string]string `yaml:"annotations"`
@@ -104,6 +105,13 @@ type Recover struct {
 	Where          strictyaml.Where `json:"-"`
 	ThresholdShare *float64         `yaml:"threshold_share"` // default 0.8
 	KeepFiringFor  *Duration        `yaml:"keep_firing_for"` // default 5m
+}
+
+// AfterDeploy has the incidents told as silenced that begin within a time after a deploy of the same service.
+type AfterDeploy struct {
+	Where strictyaml.Where `json:"-"`
+	For   Duration         `yaml:"for,required"` // at most maxAfterDeploy
+	Bar   Severity         `yaml:"bar"`          // what is at least that bad is told aloud; default nothing
 }
 
 // Request asks for an action when the incident is at least that bad.

@@ -142,6 +142,9 @@ func (v *validator) rule(r *Rule) {
 	v.window(r)
 	v.sample(r)
 	v.ladder(r)
+	if r.AfterDeploy != nil {
+		v.afterDeploy(r)
+	}
 	if share := *r.Recover.ThresholdShare; share <= 0 || share > 1 {
 		v.fail(r.Recover.Where.Of("threshold_share"), "threshold_share is %v, expected more than 0 and at most 1", share)
 	}
@@ -157,6 +160,23 @@ func (v *validator) rule(r *Rule) {
 		if slices.ContainsFunc(r.Actions[:i], func(b Request) bool { return a.Action != "" && a.Action == b.Action }) {
 			v.fail(a.Where.Of("action"), "action %q is asked for twice, expected each once", a.Action)
 		}
+	}
+}
+
+// maxAfterDeploy is how long changes are remembered.
+const maxAfterDeploy = Duration(3600_000)
+
+func (v *validator) afterDeploy(r *Rule) {
+	a := r.AfterDeploy
+	if a.Where.Readable("for") && (a.For == 0 && a.Where.Has("for") || a.For > maxAfterDeploy) {
+		v.fail(a.Where.Of("for"), "for is %s, expected more than 0s and at most %s", a.For, maxAfterDeploy)
+	}
+	mildest := Sev1
+	for _, t := range r.Severities {
+		mildest = max(mildest, t.Severity)
+	}
+	if a.Bar != 0 && len(r.Severities) > 0 && mildest <= a.Bar {
+		v.fail(a.Where.Of("bar"), "bar is %s, and all that the rule tells is at least that bad, expected a severity worse than %s", a.Bar, mildest)
 	}
 }
 

@@ -39,6 +39,8 @@ type Facts struct {
 	Revision     int             `json:"revision"`
 	ResolvedAt   detector.Millis `json:"resolved_at,omitzero"`
 	Impact       string          `json:"impact"`
+	Silenced     bool            `json:"silenced"`
+	Suppressed   string          `json:"suppressed,omitempty"` // why nobody hears of it
 }
 
 // Page collects messages. The zero value has none.
@@ -112,6 +114,10 @@ func entry(i *detector.Incident) Item {
 	if over(i) == 1 {
 		severity = i.PeakSeverity
 	}
+	suppressed := ""
+	if i.Suppressed != nil {
+		suppressed = i.Suppressed.Why
+	}
 	return Item{
 		ID:            i.ID,
 		Title:         fmt.Sprintf("%s: %s, %s", what, severity, strings.ReplaceAll(string(i.Status.Phase), "_", " ")),
@@ -120,7 +126,7 @@ func entry(i *detector.Incident) Item {
 		Tags: []string{severity.String(), string(i.Status.Phase)},
 		Sevwatch: Facts{
 			Severity: i.Severity, PeakSeverity: i.PeakSeverity, Phase: i.Status.Phase, Revision: i.Revision, ResolvedAt: i.ResolvedAt,
-			Impact: i.Impact.Sentence,
+			Impact: i.Impact.Sentence, Silenced: i.Status.Silenced, Suppressed: suppressed,
 		},
 	}
 }
