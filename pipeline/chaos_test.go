@@ -379,7 +379,7 @@ func (p *testPipeline) accounts(want detector.Totals) {
 	}
 }
 
-// kill -9 of a random worker every two seconds.
+// kill -9 of a random worker every two seconds (trap 6).
 func TestRealWorkersAreKilled(t *testing.T) {
 	cluster := kafkatest.Real(t, kafkatest.Options{Brokers: 3})
 	c := newChaos(t, cluster, 3, "30s")

@@ -53,9 +53,10 @@ func (p *blockedProducer) Commit(ctx context.Context, messages []kafka.Message, 
 	return p.producer.Commit(ctx, messages, offsets)
 }
 
-// One partition is a day behind the others, one has stopped, one was never written, and the sink takes nothing for a while: nothing is
-// late, the counts are exact, no partition runs more than max_skew and a response ahead, and the wait is told of.
-func TestFarApartPartitions(t *testing.T) {
+// Back-pressure taken for idleness, and more: one partition is a day behind the others, one has stopped, one was never written, and the sink takes
+// nothing for longer than idle_after. Nothing is late, the counts and messages are those of a replay that never stalls, no partition runs more than
+// max_skew and a response ahead, and the wait is told of.
+func TestTrap03FarApartPartitionsAndAStalledSink(t *testing.T) {
 	t.Run("kfake", func(t *testing.T) {
 		addr, _ := kafkatest.Fake(t)
 		farApart(t, addr, 3*time.Second)

@@ -1,17 +1,21 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/endtxn"
+	"github.com/segmentio/kafka-go/protocol/produce"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -126,6 +130,99 @@ func TestTrap21CommitWithUnknownOutcome(t *testing.T) {
 			t.Error("expected some of both")
 		}
 	})
+}
+
+// refusals counts how often a broker refuses what is written to a topic.
+type refusals struct {
+	kafka.RoundTripper
+	topic string
+	n     atomic.Int64
+}
+
+func (r *refusals) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
+	res, err := r.RoundTripper.RoundTrip(ctx, addr, req)
+	if answer, ok := res.(*produce.Response); ok {
+		for _, topic := range answer.Topics {
+			if topic.Topic == r.topic && topic.Partitions[0].ErrorCode != 0 {
+				r.n.Add(1)
+			}
+		}
+	}
+	return res, err
+}
+
+// An alert says "published" while the broker refused it: as long as it refuses, nobody is told that it was, and the state knows no incident and no
+// pane that would have to be told of. Then everything is told, once.
+func TestTrap16RefusedByTheBroker(t *testing.T) {
+	overBoth(t, func(t *testing.T, addr string) {
+		p, lines, want, sum := newTroubled(t, addr)
+		way := &refusals{RoundTripper: p.client.Transport, topic: p.cfg.Topics.Alerts}
+		alter(t, p, way.topic, "max.message.bytes", "100")
+		p.client.Transport = way
+		var published atomic.Int64
+		p.load(lines)
+		w, stop := p.startWith(func(w *Worker) { w.onTell = func(detector.Output) { published.Add(1) } })
+		defer stop()
+		p.until("two refusals", func() bool { return way.n.Load() >= 2 })
+		if n := published.Load(); n > 0 {
+			t.Errorf("%d messages are told to be published", n)
+		}
+		if got := p.outputs(noHigh); len(got) > 0 {
+			t.Errorf("%d messages are published", len(got))
+		}
+		first := int64(told(t, want)[0].At)
+		for _, r := range p.read(p.cfg.Topics.State) {
+			if edge := edgeOf(r); bytes.Contains(r.Value, []byte(`"incident":{`)) || edge >= first {
+				t.Errorf("the state says at %s, in the way of %s: %s", detector.Millis(edge), detector.Millis(first), r.Value)
+			}
+		}
+		alter(t, p, way.topic, "max.message.bytes", "1048588")
+		p.judged(sum.Edge, w)
+		same(t, "once the broker takes it", want, p.outputs(sum.Edge))
+		p.accounts(len(lines))
+		p.until("all to be told as published", func() bool { return published.Load() >= int64(len(want)) })
+	})
+}
+
+// edgeOf is how far panes are closed, where a record of the state says it.
+func edgeOf(r kafkatest.Record) int64 {
+	var s struct{ Edge int64 }
+	if string(r.Key) != "edge" || json.Unmarshal(r.Value, &s) != nil {
+		return 0
+	}
+	return s.Edge
+}
+
+// Rebalance and redelivery double or lose window state: every partition moves at least twice in the middle of windows, as workers come and go.
+func TestTrap07PartitionsMoveMidWindow(t *testing.T) {
+	overBoth(t, func(t *testing.T, addr string) {
+		p, lines, want, sum := newTroubled(t, addr)
+		pieces := slices.Collect(slices.Chunk(lines, len(lines)/3+1))
+		var stop func()
+		for n, piece := range pieces {
+			w, stopNext := p.start()
+			if stop != nil {
+				p.until("the next worker to be a member", func() bool { return p.members(w.groupID("judge")) == 2 })
+				stop() // it takes over all
+			}
+			stop = stopNext
+			p.piecewise(piece, 2, w)
+			if n == len(pieces)-1 {
+				p.judged(sum.Edge, w)
+			}
+		}
+		stop()
+		same(t, "moved", want, p.outputs(sum.Edge))
+		p.accounts(len(lines))
+	})
+}
+
+// members is how many a consumer group has.
+func (p *testPipeline) members(group string) int {
+	p.t.Helper()
+	res, err := p.client.DescribeGroups(p.ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
+	check(p.t, err)
+	return len(res.Groups[0].Members)
 }
 
 // brokerErrors are what a broker answers for a while when it starts, moves its partitions or is busy.

@@ -110,8 +110,8 @@ func TestReadUncommittedCountsEverything(t *testing.T) {
 }
 
 // A user's transaction left open in a source topic: its partition looks caught up and is not. Nobody moves its time on, so what it holds
-// is not late when it is committed at last (trap 22).
-func TestOpenTransactionIsNotIdle(t *testing.T) {
+// is not late when it is committed at last, live and in a replay of the topics.
+func TestTrap22OpenTransactionIsNotIdle(t *testing.T) {
 	overBoth(t, func(t *testing.T, addr string) {
 		p := newPipeline(t, addr, nil)
 		topic := p.topicOf(rules.KindLatency)
@@ -139,6 +139,9 @@ func TestOpenTransactionIsNotIdle(t *testing.T) {
 			t.Errorf("the accounts are %+v, expected 66 counted and none late", got)
 		}
 		p.judged(simStart+30_000, w)
+		if _, sum := p.replayedTopics(simStart, nil); sum.Totals.Counted != 66 || sum.Totals.Late != 0 {
+			t.Errorf("a replay has the accounts %+v, expected 66 counted and none late", sum.Totals)
+		}
 	})
 }
 
