@@ -80,7 +80,8 @@ type Partition struct {
 	totals    Totals
 	behind    Behind
 	guard
-	ids *ids // nil: duplicates are not looked for
+	ids      *ids      // nil: duplicates are not looked for
+	attempts *attempts // nil: sessions are not followed
 }
 
 // NewAggregator is task number task of tasks, over no partitions yet.
@@ -113,6 +114,7 @@ func (a *Aggregator) Add(s Source, offset int64, state PartitionState) *Partitio
 	}
 	p.edge = floor(p.watermark, a.cfg.Pane)
 	p.ids = newIDs(a.cfg.Duplicates[s.Topic], a.cfg.Pane)
+	p.attempts = newAttempts(&a.cfg, s.Topic, a.set.Topics[s.Topic])
 	p.takeBack(offset, &state)
 	i, found := slices.BinarySearchFunc(a.partitions, p, comparePartitions)
 	if found {
@@ -271,6 +273,9 @@ func (a *Aggregator) take(p *Partition, e *Event) {
 	if e.HasValue {
 		cell.value(e.Value)
 	}
+	if p.attempts != nil {
+		a.follow(p, e, cell.series.labels)
+	}
 }
 
 func (a *Aggregator) pane(start int64) *aggregatePane {
@@ -331,6 +336,11 @@ func (a *Aggregator) newSeries(e *Event, hash uint64) *aggregate {
 // Advance applies a mark's decree to the partition: event time there is at least to. With silent, nothing came from any partition
 // in the time that has passed, and that is now on record.
 func (a *Aggregator) Advance(p *Partition, to int64, silent bool) {
+	a.advance(p, to, silent)
+	a.decide(p)
+}
+
+func (a *Aggregator) advance(p *Partition, to int64, silent bool) {
 	if to > p.watermark {
 		a.reached(p, to+p.lateness)
 	}

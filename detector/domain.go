@@ -259,8 +259,10 @@ func AppendSeriesKey(b []byte, kind rules.Kind, labels []Label) []byte {
 // SeriesKeyEnd is a byte that no text has.
 const SeriesKeyEnd = 0xff
 
-func (s *series) value(name string) string {
-	for _, l := range s.labels {
+func (s *series) value(name string) string { return valueOf(s.labels, name) }
+
+func valueOf(labels []Label, name string) string {
+	for _, l := range labels {
 		if l.Name == name {
 			return l.Value
 		}

@@ -1,10 +1,8 @@
 package detector
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"fmt"
-	"slices"
 )
 
 // ID tells events apart: the first 128 bits of SHA-256 of what the producer calls the event. The zero ID is that of an event without one,
@@ -29,33 +27,14 @@ type ids struct {
 	Duplicates
 	pane  int64
 	known map[ID]struct{}
-	panes []*paneIDs // by start
-	gone  []KeptIDs  // forgotten since the last flush
+	chunks[ID]
 }
-
-// paneIDs are the ids of one pane's events, in the order of counting.
-type paneIDs struct {
-	start  int64
-	ids    []ID
-	told   int // of them are in chunks
-	chunks int
-}
-
-// KeptIDs is a chunk of a pane's ids as a changelog keeps it. Without ids the chunk is forgotten.
-type KeptIDs struct {
-	Pane  int64
-	Chunk int
-	IDs   []ID
-}
-
-// MaxChunk is how many ids a chunk has at most.
-const MaxChunk = 8192
 
 func newIDs(d Duplicates, pane int64) *ids {
 	if d.Horizon == 0 {
 		return nil
 	}
-	return &ids{Duplicates: d, pane: pane, known: map[ID]struct{}{}}
+	return &ids{Duplicates: d, pane: pane, known: map[ID]struct{}{}, chunks: chunks[ID]{size: func(id ID) int { return len(id) }}}
 }
 
 // isDuplicate says whether an event of that id was counted within the horizon.
@@ -79,22 +58,8 @@ func (a *Aggregator) remember(p *Partition, e *Event) {
 }
 
 func (x *ids) add(start int64, id ID) {
-	p := x.paneOf(start)
-	p.ids = append(p.ids, id)
+	x.chunks.add(start, id)
 	x.known[id] = struct{}{}
-}
-
-func (x *ids) paneOf(start int64) *paneIDs {
-	i := len(x.panes)
-	for i > 0 && x.panes[i-1].start > start {
-		i--
-	}
-	if i > 0 && x.panes[i-1].start == start {
-		return x.panes[i-1]
-	}
-	p := &paneIDs{start: start}
-	x.panes = slices.Insert(x.panes, i, p)
-	return p
 }
 
 // forget forgets what is beyond the horizon.
@@ -106,47 +71,24 @@ func (x *ids) forget(edge int64) {
 
 // drop forgets the oldest pane's ids and says how many they were.
 func (x *ids) drop() int64 {
-	oldest := x.panes[0]
-	x.panes = x.panes[1:]
-	for _, id := range oldest.ids {
+	oldest := x.chunks.drop()
+	for _, id := range oldest {
 		delete(x.known, id)
 	}
-	for chunk := range oldest.chunks {
-		x.gone = append(x.gone, KeptIDs{Pane: oldest.start, Chunk: chunk})
-	}
-	return int64(len(oldest.ids))
-}
-
-// changes are the chunks forgotten and gained since the last call, in the order in which they are to be written: a pane that was forgotten
-// can come again.
-func (x *ids) changes() []KeptIDs {
-	out := x.gone
-	x.gone = nil
-	for _, p := range x.panes {
-		for p.told < len(p.ids) {
-			end := min(p.told+MaxChunk, len(p.ids))
-			out = append(out, KeptIDs{p.start, p.chunks, p.ids[p.told:end]})
-			p.told, p.chunks = end, p.chunks+1
-		}
-	}
-	return out
+	return int64(len(oldest))
 }
 
 // restore takes all chunks that were kept.
-func (x *ids) restore(kept []KeptIDs, edge int64) error {
-	slices.SortFunc(kept, func(a, b KeptIDs) int { return cmp.Or(cmp.Compare(a.Pane, b.Pane), cmp.Compare(a.Chunk, b.Chunk)) })
-	for _, k := range kept {
-		p := x.paneOf(k.Pane)
-		if k.Chunk != p.chunks {
-			return fmt.Errorf("chunk %d of the ids of pane %d is there, expected chunk %d", k.Chunk, k.Pane, p.chunks)
+func (x *ids) restore(kept []Chunk[ID], edge int64) error {
+	err := x.chunks.restore(kept, func(id ID) error {
+		if _, twice := x.known[id]; twice {
+			return fmt.Errorf("the id %x is kept twice", id)
 		}
-		for _, id := range k.IDs {
-			if _, twice := x.known[id]; twice {
-				return fmt.Errorf("the id %x is kept twice", id)
-			}
-			x.add(k.Pane, id)
-		}
-		p.told, p.chunks = len(p.ids), p.chunks+1
+		x.known[id] = struct{}{}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	x.forget(edge)
 	for len(x.known) > x.Max {

@@ -120,20 +120,20 @@ func TestDuplicatesAgainstModel(t *testing.T) {
 }
 
 // changelog is what a changelog topic holds after compaction.
-type changelog map[string]KeptIDs
+type changelog map[string]Chunk[ID]
 
 func (c changelog) write(t *testing.T, k Kept) {
 	t.Helper()
 	for _, ids := range k.IDs {
 		key := fmt.Sprint(ids.Pane, " ", ids.Chunk)
-		if len(ids.IDs) == 0 {
+		if len(ids.Items) == 0 {
 			if _, there := c[key]; !there {
 				t.Fatalf("chunk %s is forgotten, and was never written", key)
 			}
 			delete(c, key)
 			continue
 		}
-		ids.IDs = slices.Clone(ids.IDs)
+		ids.Items = slices.Clone(ids.Items)
 		c[key] = ids
 	}
 }

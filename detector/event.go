@@ -37,7 +37,9 @@ type Config struct {
 	Agree      int   // how many held events that agree are believed
 	Limits     Limits
 
-	Duplicates map[string]Duplicates // by topic; of those that are not here nothing is remembered
+	// By topic; of those that are not here nothing is remembered.
+	Duplicates map[string]Duplicates
+	Sessions   map[string]Sessions
 }
 
 // latenessOf is how far the watermarks of the topic's partitions stay behind, in ms.

@@ -56,12 +56,14 @@ func (a *Aggregator) Count(p *Partition, offset int64, e *Event) Outcome {
 	p.pass(offset, &p.totals.Counted)
 	a.remember(p, e)
 	a.take(p, e)
+	a.decide(p)
 	return Outcome{}
 }
 
 // CountAll takes the events of the one record at offset into their panes: all of them or, where the oldest is late or the newest too far
 // ahead, none. It is one record in the accounts, however many events it has.
 func (a *Aggregator) CountAll(p *Partition, offset int64, events []Event) Outcome {
+	defer a.decide(p)
 	if len(events) == 0 {
 		p.pass(offset, &p.totals.Counted)
 		return Outcome{}
@@ -168,6 +170,7 @@ func (a *Aggregator) Release(p *Partition) {
 		a.believe(p, &p.held[i])
 	}
 	p.held = nil
+	a.decide(p)
 }
 
 // contradict rejects the held records that are more than MaxAhead ahead of one that came after them.

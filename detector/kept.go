@@ -1,15 +1,24 @@
 package detector
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // Kept is what is remembered of a source partition's events beyond its watermark and totals, or what has changed of it: what a changelog is
 // made of.
 type Kept struct {
-	IDs []KeptIDs
+	IDs    []Chunk[ID]
+	Visits []Chunk[*Visit]
+
+	// Where sessions are followed: under which partitions and timeouts, since which event time, and, if it is not yet known, from which offset on.
+	Terms  string
+	Until  int64
+	Resume int64
 }
 
 // Keeps says whether anything is remembered of the partition's events.
-func (p *Partition) Keeps() bool { return p.ids != nil }
+func (p *Partition) Keeps() bool { return p.ids != nil || p.attempts != nil }
 
 // Changes are what has changed since the last call, in the order in which it is to be written. They hold until the next event.
 func (p *Partition) Changes() Kept {
@@ -17,15 +26,22 @@ func (p *Partition) Changes() Kept {
 	if p.ids != nil {
 		k.IDs = p.ids.changes()
 	}
+	if p.attempts != nil {
+		p.attempts.keep(&k)
+	}
 	return k
 }
 
-// Restore takes what was kept when the partition stood where it stands now. What has another configuration is forgotten.
+// Restore takes what was kept when the partition stood where it stands now. What is no longer remembered is forgotten.
 func (p *Partition) Restore(k Kept) error {
-	if p.ids == nil {
-		return nil
+	var errs []error
+	if p.ids != nil {
+		errs = append(errs, p.ids.restore(k.IDs, p.edge))
 	}
-	if err := p.ids.restore(k.IDs, p.edge); err != nil {
+	if p.attempts != nil {
+		errs = append(errs, p.attempts.restore(&k))
+	}
+	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("cannot take up what was kept of %s/%d: %w", p.Topic, p.Partition, err)
 	}
 	return nil

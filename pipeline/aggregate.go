@@ -36,6 +36,9 @@ type aggregateTask struct {
 	aside     []kafka.Message // rejected and late records since the last flush
 	asideSize int
 	happened  []detector.Happening // to the pipeline since the last flush
+	voids     []detector.Void      // likewise
+	topics    map[string]int       // partitions of the sources
+	joined    int                  // the generation of the group in which that was asked last
 	forgotten []wire.Record        // of the changelog, since the last flush
 	unsent    *batch               // flushed, and not committed yet
 	edge      int64                // that was flushed
@@ -107,9 +110,12 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.w.setPartitions(ctx, t.agg); err != nil {
+	set, err := t.w.partitionSet(ctx)
+	if err != nil {
 		return err
 	}
+	t.agg.SetPartitions(set)
+	t.topics = set.Topics
 	var told map[detector.Source]detector.PartitionProgress
 	if !t.a.committedAll(offsets) { // a new partition, or the group was away for so long that the broker forgot it
 		if told, err = t.w.told(ctx); err != nil {
@@ -139,7 +145,7 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 				t.committed[s] = at.offset
 				continue
 			}
-			t.addSource(s, at, known)
+			t.addSource(s, at, known, spans[id].end)
 			next[s] = at.lost
 		}
 	}
@@ -156,7 +162,13 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 		// A partition that was added while the task was at work begins where event time is, and a mark says so before it is read.
 		s.added = s.added && t.marks.known
 		s.waiting = s.added
+		if follows, outdated := s.Follows(); follows && (outdated || s.added || next[s.Source] < s.Position()) {
+			s.void = &detector.Void{Source: s.Source, Before: s.Offset(), Resume: s.end + 1}
+		}
 		t.pauseSource(s)
+	}
+	if t.marks.ready() {
+		t.begin()
 	}
 	return nil
 }
@@ -205,10 +217,10 @@ func (a *assignment) committedAll(offsets map[partition]kafka.OffsetFetchPartiti
 	return true
 }
 
-func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool) {
+func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool, end int64) {
 	cfg := t.w.cfg.source(s.Topic)
 	src := &source{
-		Partition: t.agg.Add(s, at.offset, at.state), decoder: cfg.Decoder(t.w.cfg.Labels), active: t.w.now(), added: !known,
+		Partition: t.agg.Add(s, at.offset, at.state), decoder: cfg.Decoder(t.w.cfg.Labels), active: t.w.now(), added: !known, end: end,
 		input: cfg.Input(t.w.cfg.Labels, t.w.schemas), uncommitted: cfg.Isolation == ReadUncommitted,
 		suspects: map[int64]wire.Record{}, stalled: unknown,
 	}
@@ -273,6 +285,9 @@ func (t *aggregateTask) step(ctx context.Context, res *fetch.Response) error {
 	}
 	t.report()
 	t.skew()
+	if err := t.grown(ctx); err != nil {
+		return err
+	}
 	if t.unsent == nil {
 		mark := t.clock.decide(t)
 		if mark == nil && !t.due() {
@@ -281,6 +296,24 @@ func (t *aggregateTask) step(ctx context.Context, res *fetch.Response) error {
 		t.flush(mark)
 	}
 	return t.commit(ctx)
+}
+
+// grown ends a task that follows sessions when there are more partitions than it knows of, as a new generation of the group may say: it has to
+// begin again and make void what is open.
+func (t *aggregateTask) grown(ctx context.Context) error {
+	m, _, _ := t.seat.get()
+	if !t.w.cfg.follows() || m.generation == t.joined {
+		return nil
+	}
+	set, err := t.w.partitionSet(ctx)
+	if err != nil {
+		return err
+	}
+	if !maps.Equal(set.Topics, t.topics) {
+		return fmt.Errorf("there are more partitions now: %v, known %v", set.Topics, t.topics)
+	}
+	t.joined = m.generation
+	return nil
 }
 
 // full says whether enough is gathered while nothing can be committed.
@@ -443,11 +476,13 @@ const (
 func (t *aggregateTask) due() bool {
 	since := t.w.now().Sub(t.flushed)
 	switch {
+	case !t.marks.ready():
+		return false
 	case t.agg.Pending() > flushCells || t.asideSize > flushAside:
 		return true
 	case len(t.order) > 0 && t.agg.Edge() > t.edge:
 		return t.calm() || since > flushBacklog
-	case len(t.aside) > 0 || len(t.happened) > 0 || t.agg.Untold():
+	case len(t.aside) > 0 || len(t.happened)+len(t.voids) > 0 || t.agg.Untold():
 		return since > flushAsides
 	default:
 		return false
@@ -495,9 +530,9 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 		m.Partition = t.a.task
 		send(m)
 	}
-	if len(t.happened) > 0 {
-		toMarks(&wire.Mark{V: 1, Task: t.a.task, Happened: t.happened})
-		t.happened = nil
+	if len(t.happened)+len(t.voids) > 0 {
+		toMarks(&wire.Mark{V: 1, Task: t.a.task, Happened: t.happened, Void: t.voids})
+		t.happened, t.voids = nil, nil
 	}
 	if mark != nil {
 		toMarks(mark)

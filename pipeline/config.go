@@ -401,10 +401,11 @@ func (c *Config) Engine() detector.Config {
 		Labels: c.Labels, Domain: c.Domain, Pane: int64(c.Pane), Lateness: int64(c.Lateness), MaxAhead: int64(c.MaxAhead), Agree: c.Agree,
 		LatenessOf: map[string]int64{},
 		Limits:     detector.Limits{Series: c.Limits.Series, Groups: c.Limits.Groups, Incidents: c.Limits.Incidents},
-		Duplicates: c.duplicates(),
+		Duplicates: map[string]detector.Duplicates{}, Sessions: map[string]detector.Sessions{},
 	}
-	for _, s := range c.Sources {
-		engine.LatenessOf[s.Topic] = int64(s.Lateness)
+	for i := range c.Sources {
+		s := &c.Sources[i]
+		engine.LatenessOf[s.Topic], engine.Duplicates[s.Topic], engine.Sessions[s.Topic] = int64(s.Lateness), s.duplicates(), s.sessions()
 	}
 	return engine
 }

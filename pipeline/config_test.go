@@ -74,7 +74,7 @@ func parseConfig(t *testing.T, text string) *pipeline.Config {
 func TestConfigDefaults(t *testing.T) {
 	kind := func(k rules.Kind) pipeline.Kind { return pipeline.Kind{Kind: k} }
 	source := func(topic string, k rules.Kind) pipeline.SourceConfig {
-		return pipeline.SourceConfig{Topic: topic, Kind: kind(k), Format: pipeline.Format{Format: wire.FormatJSON}, Isolation: pipeline.ReadCommitted, LongLabels: pipeline.RejectLong, MaxBytes: 65_536, Lateness: 10_000, Duplicates: pipeline.DuplicatesConfig{MaxIDs: 1_000_000}, Partitions: 4}
+		return pipeline.SourceConfig{Topic: topic, Kind: kind(k), Format: pipeline.Format{Format: wire.FormatJSON}, Isolation: pipeline.ReadCommitted, LongLabels: pipeline.RejectLong, MaxBytes: 65_536, Lateness: 10_000, Duplicates: pipeline.DuplicatesConfig{MaxIDs: 1_000_000}, Sessions: pipeline.SessionsConfig{MaxVisits: 200_000}, Partitions: 4}
 	}
 	want := &pipeline.Config{
 		Pipeline: "assessment",

@@ -149,13 +149,8 @@ func nextExported(inputs []*exportedFile) *exportedFile {
 // survey is what a first pass over exported files finds: where each partition begins and ends, and the marks.
 type survey struct {
 	spans    map[detector.Source]span
-	marks    []surveyMark
+	marks    []aboutPartition
 	happened []detector.Happening
-}
-
-type surveyMark struct {
-	line    detector.Idle
-	written int64
 }
 
 // survey finds the partitions with their first and last offsets, and the marks, and lets the judges hear the control records.
@@ -168,8 +163,8 @@ func (t *topicReplay) survey() error {
 	spans := found.spans
 	maps.DeleteFunc(spans, func(s detector.Source, _ span) bool { return s.Topic == topics.Marks || s.Topic == topics.Control })
 	for _, m := range found.marks {
-		if _, ok := spans[m.line.Source]; !ok {
-			spans[m.line.Source] = span{m.line.Before, m.line.Before} // a partition that nothing was exported of
+		if _, ok := spans[m.about]; !ok {
+			spans[m.about] = span{m.before, m.before} // a partition that nothing was exported of
 		}
 	}
 	set := detector.PartitionSet{Version: 1, Topics: map[string]int{}}
@@ -184,7 +179,7 @@ func (t *topicReplay) survey() error {
 		}
 	}
 	for _, m := range found.marks {
-		t.expect(m.line, m.written)
+		t.expect(m.about, m.pendingMark)
 	}
 	for _, h := range found.happened {
 		if s := t.sources[h.Source]; s != nil {
@@ -222,9 +217,7 @@ func (t *topicReplay) look(found *survey, r *exportedRecord) error {
 			return fmt.Errorf("cannot read the mark: %w", err)
 		}
 		found.happened = append(found.happened, m.Happened...)
-		for _, line := range m.Idle {
-			found.marks = append(found.marks, surveyMark{line, r.Time})
-		}
+		found.marks = append(found.marks, pendingOf(m, r.Time)...)
 	}
 	return nil
 }

@@ -179,7 +179,7 @@ func TestTrap16RefusedByTheBroker(t *testing.T) {
 		alter(t, p, way.topic, "max.message.bytes", "1048588")
 		p.judged(sum.Edge, w)
 		same(t, "once the broker takes it", want, p.outputs(sum.Edge))
-		p.accounts(len(lines))
+		p.accounts(detector.Totals{Counted: int64(len(lines))})
 		p.until("all to be told as published", func() bool { return published.Load() >= int64(len(want)) })
 	})
 }
@@ -213,7 +213,7 @@ func TestTrap07PartitionsMoveMidWindow(t *testing.T) {
 		}
 		stop()
 		same(t, "moved", want, p.outputs(sum.Edge))
-		p.accounts(len(lines))
+		p.accounts(detector.Totals{Counted: int64(len(lines))})
 	})
 }
 

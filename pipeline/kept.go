@@ -17,6 +17,16 @@ func (c *Config) keeps() bool {
 			return true
 		}
 	}
+	return c.follows()
+}
+
+// follows says whether the sessions of some source are followed.
+func (c *Config) follows() bool {
+	for i := range c.Sources {
+		if s := c.Sources[i].sessions(); s.On() {
+			return true
+		}
+	}
 	return false
 }
 

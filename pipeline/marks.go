@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/fetch"
@@ -53,16 +54,28 @@ func (t *aggregateTask) readMarks(c *fetch.Chunk) error {
 	}
 	t.marks.next = w.Position()
 	if !wasReady && t.marks.ready() {
-		for _, s := range t.order {
-			t.pauseSource(s)
-		}
+		t.begin()
 	}
 	return nil
 }
 
+// begin begins with the sources, when all marks from before the task began have been applied.
+func (t *aggregateTask) begin() {
+	for _, s := range t.order {
+		if s.void != nil {
+			t.w.log.Warn("the open attempts of sessions are void: records are lost, or the topic has more partitions, or the timeouts were others",
+				zap.String("topic", s.Topic), zap.Int("partition", s.Source.Partition), zap.Int64("before", s.void.Before))
+			t.agg.Void(s.Partition, s.void.Resume)
+			t.voids = append(t.voids, *s.void)
+			s.void = nil
+		}
+		t.pauseSource(s)
+	}
+}
+
 // readMark gives each line of a mark to its partition. Where the partition stands at that very offset, the line applies at once.
 func (t *aggregateTask) readMark(m *wire.Mark, written int64) error {
-	if len(m.Happened) > 0 {
+	if m.Tells() {
 		return nil // it was counted when it was written
 	}
 	t.clock.readBack(m, written)
@@ -296,7 +309,7 @@ type hint struct{ low, high int64 }
 func newHints() *hints { return &hints{tasks: map[int]hint{}} }
 
 func (h *hints) put(m *wire.Mark) {
-	if len(m.Happened) > 0 {
+	if m.Tells() {
 		return // says nothing of how far the task is
 	}
 	x := hint{noLow, unknown}

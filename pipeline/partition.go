@@ -16,6 +16,8 @@ type source struct {
 	input       *wire.Input           // reads records of another shape; nil: the decoder does
 	idle        []pendingMark         // read back and not yet applied, by Before
 	waiting     bool                  // a mark of ours is on its way: nothing behind it is taken
+	end         int64                 // of the log when the task took it over
+	void        *detector.Void        // to be applied and told when older marks are
 	added       bool                  // it has no event time yet, and others have: a mark gives it one before it is read
 	held        []fetch.Chunk         // what came meanwhile
 	suspects    map[int64]wire.Record // the rejected records that held ones become if they are not believed, by offset
@@ -32,10 +34,11 @@ type source struct {
 }
 
 // pendingMark is one line of a mark, ready to be applied: event time is to before the record at offset before, and silent says that nothing
-// came meanwhile.
+// came meanwhile. With resume it is what was open that is void.
 type pendingMark struct {
 	before, to int64
 	silent     bool
+	resume     int64
 }
 
 // newPendingMark is a line of the mark that the broker wrote at written.
@@ -47,11 +50,32 @@ func newPendingMark(line detector.Idle, written int64) pendingMark {
 	return m
 }
 
+// aboutPartition is a pending mark, and whose it is.
+type aboutPartition struct {
+	about detector.Source
+	pendingMark
+}
+
+// pendingOf are the lines of the mark that the broker wrote at written.
+func pendingOf(m *wire.Mark, written int64) (out []aboutPartition) {
+	for _, line := range m.Idle {
+		out = append(out, aboutPartition{line.Source, newPendingMark(line, written)})
+	}
+	for _, line := range m.Void {
+		out = append(out, aboutPartition{line.Source, pendingMark{before: line.Before, resume: line.Resume}})
+	}
+	return out
+}
+
 // applyMarks applies the marks that come before the record at offset.
 func (s *source) applyMarks(agg *detector.Aggregator, offset int64) {
 	for len(s.idle) > 0 && s.idle[0].before <= offset {
 		m := s.idle[0]
 		s.idle = s.idle[1:]
+		if m.resume > 0 {
+			agg.Void(s.Partition, m.resume)
+			continue
+		}
 		agg.Advance(s.Partition, m.to, m.silent)
 	}
 }

@@ -103,6 +103,7 @@ func (r *Replay) Run(ctx context.Context) (Summary, error) {
 	if r.Source != nil {
 		cfg.Lateness = int64(r.Source.Lateness)
 		cfg.Duplicates = map[string]detector.Duplicates{fileTopic: r.Source.duplicates()}
+		cfg.Sessions = map[string]detector.Sessions{fileTopic: r.Source.sessions()}
 	}
 	engine := r.engine(cfg)
 	for _, c := range r.Control {

@@ -210,9 +210,9 @@ func (t *topicReplay) readMarks(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("cannot read the mark at %s/%d offset %d: %w", topic, id, r.Offset, err)
 			}
-			for _, line := range m.Idle {
-				lines++
-				t.expect(line, r.Time)
+			lines += len(m.Idle)
+			for _, p := range pendingOf(m, r.Time) {
+				t.expect(p.about, p.pendingMark)
 			}
 			for _, h := range m.Happened {
 				if s := t.sources[h.Source]; s != nil {
@@ -290,13 +290,16 @@ func (t *topicReplay) doubt(why string) {
 }
 
 // expect keeps a mark's line until its partition comes to it.
-func (t *topicReplay) expect(line detector.Idle, written int64) {
-	s := t.sources[line.Source]
-	if s == nil || line.Before < s.first || line.Before > s.end {
+func (t *topicReplay) expect(about detector.Source, m pendingMark) {
+	s := t.sources[about]
+	if s == nil || m.before < s.first || m.before > s.end {
 		return
 	}
-	m := newPendingMark(line, written)
-	if n := len(s.idle); n > 0 && s.idle[n-1].before == m.before && s.idle[n-1].silent == m.silent {
+	if m.resume > 0 {
+		if follows, _ := s.Follows(); !follows {
+			return // the configuration is another now
+		}
+	} else if n := len(s.idle); n > 0 && s.idle[n-1].before == m.before && s.idle[n-1].silent == m.silent && s.idle[n-1].resume == 0 {
 		s.idle[n-1].to = max(s.idle[n-1].to, m.to)
 		return
 	}

@@ -30,7 +30,7 @@ var (
 func TestSimulation(t *testing.T) {
 	first := max(*simSeed, 1)
 	words, applied, changed := 0, 0, 0
-	var duplicates int64
+	var duplicates, attempts int64
 	for seed := first; seed < first+uint64(*simRuns); seed++ {
 		s := newSimulation(seed)
 		if err := s.run(t.Context()); err != nil {
@@ -38,11 +38,12 @@ func TestSimulation(t *testing.T) {
 		}
 		words += s.words
 		duplicates += s.totals.Duplicate
+		attempts += s.attempts
 		changed += s.changed
 		applied += len(s.broker.records(partition{s.cfg.Topics.Control, 0})) - s.spoken
 	}
-	if *simRuns >= 40 && duplicates == 0 {
-		t.Error("no schedule had duplicates")
+	if *simRuns >= 40 && (duplicates == 0 || attempts < 500) {
+		t.Errorf("the schedules had %d duplicates and %d attempts, expected some, and 500 at least", duplicates, attempts)
 	}
 	if *simRuns >= 40 && (words == 0 || applied == 0 || changed < 100) {
 		t.Errorf("people's words have led to %d messages, %d were logged as applied, and %d messages are by rules that came later: expected some, some, and 100 at least",
@@ -77,6 +78,17 @@ groups:
         window: 1s
         severities: [{severity: sev4, above: 3}]
         recover: {keep_firing_for: 0s}
+      - alert: Left
+        signal: {abandonment: {steps: step, against: attempts}}
+        by: [step, region]
+        window: 2s
+        severities: [{severity: sev2, above: 0.7}, {severity: sev3, above: 0.3}]
+        recover: {keep_firing_for: 1s}
+      - alert: NotFollowed
+        signal: {count: 'pipeline{name="sessions_full"}'}
+        window: 1s
+        severities: [{severity: sev4, above: 0}]
+        recover: {keep_firing_for: 1s}
 `
 
 // simChanges are what the rules can become: other thresholds, a rule less, a new one with a longer window that needs distributions where none did,
@@ -107,6 +119,7 @@ type simulation struct {
 	heard     int64           // how far the judges were when they had heard everything
 	sameRules bool            // the workers have the same, and the log names none at first
 	totals    detector.Totals // what the accounts have to be in the end
+	attempts  int64           // that were derived
 	log       []string
 	spoken    int        // control records that people wrote
 	words     int        // messages that were told because of them
@@ -178,8 +191,12 @@ func simSources(random *rand.Rand) string {
 	if random.IntN(2) == 0 {
 		duplicates = fmt.Sprintf(", duplicates: {horizon: 10s, max_ids: %d}", []int{10, 1000}[random.IntN(2)])
 	}
+	sessions := ""
+	if random.IntN(2) == 0 {
+		sessions = fmt.Sprintf(", sessions: {timeout: 3s, timeouts: {pay: 1500ms}, max_visits: %d}", []int{5, 1000}[random.IntN(2)])
+	}
 	return fmt.Sprintf("sources: [{topic: assessment.errors, kind: error%s}, {topic: assessment.latency, kind: latency%s}, "+
-		"{topic: assessment.steps, kind: step}, {topic: assessment.telemetry}, {topic: assessment.changes, kind: change}]", duplicates, duplicates)
+		"{topic: assessment.steps, kind: step%s}, {topic: assessment.telemetry}, {topic: assessment.changes, kind: change}]", duplicates, duplicates, sessions)
 }
 
 func (s *simulation) newWorker(name string) *simWorker {
@@ -231,6 +248,7 @@ func (s *simulation) invent() {
 			at2 := partition{topic, s.random.IntN(s.broker.counts[topic])}
 			s.lines[at2] = append(s.lines[at2], line)
 		}
+		s.visit(simStart + int64(second)*1000)
 	}
 	for _, at := range s.partitions() {
 		lateness := int64(s.cfg.source(at.topic).Lateness)
@@ -241,9 +259,20 @@ func (s *simulation) invent() {
 				s.lines[at] = slices.Insert(s.lines[at], i, liar)
 			}
 		}
-		if d := s.cfg.duplicates()[at.topic]; d.Horizon > 0 {
+		if d := s.cfg.Engine().Duplicates[at.topic]; d.Horizon > 0 {
 			s.repeat(at, d.Max)
 		}
+	}
+}
+
+// visit makes up what visitors do in a second. A visitor's events are in one partition.
+func (s *simulation) visit(second int64) {
+	for range s.random.IntN(12) {
+		visitor := s.random.IntN(10)
+		line := fmt.Appendf(nil, `{"time":%d,"session":"v%d","step":%q,"action":%q,"region":"r%d","tenant":"t%d","id":"v%d"}`, second+s.random.Int64N(1000), visitor,
+			[]string{"form", "pay"}[s.random.IntN(2)], []string{"enter", "enter", "complete", "abandon"}[s.random.IntN(4)], visitor%2, visitor%2, s.random.Int64())
+		at := partition{"assessment.steps", visitor % s.broker.counts["assessment.steps"]}
+		s.lines[at] = append(s.lines[at], line)
 	}
 }
 
@@ -502,7 +531,7 @@ func (s *simulation) hint(w *simWorker) {
 			if r.offset < w.from[id] {
 				break
 			}
-			if len(m.Happened) == 0 { // the others say nothing of how far a task is
+			if !m.Tells() { // the others say nothing of how far a task is
 				w.hints.put(m)
 				break
 			}
@@ -673,7 +702,13 @@ func (s *simulation) expected(context.Context) (map[string]string, int64) {
 		agg.Advance(p, edge, false)
 	}
 	deltas, progress := agg.Flush()
+	s.attempts = 0
 	for i := range deltas {
+		for _, series := range deltas[i].Series {
+			if series.Kind == rules.KindAttempt {
+				s.attempts += series.Count
+			}
+		}
 		judges[s.workers[0].judgeOf(deltas[i].Domain)].Delta(&deltas[i])
 	}
 	out := map[string]string{}

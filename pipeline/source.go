@@ -30,6 +30,7 @@ type SourceConfig struct {
 	LongLabels LongLabels             `yaml:"long_labels"` // what happens to labels of more than wire.MaxLabel bytes
 	Lateness   rules.Duration         `yaml:"lateness"`    // default: the pipeline's
 	Duplicates DuplicatesConfig       `yaml:"duplicates"`  // which events are not counted again
+	Sessions   SessionsConfig         `yaml:"sessions"`    // for how long visitors who entered a step are waited for
 	Partitions int                    `yaml:"partitions"`  // only for `sevwatch topics`, when it has to make the topic
 }
 
@@ -54,6 +55,14 @@ type DuplicatesConfig struct {
 	Where   strictyaml.Where
 	Horizon rules.Duration `yaml:"horizon"` // 0: duplicates are not looked for
 	MaxIDs  int            `yaml:"max_ids"` // a partition
+}
+
+// SessionsConfig is for how long visitors who entered a step are waited for.
+type SessionsConfig struct {
+	Where     strictyaml.Where
+	Timeout   rules.Duration            `yaml:"timeout"`    // 0: only for the steps of Timeouts
+	Timeouts  map[string]rules.Duration `yaml:"timeouts"`   // by step
+	MaxVisits int                       `yaml:"max_visits"` // remembered, a partition
 }
 
 // Kind is an event kind in a configuration.
@@ -142,20 +151,20 @@ func (s *SourceConfig) fillIn() {
 	fill(s.Where, "long_labels", &s.LongLabels, RejectLong)
 	fill(s.Where, "partitions", &s.Partitions, 4)
 	fill(s.Duplicates.Where, "max_ids", &s.Duplicates.MaxIDs, 1_000_000)
+	fill(s.Sessions.Where, "max_visits", &s.Sessions.MaxVisits, 200_000)
 	fill(s.Endpoints.Where, "ids", &s.Endpoints.IDs, s.foreign())
-}
-
-// duplicates are which events each topic's partitions remember.
-func (c *Config) duplicates() map[string]detector.Duplicates {
-	out := map[string]detector.Duplicates{}
-	for i := range c.Sources {
-		out[c.Sources[i].Topic] = c.Sources[i].duplicates()
-	}
-	return out
 }
 
 func (s *SourceConfig) duplicates() detector.Duplicates {
 	return detector.Duplicates{Horizon: int64(s.Duplicates.Horizon), Max: s.Duplicates.MaxIDs}
+}
+
+func (s *SourceConfig) sessions() detector.Sessions {
+	out := detector.Sessions{Timeout: int64(s.Sessions.Timeout), Timeouts: map[string]int64{}, Max: s.Sessions.MaxVisits}
+	for step, timeout := range s.Sessions.Timeouts {
+		out.Timeouts[step] = int64(timeout)
+	}
+	return out
 }
 
 // foreign says whether the records have another shape than ours.
@@ -226,6 +235,7 @@ func (k *checker) sources(c *Config) {
 		k.fields(c, s)
 		k.endpoints(&s.Endpoints)
 		k.duplicates(s)
+		k.sessions(c, s)
 		k.someLabels(c, s, "keep_labels", s.KeepLabels)
 		k.someLabels(c, s, "drop_labels", s.DropLabels)
 		if len(s.KeepLabels) > 0 && len(s.DropLabels) > 0 {
@@ -242,6 +252,38 @@ func (k *checker) duplicates(s *SourceConfig) {
 		k.fail(d.Where.Of("horizon"), "horizon stands beside format otlp, expected none: a record of it is many events, and has no id")
 	}
 }
+
+func (k *checker) sessions(c *Config, s *SourceConfig) {
+	w := s.Sessions.Where
+	k.span(w, "timeout", s.Sessions.Timeout, 0, maxTimeout)
+	for _, step := range slices.Sorted(maps.Keys(s.Sessions.Timeouts)) {
+		k.span(w, "timeouts."+step, s.Sessions.Timeouts[step], 0, maxTimeout)
+	}
+	k.number(w, "max_visits", s.Sessions.MaxVisits, 1, 100_000_000)
+	if follows := s.sessions(); !follows.On() {
+		return
+	}
+	if s.Format.Format == wire.FormatOTLP {
+		k.fail(w.Pos, "sessions stands beside format otlp, expected none: spans are no steps")
+	}
+	if _, mapped := s.Fields["session"]; len(s.Fields) > 0 && !mapped {
+		k.fail(s.Where.Of("fields"), "fields lacks session, and the source's sessions are to be followed")
+	}
+	for _, name := range []string{"step", "action"} {
+		switch {
+		case !c.Where.Readable("labels"):
+		case !slices.Contains(c.Labels, name):
+			k.fail(w.Pos, "sessions needs the label %q, which labels lacks", name)
+		case len(s.KeepLabels) > 0 && !slices.Contains(s.KeepLabels, name):
+			k.fail(s.Where.Of("keep_labels"), "keep_labels lacks %q, which sessions needs", name)
+		case slices.Contains(s.DropLabels, name):
+			k.fail(s.Where.Of("drop_labels"), "drop_labels has %q, which sessions needs", name)
+		}
+	}
+}
+
+// maxTimeout is how long visitors can be waited for.
+const maxTimeout = 31 * 24 * hour
 
 // fields checks a mapping: that it maps keys that an event has, and each of them.
 func (k *checker) fields(c *Config, s *SourceConfig) {

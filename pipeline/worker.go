@@ -172,23 +172,18 @@ func (w *Worker) isolation(topic string) kafka.IsolationLevel {
 	return kafka.ReadCommitted
 }
 
-// setPartitions tells an aggregator which source partitions there are in all. Partitions are only ever added, so their number is the
-// version of the set.
-func (w *Worker) setPartitions(ctx context.Context, agg *detector.Aggregator) error {
+// partitionSet is which source partitions there are in all. Partitions are only ever added, so their number is the version of the set.
+func (w *Worker) partitionSet(ctx context.Context) (detector.PartitionSet, error) {
 	var topics []string
 	for _, s := range w.cfg.Sources {
 		topics = append(topics, s.Topic)
 	}
 	found, err := w.broker.partitions(ctx, topics)
-	if err != nil {
-		return err
-	}
 	set := detector.PartitionSet{Topics: found}
 	for _, n := range found {
 		set.Version += n
 	}
-	agg.SetPartitions(set)
-	return nil
+	return set, err
 }
 
 // message makes a record ready to be sent; the partition is that of its key, as Kafka's own producers choose it.

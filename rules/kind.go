@@ -20,9 +20,12 @@ const (
 	KindChange
 	// KindPipeline is what happens to the pipeline itself: no record is of this kind, rules can select it.
 	KindPipeline
+	// KindAttempt is a visitor's way through a step, from entering it until it is known how that ended: the engine derives attempts of steps, no
+	// record is of this kind, rules can select it by the labels of the step. Its action is complete or abandon.
+	KindAttempt
 )
 
-var kindNames = [...]string{"", "error", "latency", "step", "vital", "resource", "satisfaction", "change", "pipeline"}
+var kindNames = [...]string{"", "error", "latency", "step", "vital", "resource", "satisfaction", "change", "pipeline", "attempt"}
 
 // Kinds are the names of the kinds that records can have.
 func Kinds() []string { return slices.Clone(kindNames[1:KindPipeline]) }
@@ -47,7 +50,7 @@ func (k Kind) String() string {
 
 // Valued says whether events of this kind carry a measured value, and so have quantiles.
 func (k Kind) Valued() bool {
-	return k != KindError && k != KindChange && k != KindPipeline && k != NoKind
+	return k != KindError && k != KindChange && k != KindPipeline && k != KindAttempt && k != NoKind
 }
 
 // Unit is the unit of the value that events of this kind carry.

@@ -56,10 +56,7 @@ func (s Selector) with(name, value string) Selector {
 // UnmarshalText reads `kind` or `kind{label="value", other=~"regexp"}`.
 func (s *Selector) UnmarshalText(text []byte) error {
 	name, rest, braced := strings.Cut(string(text), "{")
-	kind := KindOf(strings.Trim(name, space))
-	if strings.Trim(name, space) == KindPipeline.String() {
-		kind = KindPipeline
-	}
+	kind := Kind(max(0, slices.Index(kindNames[:], strings.Trim(name, space))))
 	if kind == NoKind {
 		return strictyaml.ErrExpected("a selector that begins with a kind: " + strings.Join(kindNames[1:], ", "))
 	}

@@ -81,20 +81,22 @@ type Flow struct {
 type Against string
 
 // Outcomes divides by complete + abandon: every visitor counts when the way ended, so a long step is no false alarm. Enters
-// divides by those who entered in the same window, for sources that tell of no abandonment.
+// divides by those who entered in the same window, for sources that tell of no abandonment. Attempts divides by those who entered and of whom
+// it is known how that ended, although they may have left without a word: where the source's sessions are followed.
 const (
 	Outcomes Against = "outcomes"
 	Enters   Against = "enters"
+	Attempts Against = "attempts"
 )
 
-// UnmarshalText reads outcomes or enters.
+// UnmarshalText reads outcomes, enters or attempts.
 func (a *Against) UnmarshalText(text []byte) error {
 	switch v := Against(text); v {
-	case Outcomes, Enters:
+	case Outcomes, Enters, Attempts:
 		*a = v
 		return nil
 	default:
-		return strictyaml.ErrExpected("outcomes or enters")
+		return strictyaml.ErrExpected("outcomes, enters or attempts")
 	}
 }
 
@@ -247,15 +249,19 @@ func (f *Flow) selectors(typ SignalType, fail func(pos strictyaml.Pos, format st
 	if f.Steps.Kind != KindStep {
 		fail(f.Where.Of("steps"), "steps is %s, expected a selector of kind step", f.Steps)
 	}
+	of := *f.Steps
+	if f.Against == Attempts {
+		of.Kind = KindAttempt
+	}
+	complete, abandon := of.with("action", "complete"), of.with("action", "abandon")
+	num = []Selector{complete}
 	if typ == SignalAbandonment {
-		num = []Selector{f.Steps.with("action", "abandon")}
-	} else {
-		num = []Selector{f.Steps.with("action", "complete")}
+		num = []Selector{abandon}
 	}
 	if f.Against == Enters {
-		return num, []Selector{f.Steps.with("action", "enter")}
+		return num, []Selector{of.with("action", "enter")}
 	}
-	return num, []Selector{f.Steps.with("action", "complete"), f.Steps.with("action", "abandon")}
+	return num, []Selector{complete, abandon}
 }
 
 // whole is the way from the event that starts a flow to the one that finishes it.

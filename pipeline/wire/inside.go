@@ -26,7 +26,11 @@ type Mark struct {
 	High *int64          `json:"high,omitempty"` // largest watermark of all its partitions; nil: none has one
 	// Happened stands in a mark of its own: the task that wrote it has counted it in the same transaction.
 	Happened []detector.Happening `json:"happened,omitempty"`
+	Void     []detector.Void      `json:"void,omitempty"` // likewise
 }
+
+// Tells says whether the mark tells of what its task has done already, and nothing of how far it is.
+func (m *Mark) Tells() bool { return len(m.Happened)+len(m.Void) > 0 }
 
 // Health is a worker's heartbeat.
 type Health struct {

@@ -23,32 +23,49 @@ func someIDs(n int) (out []detector.ID) {
 	return out
 }
 
+func someVisits() []*detector.Visit {
+	labels := []detector.Label{{Name: "action", Value: "enter"}, {Name: "step", Value: "a\x00<b>"}}
+	return []*detector.Visit{
+		{Key: detector.IDOf([]byte("a")), Time: 31_000, Deadline: 61_000, Labels: labels},
+		{Key: detector.IDOf([]byte("a")), Time: 32_000, Deadline: 62_000, Complete: true},
+		{Key: detector.IDOf([]byte("b")), Time: 31_000, Deadline: 61_000, Labels: labels, Void: true},
+		{Key: detector.IDOf([]byte("c")), Time: 31_500, Deadline: 61_500, Labels: labels[:1]},
+	}
+}
+
 // What is written is read; what is forgotten has no value.
 func TestKeptIsReadAsWritten(t *testing.T) {
-	k := detector.Kept{IDs: []detector.KeptIDs{
-		{Pane: 10_000, Chunk: 0, IDs: someIDs(2)}, {Pane: 10_000, Chunk: 12, IDs: someIDs(detector.MaxChunk)}, {Pane: -20_000, Chunk: 1},
+	k := detector.Kept{IDs: []detector.Chunk[detector.ID]{
+		{Pane: 10_000, Chunk: 0, Items: someIDs(2)}, {Pane: 10_000, Chunk: 12, Items: someIDs(detector.MaxChunk / len(detector.ID{}))}, {Pane: -20_000, Chunk: 1},
 	}}
+	k.Visits = []detector.Chunk[*detector.Visit]{{Pane: 30_000, Items: someVisits()}, {Pane: 20_000, Chunk: 7}}
+	k.Terms, k.Until, k.Resume = "4 partitions, 1800000", -5, 18
 	var records []detector.Record
+	var forgotten []string
 	for _, r := range EncodeKept(keptSource, 17, &k) {
 		if size := len(r.Key) + len(r.Value); size > 140_000 {
 			t.Errorf("a record has %d bytes", size)
 		}
 		if len(r.Value) > 0 {
 			records = append(records, detector.Record{Key: string(r.Key), Value: r.Value})
-		} else if want := "ids\x1fassessment.steps\x1f3\x1f-20000\x1f1"; string(r.Key) != want {
-			t.Errorf("%q is forgotten, expected %q", r.Key, want)
+		} else {
+			forgotten = append(forgotten, strings.ReplaceAll(string(r.Key), keptSeparator, "/"))
 		}
+	}
+	if want := []string{"ids/assessment.steps/3/-20000/1", "visits/assessment.steps/3/20000/7"}; !slices.Equal(forgotten, want) {
+		t.Errorf("forgotten are %q, expected %q", forgotten, want)
 	}
 	got, err := DecodeKept(records)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[detector.Source]*KeptPartition{keptSource: {To: 17, Kept: detector.Kept{IDs: k.IDs[:2]}}}
+	k.IDs, k.Visits = k.IDs[:2], k.Visits[:1]
+	want := map[detector.Source]*KeptPartition{keptSource: {To: 17, Kept: k}}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(KeptPartition{}, "Keys")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if n := len(got[keptSource].Keys); n != 3 {
-		t.Errorf("it knows %d keys, expected 3", n)
+	if n := len(got[keptSource].Keys); n != 4 {
+		t.Errorf("it knows %d keys, expected 4", n)
 	}
 }
 
@@ -68,13 +85,21 @@ func TestKeptRefusesWhatItDoesNotKnow(t *testing.T) {
 	f("ids/t/0/5/0", "\x02"+strings.Repeat("x", 16), "are no ids of version 1")
 	f("ids/t/0/5/0", "\x01"+strings.Repeat("x", 15), "16 bytes are no ids")
 	f("ids/t/0/5/0", "\x01", "1 bytes are no ids")
+	f("visits/t/0/5/0", `{"v":2,"labels":[],"visits":[]}`, "version 2, expected 1")
+	f("visits/t/0/5/0", `{"v":1,"labels":[],"visits":[]}`, "there are no visits in it")
+	f("visits/t/0/5/0", `{"v":1,"labels":[],"visits":[{"k":"AAAA","t":1,"d":2}]}`, "a visit has a key of 3 bytes and labels 0 of 0")
+	f("visits/t/0/5/0", `{"v":1,"labels":[],"visits":[{"k":"AAAAAAAAAAAAAAAAAAAAAA==","t":1,"d":2,"l":1}]}`, "labels 1 of 0")
+	f("visits/t/0/5", `{"v":1}`, `"visits" with 4 parts is unknown`)
 	f("ids/t/0/5/y", "\x01"+strings.Repeat("x", 16), "invalid syntax")
 }
 
 // Whatever a record of a changelog is: an error, or what is written again as it was read.
 func FuzzKept(f *testing.F) {
-	k := detector.Kept{IDs: []detector.KeptIDs{{Pane: 10_000, Chunk: 1, IDs: someIDs(3)}}}
+	k := detector.Kept{IDs: []detector.Chunk[detector.ID]{{Pane: 10_000, Chunk: 1, Items: someIDs(3)}}}
 	for _, r := range EncodeKept(keptSource, 17, &k) {
+		f.Add(string(r.Key), r.Value)
+	}
+	for _, r := range EncodeKept(keptSource, 17, &detector.Kept{Visits: []detector.Chunk[*detector.Visit]{{Pane: 1, Items: someVisits()}}}) {
 		f.Add(string(r.Key), r.Value)
 	}
 	f.Add("ids\x1f\x1f-1\x1f1\x1f1", []byte{1})
@@ -88,6 +113,13 @@ func FuzzKept(f *testing.F) {
 				continue // JSON, in which there are many ways to write the same
 			}
 			again := EncodeKept(s, p.To, &p.Kept)
+			if len(p.Visits) > 0 { // likewise
+				twice, err := DecodeKept([]detector.Record{{Key: string(again[0].Key), Value: again[0].Value}})
+				if diff := cmp.Diff(kept, twice); err != nil || diff != "" {
+					t.Errorf("%q: %v, -before +again:\n%s", key, err, diff)
+				}
+				continue
+			}
 			if !bytes.Equal(again[0].Value, value) || len(again) != 2 {
 				t.Errorf("%q: %x is written again as %x", key, value, again[0].Value)
 			}
