@@ -1,0 +1,195 @@
+package pipeline
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/segmentio/kafka-go"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/kafkatest"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+const sessionRules = `
+groups:
+  - name: sessions
+    rules:
+      - alert: Left
+        signal: {abandonment: {steps: step, against: attempts}}
+        by: [step]
+        window: 20s
+        sample: {min: 10}
+        severities: [{severity: sev1, above: 0.9}, {severity: sev3, above: 0.2}]
+        recover: {keep_firing_for: 10s}
+      - alert: Wrong
+        signal: {count: 'attempt{action="abandon",region="completes"}'}
+        window: 1s
+        severities: [{severity: sev1, above: 0}]
+      - alert: Void
+        signal: {count: 'pipeline{name="sessions_void"}'}
+        by: [topic, partition]
+        window: 1s
+        severities: [{severity: sev4, above: 0}]
+        recover: {keep_firing_for: 10s}
+`
+
+func newSessions(t *testing.T, addr string) *testPipeline {
+	p := newPipeline(t, addr, func(c *Config) {
+		c.Pane, c.Lateness = second, second
+		c.IdleAfter = 100 * millisecond
+		c.Sources[2].Sessions = SessionsConfig{Timeout: 20 * second, MaxVisits: 10_000}
+	})
+	var err error
+	p.rules, err = rules.Parse("sessions.yaml", []byte(sessionRules), p.cfg.RuleOptions())
+	check(t, err)
+	return p
+}
+
+// visitors writes what visitors do between two seconds: in each, three enter of whom one leaves without a word, a third of the time all do; the
+// others complete ten seconds later. The partition of a session is its number modulo partitions.
+func (p *testPipeline) visitors(from, to, partitions int) {
+	p.t.Helper()
+	lines := map[int][]string{}
+	for at := from; at < to; at++ {
+		add := func(session, entered int, action string) {
+			region := "completes"
+			if session%3 == 0 || entered/60%3 == 2 {
+				region = "leaves"
+			}
+			if action == "complete" && region == "leaves" {
+				return
+			}
+			id := session % partitions
+			lines[id] = append(lines[id], fmt.Sprintf(`{"time":%d,"session":"v%d","step":"form","action":%q,"region":%q}`,
+				simStart+int64(at)*1000, session, action, region))
+		}
+		for n := range 3 {
+			add(3*at+n, at, "enter")
+			if at >= 10 {
+				add(3*(at-10)+n, at-10, "complete")
+			}
+		}
+	}
+	for id := range partitions {
+		p.writeLines(partition{p.topicOf(rules.KindStep), id}, lines[id]...)
+	}
+}
+
+// voided are the lines of marks by which the open attempts of partitions became void.
+func (p *testPipeline) voided() (out []detector.Void) {
+	p.t.Helper()
+	for _, r := range p.read(p.cfg.Topics.Marks) {
+		m, err := wire.DecodeMark(r.Value)
+		check(p.t, err)
+		out = append(out, m.Void...)
+	}
+	return out
+}
+
+// Sessions are followed while tasks die and partitions are added, by which sessions move: no attempt is told that was not, the void is told, and
+// live and replay agree on every message.
+func TestSessionsOfAGrowingTopic(t *testing.T) {
+	overBoth(t, func(t *testing.T, addr string) {
+		p := newSessions(t, addr)
+		topic := p.topicOf(rules.KindStep)
+		var on atomic.Bool
+		var kills atomic.Int64
+		w, stop := p.startWith(func(w *Worker) { w.broker = &killing{w.broker, &on, &kills} })
+		defer stop()
+		for at := 0; at < 100; at += 50 {
+			on.Store(at == 50)
+			p.visitors(at, at+50, 4)
+			p.judged(simStart+int64(at+40)*1000, w)
+		}
+		if voids := p.voided(); len(voids) > 0 {
+			t.Fatalf("%v are void, expected none before anything happened", voids)
+		}
+		res, err := p.client.CreatePartitions(p.ctx, &kafka.CreatePartitionsRequest{Topics: []kafka.TopicPartitionsConfig{{Name: topic, Count: 6}}})
+		check(t, err)
+		check(t, res.Errors[topic])
+		p.until("all partitions to be void", func() bool { return len(p.voided()) >= 6 })
+		p.client, err = p.cfg.Connect(p.ctx, patience) // the one before remembers how many there were
+		check(t, err)
+		for at := 100; at < 700; at += 100 {
+			on.Store(at == 500)
+			p.visitors(at, at+100, 6)
+			p.judged(simStart+int64(at+90)*1000, w)
+		}
+		edge := int64(simStart + 690_000)
+		p.judged(edge, w)
+		stop()
+		if kills.Load() < 3 {
+			t.Errorf("there were %d kills: the test shows too little", kills.Load())
+		}
+		if wrong := p.incidents("Wrong"); len(wrong) > 0 {
+			t.Errorf("visitors who completed are told to have left: %s", wire.JSON(wrong[0]))
+		}
+		if n := len(p.incidents("Void")); n < 4 {
+			t.Errorf("%d messages tell of what is void, expected one of each partition at least", n)
+		}
+		late := 0 // attempts are told again, after the void
+		for _, i := range p.incidents("Left") {
+			if int64(i.At) > simStart+500_000 {
+				late++
+			}
+		}
+		if late == 0 {
+			t.Error("nothing is told of those who left after the void")
+		}
+		live := p.outputs(edge)
+		got, _ := p.replayedTopics(edge, nil)
+		same(t, "replayed from topics", live, got)
+		var topics []string
+		for _, s := range p.cfg.Sources {
+			topics = append(topics, s.Topic)
+		}
+		file := p.export(append(topics, p.cfg.Topics.Marks)...)
+		got, _ = p.replayedTopics(edge, func(r *Replay) {
+			r.Kafka, r.Files, r.Sources, r.MarksTopic = nil, []string{file}, p.cfg.Sources, p.cfg.Topics.Marks
+		})
+		same(t, "replayed from files", live, got)
+	})
+}
+
+// Records that are lost, and other timeouts, make void what is open; a restart alone does not.
+func TestSessionsBecomeVoid(t *testing.T) {
+	addr, _ := kafkatest.Fake(t)
+	p := newSessions(t, addr)
+	run := func(sum int64) {
+		t.Helper()
+		w, stop := p.start()
+		defer stop()
+		p.until(fmt.Sprintf("%d records", sum), func() bool { return w.Totals().Counted >= sum })
+	}
+	line := func(at int) string {
+		return fmt.Sprintf(`{"time":%d,"session":"v%d","step":"form","action":"enter"}`, simStart+at*1000, at)
+	}
+	at := partition{p.topicOf(rules.KindStep), 0}
+	voids := func(want int) {
+		t.Helper()
+		if got := p.voided(); len(got) != want {
+			t.Errorf("%v are void, expected %d", got, want)
+		}
+	}
+	p.writeLines(at, line(0), line(1))
+	run(2)
+	p.writeLines(at, line(2))
+	run(3)
+	voids(0)
+	p.writeLines(at, line(3), line(4))
+	letGo(t, addr, at, 4)
+	run(4)
+	voids(1)
+	p.cfg.Sources[2].Sessions.Timeout = 30 * second
+	p.writeLines(at, line(5))
+	run(5)
+	run(5)
+	voids(5) // all partitions
+	if got := fmt.Sprint(p.voided()[0]); !strings.HasSuffix(got, " 0} 4 6}") {
+		t.Errorf("%s is void, expected what was open before offset 4 until 6", got)
+	}
+}
