@@ -24,6 +24,7 @@ type bench struct {
 	cluster     *kafkatest.Cluster
 	client      *kafka.Client
 	measured    []result
+	waited      []delayed
 	started     int
 }
 
@@ -50,7 +51,7 @@ type result struct {
 
 func choose(list string) (chosen []variant, err error) {
 	for _, name := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {
-		found := false
+		found := name == "none"
 		for _, v := range variants {
 			if v.name == name || name == "all" {
 				chosen, found = append(chosen, v), true
@@ -226,13 +227,18 @@ func (w *worker) saveProfile(ctx context.Context, file string, seconds int) erro
 
 // finish prints everything, and writes it where results are kept.
 func (b *bench) finish(ctx context.Context) error {
-	fmt.Printf("\n%-13s %10s %10s %10s %10s %7s %7s %8s %8s %7s %6s %8s\n", "variant", "events", "ReadBatch", "own fetch", "steady/s",
-		"cpu s", "broker", "peak MB", "B/event", "p off", "raw", "raw cpu")
-	for _, r := range b.measured {
-		fmt.Printf("%-13s %10d %10.0f %10.0f %10.0f %7.2f %7.2f %8.0f %8.1f %6.2f%% %6.2f %8.2f\n", r.Variant, r.Events, r.ReadBatch, r.OwnFetch, r.Steady,
-			r.CPU, r.BrokerCPU, r.PeakMB, r.Allocated, 100*r.Worst, r.Raw, r.RawCPU)
+	if len(b.measured) > 0 {
+		fmt.Printf("\n%-13s %10s %10s %10s %10s %7s %7s %8s %8s %7s %6s %8s\n", "variant", "events", "ReadBatch", "own fetch", "steady/s",
+			"cpu s", "broker", "peak MB", "B/event", "p off", "raw", "raw cpu")
+		for _, r := range b.measured {
+			fmt.Printf("%-13s %10d %10.0f %10.0f %10.0f %7.2f %7.2f %8.0f %8.1f %6.2f%% %6.2f %8.2f\n", r.Variant, r.Events, r.ReadBatch, r.OwnFetch, r.Steady,
+				r.CPU, r.BrokerCPU, r.PeakMB, r.Allocated, 100*r.Worst, r.Raw, r.RawCPU)
+		}
+		fmt.Printf("\nraw=%.2f\n", b.measured[0].Raw)
 	}
-	fmt.Printf("\nraw=%.2f\n", b.measured[0].Raw)
+	for _, d := range b.waited {
+		fmt.Println(d)
+	}
 	if b.results == "" {
 		return nil
 	}
@@ -242,7 +248,7 @@ func (b *bench) finish(ctx context.Context) error {
 	}
 	name := strings.TrimSpace(string(commit))
 	data, err := json.MarshalIndent(map[string]any{
-		"commit": name, "go": runtime.Version(), "cpus": runtime.NumCPU(), "kafka": "on the same machine", "results": b.measured,
+		"commit": name, "go": runtime.Version(), "cpus": runtime.NumCPU(), "kafka": "on the same machine", "results": b.measured, "delay": b.waited,
 	}, "", " ")
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
@@ -23,6 +24,8 @@ type options struct {
 	events, runs, tasks, warm int
 	variants                  string
 	results, profile          string
+	delayed                   time.Duration
+	rate                      float64
 }
 
 func main() {
@@ -31,7 +34,9 @@ func main() {
 	flag.IntVar(&o.runs, "runs", 3, "runs of every variant; the best counts")
 	flag.IntVar(&o.tasks, "tasks", 2, "tasks.aggregate of the configuration")
 	flag.IntVar(&o.warm, "warm", 8, "small runs before, to warm the broker up")
-	flag.StringVar(&o.variants, "variants", "plain", "plain, all, or names: "+names())
+	flag.StringVar(&o.variants, "variants", "plain", "plain, all, none, or names: "+names())
+	flag.DurationVar(&o.delayed, "delay", 0, "how long to write live at half the steady rate of the first variant, to measure how soon incidents are out")
+	flag.Float64Var(&o.rate, "rate", 0, "events a second of -delay instead")
 	flag.StringVar(&o.results, "results", "", "directory to write results to, by commit")
 	flag.StringVar(&o.profile, "profile", "", "file for a CPU profile of the first run")
 	flag.Parse()
@@ -95,6 +100,11 @@ func run(ctx context.Context, o *options) (err error) {
 	for _, v := range chosen {
 		if err := b.variant(ctx, v); err != nil {
 			return fmt.Errorf("%s: %w", v.name, err)
+		}
+	}
+	if b.delayed > 0 {
+		if err := b.delays(ctx); err != nil {
+			return fmt.Errorf("delay: %w", err)
 		}
 	}
 	return b.finish(ctx)

@@ -31,6 +31,7 @@ type worker struct {
 	name                string // of the pipeline, and behind the names of its topics
 	topic               string // of the events
 	partitions, tasks   int
+	more                string // of its configuration
 
 	listen string
 	config string
@@ -50,7 +51,7 @@ func (w *worker) configure(ctx context.Context) error {
 	if err := l.Close(); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("pipeline: %s\nbrokers: [%q]\nsources: [{topic: %s, partitions: %d}]\ntasks: {aggregate: %d}\nhttp: {listen: %q}\ntopics:\n  replication: 1\n",
+	text := w.more + fmt.Sprintf("pipeline: %s\nbrokers: [%q]\nsources: [{topic: %s, partitions: %d}]\ntasks: {aggregate: %d}\nhttp: {listen: %q}\ntopics:\n  replication: 1\n  partitions: 1\n",
 		w.name, w.broker, w.topic, w.partitions, w.tasks, w.listen)
 	for _, topic := range []string{"panes", "marks", "state", "alerts", "recovery", "rejected", "late", "control", "health"} {
 		text += fmt.Sprintf("  %s: %s.%s\n", topic, w.name, topic)
