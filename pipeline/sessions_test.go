@@ -140,18 +140,7 @@ func TestSessionsOfAGrowingTopic(t *testing.T) {
 		if late == 0 {
 			t.Error("nothing is told of those who left after the void")
 		}
-		live := p.outputs(edge)
-		got, _ := p.replayedTopics(edge, nil)
-		same(t, "replayed from topics", live, got)
-		var topics []string
-		for _, s := range p.cfg.Sources {
-			topics = append(topics, s.Topic)
-		}
-		file := p.export(append(topics, p.cfg.Topics.Marks)...)
-		got, _ = p.replayedTopics(edge, func(r *Replay) {
-			r.Kafka, r.Files, r.Sources, r.MarksTopic = nil, []string{file}, p.cfg.Sources, p.cfg.Topics.Marks
-		})
-		same(t, "replayed from files", live, got)
+		p.replayedAlike(edge, p.outputs(edge))
 	})
 }
 
