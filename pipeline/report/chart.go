@@ -124,7 +124,7 @@ func timeline(incidents []*history.Incident, from, until int64) (template.HTML, 
 		ticks = append(ticks, plot.Tick{Value: lane + 0.5, Label: severity.String()})
 	}
 	p.Y.Tick.Marker = ticks
-	return svg(p, 420, 130, fmt.Sprintf("Time line of %d incidents by severity", len(incidents)))
+	return svg(p, 360, 115, fmt.Sprintf("Time line of %d incidents by severity", len(incidents)))
 }
 
 // signalChart is one incident's signal with its thresholds, the time it was open, and the change that it follows.
@@ -151,7 +151,7 @@ func signalChart(i *history.Incident, s *signal, until int64) (template.HTML, er
 	for _, run := range runs(s.points) {
 		p.Add(line(run, ink, nil))
 	}
-	return svg(p, 420, 150, fmt.Sprintf("%s of %s, with its thresholds", s.rule.Signal.Type, i.Subject))
+	return svg(p, 360, 135, fmt.Sprintf("%s of %s, with its thresholds", s.rule.Signal.Type, i.Subject))
 }
 
 // extent is the range of the chart: the values, 0 and the nearest threshold.

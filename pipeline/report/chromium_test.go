@@ -95,6 +95,16 @@ func (c *complaints) check(t *testing.T, path string) {
 	}
 }
 
+const (
+	// brokenWords is the first word in a table that stands on two lines, but for cells that may be broken anywhere.
+	brokenWords = `[...document.querySelectorAll("th, td:not(.long)")].flatMap(c => [c, ...c.children]).flatMap(e => [...e.childNodes]).filter(
+		n => n.nodeType === Node.TEXT_NODE && /^\w+$/.test(n.data.trim())
+	).filter(n => {
+		const r = document.createRange(); r.selectNodeContents(n); return new Set([...r.getClientRects()].filter(b => b.width > 5).map(b => b.top)).size > 1
+	}).map(n => n.data.trim())[0] ?? ""`
+	smallestText = `Math.min(...[...document.querySelectorAll("svg text")].map(x => x.getBoundingClientRect().height))`
+)
+
 // The page in a real browser: it asks for nothing else, says nothing on the console, fits a phone, is reached by keyboard and prints.
 func TestReportInChromium(t *testing.T) {
 	ctx := browser(t)
@@ -111,6 +121,12 @@ func TestReportInChromium(t *testing.T) {
 		do(t, ctx, chromedp.EmulateViewport(width, 900))
 		if wide := ask[int64](t, ctx, `document.documentElement.scrollWidth`); wide > width {
 			t.Errorf("at %d pixels the page is %d wide", width, wide)
+		}
+		if broken := ask[string](t, ctx, brokenWords); broken != "" {
+			t.Errorf("at %d pixels %s is broken in the middle", width, broken)
+		}
+		if small := ask[float64](t, ctx, smallestText); small < 11 {
+			t.Errorf("at %d pixels the letters of a chart are %v high", width, small)
 		}
 	}
 	// Every incident is reached by tab and enter: the n-th link, then the n-th article is in view.
