@@ -62,6 +62,11 @@ func readExported(line []byte) (r exportedRecord, ok bool) {
 	return r, err == nil && r.Topic != nil && r.Partition != nil && r.Offset != nil
 }
 
+func isExported(line []byte) bool {
+	_, ok := readExported(line)
+	return ok
+}
+
 // firstLine is the first line of a file that is not blank, nil if there is none.
 func firstLine(name string) ([]byte, error) {
 	lines, err := openLines(name, nil)
@@ -88,7 +93,7 @@ func (r *Replay) anyExported() (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if _, ok := readExported(line); ok {
+		if isExported(line) {
 			exported++
 		} else if line != nil {
 			plain++

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"sevwatch/detector"
@@ -150,6 +151,9 @@ func (r *Replay) line(ctx context.Context, agg *detector.Aggregator, in *input) 
 		events, rejected = in.foreign.Read(&wire.Record{Value: l.record, Time: -1})
 	}
 	if rejected != nil {
+		if l.number == 0 && isExported(l.text) { // of a file that would be known
+			return &InputError{fmt.Errorf("%s carries topic, partition and offset: put it into a file, because such input is read twice", in.in.name)}
+		}
 		in.part.Reject(l.number)
 		if r.Rejected != nil {
 			r.Rejected(origin(), rejected)

@@ -139,6 +139,8 @@ func TestReplayOfNothing(t *testing.T) {
 		}
 	}
 	f("nothing could be judged from --from on: the input goes up to 2026-11-01T12:03:40.000Z\n", "--from", "2030-01-01T00:00:00Z")
+	code, _, stderr := call(t, `{"topic":"a","partition":0,"offset":5,"payload":"{}"}`+"\n", "replay", "-")
+	expect(t, "exported records from stdin", exitUsage, code, stderr, "stdin carries topic, partition and offset: put it into a file")
 	f("nothing could be judged up to --to: the input begins at 2026-11-01T12:00:00.000Z\n", "--to", "2020-01-01T00:00:00Z")
 }
 
