@@ -47,12 +47,16 @@ func (d *domain) survey(g *group, m rules.Measure, edge int64) *survey {
 		group: g, m: m, requests: tallied{}, failed: tallied{}, errors: tallied{}, readings: map[string]*dense{}, steps: map[string][2]int64{},
 	}
 	about := g.service()
+	way := rules.KindStep // what tells how visits ended
+	if g.rule.Signal.Num[0].Kind == rules.KindAttempt {
+		way = rules.KindAttempt
+	}
 	for x, c := range d.cellsSince(edge - int64(g.rule.Window)) {
 		own := about == "" || x.value("service") == about
 		switch {
 		case x.kind == rules.KindError:
 			s.errors[x.value("service")] += c.Count
-		case x.kind == rules.KindStep:
+		case x.kind == way:
 			n := s.steps[x.value("step")]
 			switch x.value("action") {
 			case "complete":

@@ -50,6 +50,15 @@ type Visit struct {
 	Labels   []Label // of the series of one that enters
 }
 
+// Size is about how many bytes the visit takes in a changelog, if nobody else has its labels.
+func (v *Visit) Size() int {
+	n := 96
+	for _, l := range v.Labels {
+		n += len(l.Name) + len(l.Value) + 32
+	}
+	return n
+}
+
 // followed says whether the visit entered, and it is to be told how that ended.
 func (v *Visit) followed() bool { return !v.Complete && !v.Void }
 
@@ -87,14 +96,7 @@ func newAttempts(cfg *Config, topic string, partitions int) *attempts {
 	if !s.On() {
 		return nil
 	}
-	x := &attempts{Sessions: s, cfg: cfg, known: map[ID][]*Visit{}, until: never}
-	x.size = func(v *Visit) int {
-		n := 96
-		for _, l := range v.Labels {
-			n += len(l.Name) + len(l.Value) + 32
-		}
-		return n
-	}
+	x := &attempts{Sessions: s, cfg: cfg, known: map[ID][]*Visit{}, chunks: chunks[*Visit]{size: (*Visit).Size}, until: never}
 	x.terms = fmt.Sprintf("%d partitions, %d", partitions, s.Timeout)
 	for _, step := range sortedKeys(s.Timeouts) {
 		x.terms += fmt.Sprintf(", %q %d", step, s.Timeouts[step])

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -472,4 +473,36 @@ func TestAttemptsThatMove(t *testing.T) {
 	if told < 1000 {
 		t.Errorf("%d attempts were told: the streams show too little", told)
 	}
+}
+
+// What a visit costs is in ADR 71.
+func BenchmarkSessions(b *testing.B) {
+	cfg := Config{Labels: rules.DefaultLabels(), Pane: 10_000, Sessions: map[string]Sessions{"t": {Timeout: 1_800_000, Max: 1 << 30}}}
+	a := NewAggregator(cfg, 0, 1)
+	p := a.Add(oneSource, 0, NewPartitionState())
+	e := Event{Kind: rules.KindStep, Labels: make([][]byte, len(cfg.Labels))}
+	for i, name := range cfg.Labels {
+		e.Labels[i] = []byte(map[string]string{"step": "form", "region": "eu", "service": "web"}[name])
+	}
+	action := &e.Labels[slices.Index(cfg.Labels, "action")]
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	b.ReportAllocs()
+	for i := range b.N {
+		*action = []byte([]string{"enter", "complete"}[i%2])
+		e.Session = fmt.Appendf(e.Session[:0], "session-%d", i/2)
+		e.Time = int64(i)
+		a.Count(p, int64(i), &e)
+		if i%100_000 == 0 {
+			p.Changes()
+			a.Flush()
+		}
+	}
+	b.StopTimer()
+	p.Changes()
+	a.Flush()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(a.Visits()), "heap-B/visit")
 }

@@ -54,6 +54,7 @@ type batch struct {
 	offsets  map[string][]kafka.TxnOffsetCommit
 	mark     *wire.Mark
 	events   []detector.PaneEvents
+	attempts map[string]int64 // that sessions ended, by how
 }
 
 // runAggregate runs one aggregate task until ctx is done or something fails.
@@ -501,7 +502,7 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 		t.agg.Happened(h)
 	}
 	deltas, progress := t.agg.Flush()
-	t.unsent.events = progress.Events
+	t.unsent.events, t.unsent.attempts = progress.Events, attemptsIn(deltas)
 	send := func(m kafka.Message) { t.unsent.messages = append(t.unsent.messages, m) }
 	for i := range deltas {
 		t.handed[deltas[i].Pane] += len(deltas[i].Series)
@@ -568,6 +569,7 @@ func (t *aggregateTask) commit(ctx context.Context) error {
 	for _, e := range b.events {
 		t.w.metrics.counted.Add(int(e.Events))
 	}
+	t.w.metrics.sessions(t.a.task, t.agg.Visits(), b.attempts)
 	return nil
 }
 

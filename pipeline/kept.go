@@ -2,12 +2,14 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
 )
 
 // keeps says whether some source has events remembered, so that the tasks of the first stage need a partition of the state topic each.
@@ -28,6 +30,19 @@ func (c *Config) follows() bool {
 		}
 	}
 	return false
+}
+
+// attemptsIn are the attempts at steps that panes gained, by how they ended.
+func attemptsIn(deltas []detector.Delta) map[string]int64 {
+	out := map[string]int64{}
+	for i := range deltas {
+		for _, s := range deltas[i].Series {
+			if n := slices.IndexFunc(s.Labels, func(l detector.Label) bool { return l.Name == "action" }); s.Kind == rules.KindAttempt && n >= 0 {
+				out[s.Labels[n].Value] += s.Count
+			}
+		}
+	}
+	return out
 }
 
 // keptPartition is the partition of the state topic that an aggregate task's changelog is in: behind those of the judges, which so read

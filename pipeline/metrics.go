@@ -90,6 +90,14 @@ func (m *workerMetrics) duplicate(topic string) {
 	m.set.GetOrCreateCounter(fmt.Sprintf("sevwatch_events_duplicate_total{topic=%q}", topic)).Inc()
 }
 
+// sessions tells how many visits a task remembers, and how attempts have ended that it has just committed.
+func (m *workerMetrics) sessions(task, visits int, attempts map[string]int64) {
+	m.set.GetOrCreateGauge(fmt.Sprintf("sevwatch_visits{task=\"%d\"}", task), nil).Set(float64(visits))
+	for action, n := range attempts {
+		m.set.GetOrCreateCounter(fmt.Sprintf("sevwatch_attempts_total{action=%q}", action)).Add(int(n))
+	}
+}
+
 func (m *workerMetrics) commit(stage string, took time.Duration) {
 	m.set.GetOrCreatePrometheusHistogram(fmt.Sprintf("sevwatch_commit_seconds{stage=%q}", stage)).Update(took.Seconds())
 }

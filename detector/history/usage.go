@@ -51,7 +51,9 @@ func (u *Usage) Delta(d *detector.Delta) {
 		if s.Kind == rules.KindPipeline {
 			continue
 		}
-		u.events += s.Count
+		if s.Kind != rules.KindAttempt { // which is derived of events
+			u.events += s.Count
+		}
 		value := func(name string) string {
 			for _, l := range s.Labels {
 				if l.Name == name {
@@ -128,7 +130,11 @@ func (u *Usage) Findings() []Finding {
 		blind := false
 		for n, selector := range slices.Concat(r.Signal.Num, r.Signal.Den) {
 			if r.matched[n] == 0 && !slices.ContainsFunc(r.Signal.Num, func(s rules.Selector) bool { return s.Kind == rules.KindPipeline }) {
-				add("look for a typing mistake in its labels; if such events are just rare, leave it", "%s matches none of the %d events", selector, u.events)
+				advice := "look for a typing mistake in its labels; if such events are just rare, leave it"
+				if selector.Kind == rules.KindAttempt {
+					advice = "attempts are derived where a source follows sessions, by its configuration; if none does, leave it"
+				}
+				add(advice, "%s matches none of the %d events", selector, u.events)
 				blind = true
 			}
 		}

@@ -139,7 +139,9 @@ func (c *Collector) Delta(d *detector.Delta) {
 	c.cover(span{d.Pane, d.Pane + c.pane})
 	for i := range d.Series {
 		s := &d.Series[i]
-		c.volume += s.Count
+		if s.Kind != rules.KindAttempt { // which is derived of events
+			c.volume += s.Count
+		}
 		if s.Kind != rules.KindStep {
 			continue
 		}

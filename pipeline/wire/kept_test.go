@@ -69,6 +69,29 @@ func TestKeptIsReadAsWritten(t *testing.T) {
 	}
 }
 
+// However large the labels of visits are, and whatever is in them, a chunk of them fits into a record.
+func TestVisitsFitIntoRecords(t *testing.T) {
+	for _, value := range []string{"", "x", strings.Repeat("\x01", MaxLabel)} {
+		var labels []detector.Label
+		for i := range MaxLabels {
+			if value != "" {
+				labels = append(labels, detector.Label{Name: fmt.Sprint("label_", i), Value: value})
+			}
+		}
+		var items []*detector.Visit
+		for size := 0; size < detector.MaxChunk; {
+			v := &detector.Visit{
+				Key: detector.IDOf(fmt.Append(nil, len(items))), Time: 1<<53 - 1, Deadline: 1<<53 - 1, Void: true, Complete: value == "",
+				Labels: append([]detector.Label{{Name: "a", Value: fmt.Sprint(len(items))}}, labels...),
+			}
+			items, size = append(items, v), size+v.Size()
+		}
+		if n := len(encodeVisits(items)); n > 6*detector.MaxChunk {
+			t.Errorf("%d visits with labels like %.3q take %d bytes, expected %d at most", len(items), value, n, 6*detector.MaxChunk)
+		}
+	}
+}
+
 func TestKeptRefusesWhatItDoesNotKnow(t *testing.T) {
 	f := func(key, value, want string) {
 		t.Helper()
