@@ -128,7 +128,7 @@ func TestDeltaMistakes(t *testing.T) {
 	f("7 things of 1 bytes do not fit in 2 bytes", 1, 0, 1, 7, 'a', 'b')
 	f("2 things of 4 bytes do not fit in 7 bytes", 1, 0, 0, 2, 1, 0, 1, 0, 0, 0, 0)
 	f("kind 0 is unknown", 1, 0, 0, 1, 0, 0, 1, 0)
-	f("kind 9 is unknown", 1, 0, 0, 1, 9, 0, 1, 0)
+	f("kind 10 is unknown", 1, 0, 0, 1, 10, 0, 1, 0)
 	f("text 1 of 1", 1, 0, 1, 1, 'a', 1, latency, 1, 0, 1, 1, 0)
 	f("the labels [{b a} {a b}] are not in order", 1, 0, 2, 1, 'a', 1, 'b', 1, latency, 2, 1, 0, 0, 1, 1, 0)
 	f("the labels [{a a} {a b}] are not in order", 1, 0, 2, 1, 'a', 1, 'b', 1, latency, 2, 0, 0, 0, 1, 1, 0)
