@@ -40,6 +40,18 @@ func (s *Sessions) On() bool {
 	return s.Timeout > 0 || slices.ContainsFunc(sortedKeys(s.Timeouts), func(step string) bool { return s.Timeouts[step] > 0 })
 }
 
+// MaxTimeout is the longest of all timeouts of all sources, in ms.
+func (c *Config) MaxTimeout() (longest int64) {
+	for _, topic := range sortedKeys(c.Sessions) {
+		s := c.Sessions[topic]
+		longest = max(longest, s.Timeout)
+		for _, step := range sortedKeys(s.Timeouts) {
+			longest = max(longest, s.Timeouts[step])
+		}
+	}
+	return longest
+}
+
 // Visit is an event by which a session entered a step, or completed it.
 type Visit struct {
 	Key      ID    // of session, step and domain

@@ -20,5 +20,5 @@ func (c *Config) WarmUp(file *rules.File) int64 {
 		}
 		need = max(need, int64(r.Window)+max(run, int64(r.ReopenFor)))
 	}
-	return max(need, c.kept()) + c.MaxLateness()
+	return max(need, c.kept()) + c.MaxLateness() + c.MaxTimeout()
 }
