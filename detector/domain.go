@@ -16,8 +16,9 @@ type domain struct {
 	file    *rules.File
 	rules   []*ruleState
 	series  map[string]*series
-	spare   []int32 // numbers of series that are no more
-	key     []byte  // of the series that is looked for
+	by      []*series // by number
+	spare   []int32   // numbers of series that are no more
+	key     []byte    // of the series that is looked for
 	groups  map[string]*group
 	order   []*group // every group once, for walking
 	panes   []*pane  // by start: closed ones that a window still needs, then open ones
@@ -94,19 +95,24 @@ type pane struct {
 	final  bool     // they were made when it was closed
 }
 
-// seriesCell is what a series has in a pane. It is small, because there are many.
+// seriesCell is what a series has in a pane. It is small and has no pointer, because there are many.
 type seriesCell struct {
-	series *series
-	count  int64
-	dist   int32 // one more than the number in the pane's dists, 0 without
+	number int32  // of the series
+	dist   int32  // one more than the number in the pane's dists, 0 without
+	count  uint32 // without; beyond mostCounted it has one
 }
+
+const mostCounted = 1<<32 - 1
+
+// of is the series of a cell.
+func (d *domain) of(c *seriesCell) *series { return d.by[c.number] }
 
 // cell is all that is kept of what a series counted. room is where it may be put.
 func (p *pane) cell(c *seriesCell, room *Cell) *Cell {
 	if c.dist > 0 {
 		return &p.dists[c.dist-1]
 	}
-	room.Count = c.count
+	room.Count = int64(c.count)
 	return room
 }
 
@@ -119,7 +125,7 @@ func (d *domain) cellsSince(start int64) iter.Seq2[*series, *Cell] {
 				continue
 			}
 			for i := range p.cells {
-				if !yield(p.cells[i].series, p.cell(&p.cells[i], &room)) {
+				if !yield(d.of(&p.cells[i]), p.cell(&p.cells[i], &room)) {
 					return
 				}
 			}
@@ -147,7 +153,7 @@ func (d *domain) merge(delta *Delta) *pane {
 	p := d.pane(delta.Pane)
 	p.cells = slices.Grow(p.cells, max(0, len(delta.Series)-len(p.cells)))
 	for i := range delta.Series {
-		p.merge(d.cellOf(p, d.seriesIn(p, &delta.Series[i])), &delta.Series[i].Cell)
+		d.add(p, d.seriesIn(p, &delta.Series[i]), &delta.Series[i].Cell)
 	}
 	return p
 }
@@ -155,11 +161,11 @@ func (d *domain) merge(delta *Delta) *pane {
 // cellOf is the series' cell in an open pane.
 func (d *domain) cellOf(p *pane, s *series) *seriesCell {
 	if int(s.number) >= len(p.index) {
-		p.index = append(p.index, make([]int32, max(int(s.number)+1, len(d.series))-len(p.index))...)
+		p.index = append(p.index, make([]int32, max(int(s.number)+1, len(d.by))-len(p.index))...)
 	}
 	n := p.index[s.number]
 	if n == 0 {
-		p.cells = append(p.cells, seriesCell{series: s})
+		p.cells = append(p.cells, seriesCell{number: s.number})
 		n = int32(len(p.cells))
 		p.index[s.number] = n
 		s.panes++
@@ -170,19 +176,24 @@ func (d *domain) cellOf(p *pane, s *series) *seriesCell {
 // holds says whether an open pane has a cell of the series.
 func (p *pane) holds(s *series) bool { return int(s.number) < len(p.index) && p.index[s.number] > 0 }
 
-// merge adds to a cell what another of the same series and pane has.
-func (p *pane) merge(c *seriesCell, o *Cell) {
-	c.count += o.Count
-	if !c.series.hist {
-		return
+// add adds to the series' cell in an open pane what another of the same series and pane has.
+func (d *domain) add(p *pane, s *series, o *Cell) {
+	c := d.cellOf(p, s)
+	kept := Cell{Count: o.Count}
+	if s.hist {
+		kept = *o
 	}
-	if c.dist == 0 {
-		p.dists = append(p.dists, *o)
+	switch {
+	case c.dist > 0:
+		p.dists[c.dist-1].merge(&kept)
+	case s.hist || kept.Count > mostCounted-int64(c.count):
+		kept.Count += int64(c.count)
+		kept.Buckets = slices.Clone(kept.Buckets)
+		p.dists = append(p.dists, kept)
 		c.dist = int32(len(p.dists))
-		p.dists[c.dist-1].Buckets = slices.Clone(o.Buckets)
-		return
+	default:
+		c.count += uint32(kept.Count)
 	}
-	p.dists[c.dist-1].merge(o)
 }
 
 func (d *domain) pane(start int64) *pane {
@@ -223,10 +234,13 @@ func (d *domain) seriesOf(sd *SeriesDelta) *series {
 	if s := d.find(sd); s != nil {
 		return s
 	}
-	s := &series{kind: sd.Kind, labels: sd.Labels, key: string(d.key), number: int32(len(d.series)), hash: hashOf(d.key), overflow: isOverflow(sd.Labels)}
+	s := &series{kind: sd.Kind, labels: sd.Labels, key: string(d.key), number: int32(len(d.by)), hash: hashOf(d.key), overflow: isOverflow(sd.Labels)}
 	s.own = s.overflow || s.kind == rules.KindPipeline
 	if n := len(d.spare); n > 0 {
 		s.number, d.spare = d.spare[n-1], d.spare[:n-1]
+		d.by[s.number] = s
+	} else {
+		d.by = append(d.by, s)
 	}
 	d.series[s.key] = s
 	s.hist = s.picked(*d.soon)
@@ -360,7 +374,7 @@ func (d *domain) enter(p *pane) {
 	p.index, d.entered = nil, d.entered[:0]
 	var room Cell
 	for i := range p.cells {
-		s, cell := p.cells[i].series, p.cell(&p.cells[i], &room)
+		s, cell := d.of(&p.cells[i]), p.cell(&p.cells[i], &room)
 		for j := range s.bindings {
 			b := &s.bindings[j]
 			if !b.group.concerns(cell) {
@@ -385,7 +399,7 @@ func (d *domain) leave(edge int64, windows []*windowCount) {
 		for d.heads[w] < d.closed && d.panes[d.heads[w]].start < edge-count.length {
 			p := d.panes[d.heads[w]]
 			for i := range p.cells {
-				s, cell := p.cells[i].series, p.cell(&p.cells[i], &room)
+				s, cell := d.of(&p.cells[i]), p.cell(&p.cells[i], &room)
 				for j := range s.bindings {
 					if b := &s.bindings[j]; b.group.rule.window == w && b.group.concerns(cell) {
 						b.group.move(b, cell, -1)
@@ -440,11 +454,12 @@ func (d *domain) judge(g *group, m rules.Measure, edge int64) []Output {
 func (d *domain) prune(edge int64, forgot bool) {
 	n := 0
 	for n < d.closed && d.panes[n].start < edge-d.longest {
-		for _, c := range d.panes[n].cells {
-			if c.series.closed--; c.series.closed == 0 {
-				d.unbind(c.series)
+		for i := range d.panes[n].cells {
+			s := d.of(&d.panes[n].cells[i])
+			if s.closed--; s.closed == 0 {
+				d.unbind(s)
 			}
-			d.leaves(c.series)
+			d.leaves(s)
 		}
 		d.forgetLimit(d.panes[n])
 		n++

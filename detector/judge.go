@@ -34,7 +34,7 @@ type Judge struct {
 	short bool             // some rules were heard of when deltas had been taken in already, without those distributions
 	stale bool
 
-	saved    map[string][]byte // records of the state as they were told
+	saved    map[string]digest // of the records of the state as they were told
 	told     map[Source]PartitionProgress
 	seenUpTo int64
 	gone     []string  // keys of records to be forgotten
@@ -48,7 +48,7 @@ func NewJudge(cfg Config, file *rules.File) *Judge {
 	j := &Judge{
 		cfg: cfg, file: file, edge: never, since: never,
 		partitions: map[Source]*PartitionProgress{}, events: map[int64]int64{}, domains: map[string]*domain{},
-		saved: map[string][]byte{}, told: map[Source]PartitionProgress{}, seenUpTo: never,
+		saved: map[string]digest{}, told: map[Source]PartitionProgress{}, seenUpTo: never,
 	}
 	for _, r := range file.Rules() {
 		j.rules = append(j.rules, &ruleState{

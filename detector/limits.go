@@ -130,14 +130,14 @@ func (d *domain) unknown(p *pane) []*series {
 				break
 			}
 			for i := range q.cells {
-				q.cells[i].series.recent += by
+				d.of(&q.cells[i]).recent += by
 			}
 		}
 	}
 	recent(1)
 	var out []*series
 	for i := range p.cells {
-		if s := p.cells[i].series; !s.own && s.closed == s.recent {
+		if s := d.of(&p.cells[i]); !s.own && s.closed == s.recent {
 			out = append(out, s)
 		}
 	}
@@ -174,7 +174,7 @@ func (d *domain) overflow(p *pane, unknown []*series, from uint64) {
 	var room Cell
 	old := pane{dists: dists}
 	for i := range cells {
-		s := cells[i].series
+		s := d.of(&cells[i])
 		if leaves[s] {
 			continue
 		}
@@ -187,8 +187,8 @@ func (d *domain) overflow(p *pane, unknown []*series, from uint64) {
 		p.index[s.number] = int32(len(p.cells))
 	}
 	for i := range cells {
-		if s := cells[i].series; leaves[s] {
-			p.merge(d.cellOf(p, d.overflowOf(s.kind, s.labels)), old.cell(&cells[i], &room))
+		if s := d.of(&cells[i]); leaves[s] {
+			d.add(p, d.overflowOf(s.kind, s.labels), old.cell(&cells[i], &room))
 			d.leaves(s)
 		}
 	}
@@ -198,6 +198,7 @@ func (d *domain) overflow(p *pane, unknown []*series, from uint64) {
 func (d *domain) leaves(s *series) {
 	if s.panes--; s.panes == 0 {
 		delete(d.series, s.key)
+		d.by[s.number] = nil
 		d.spare = append(d.spare, s.number)
 	}
 }
@@ -206,7 +207,7 @@ func (d *domain) leaves(s *series) {
 func (d *domain) admit(p *pane) {
 	fresh := 0
 	for i := range p.cells {
-		if s := p.cells[i].series; s.closed == 0 && !s.own {
+		if s := d.of(&p.cells[i]); s.closed == 0 && !s.own {
 			fresh++
 		}
 	}
@@ -219,16 +220,17 @@ func (d *domain) admit(p *pane) {
 // settled binds the series of a pane of which it is decided what is counted apart, and says how many events are counted together.
 func (d *domain) settled(p *pane) int64 {
 	var overflow int64
+	var room Cell
 	for i := range p.cells {
-		if p.cells[i].series.overflow {
-			overflow += p.cells[i].count
+		if d.of(&p.cells[i]).overflow {
+			overflow += p.cell(&p.cells[i], &room).Count
 		}
 	}
 	if overflow > 0 {
 		d.happened(p, SeriesOverflow, overflow)
 	}
 	for i := range p.cells {
-		s := p.cells[i].series
+		s := d.of(&p.cells[i])
 		d.bind(s)
 		s.closed++
 	}
@@ -262,9 +264,9 @@ func (d *domain) fit(p *pane) {
 
 // beyond are the hashes beyond the limit of the pane that are counted apart all the same, sorted: of known series or, while it is open, of
 // those that may be.
-func (p *pane) beyond() (out []uint64) {
+func (d *domain) beyond(p *pane) (out []uint64) {
 	for i := range p.cells {
-		if s := p.cells[i].series; !s.own && s.hash >= p.limit {
+		if s := d.of(&p.cells[i]); !s.own && s.hash >= p.limit {
 			out = append(out, s.hash)
 		}
 	}
@@ -329,7 +331,7 @@ func (d *domain) unbind(s *series) {
 func (d *domain) happened(p *pane, name string, n int64) {
 	s := d.seriesOf(&SeriesDelta{Kind: rules.KindPipeline, Labels: []Label{{"name", name}}})
 	s.made = true
-	d.cellOf(p, s).count += n
+	d.add(p, s, &Cell{Count: n})
 }
 
 // opening is an incident that could be opened at this edge.

@@ -131,12 +131,13 @@ func TestLimitsModel(t *testing.T) {
 			}
 			for _, p := range d.panes[:d.closed] {
 				got := map[string]int64{}
-				for _, c := range p.cells {
-					switch {
-					case c.series.overflow:
-						got[""] += c.count
-					case !c.series.made:
-						got[c.series.key] += c.count
+				var room Cell
+				for i := range p.cells {
+					switch s, c := d.of(&p.cells[i]), p.cell(&p.cells[i], &room); {
+					case s.overflow:
+						got[""] += c.Count
+					case !s.made:
+						got[s.key] += c.Count
 					}
 				}
 				if !maps.Equal(got, want[p.start]) {

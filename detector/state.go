@@ -1,8 +1,8 @@
 package detector
 
 import (
-	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -106,6 +106,14 @@ type groupState struct {
 // IsSource says whether the record with that key is a PartitionProgress: what a judge was told last of a source partition.
 func IsSource(key string) bool { return strings.HasPrefix(key, keySource+keySeparator) }
 
+// digest stands for a record's value, which is large where there are many.
+type digest [16]byte
+
+func digestOf(value []byte) digest {
+	sum := sha256.Sum256(value)
+	return digest(sum[:16])
+}
+
 func encode(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -138,14 +146,15 @@ func (j *Judge) Changes() []Record {
 	}
 	var out []Record
 	for _, key := range sortedKeys(changed) {
-		value, before := changed[key], j.saved[key]
-		switch {
-		case bytes.Equal(value, before):
+		value := changed[key]
+		before, told := j.saved[key]
+		switch d := digestOf(value); {
+		case value == nil && !told, told && value != nil && d == before:
 			continue
 		case value == nil:
 			delete(j.saved, key)
 		default:
-			j.saved[key] = value
+			j.saved[key] = d
 		}
 		out = append(out, Record{key, value})
 	}
@@ -247,7 +256,7 @@ func (d *domain) state(emit func(key string, value []byte), all bool) {
 // stateOfLimit emits which series a pane counts apart. That of an open pane changes.
 func (d *domain) stateOfLimit(p *pane, emit func(key string, value []byte), all, closed bool) {
 	n := 0
-	for exact := p.beyond(); n == 0 || len(exact) > 0; n++ {
+	for exact := d.beyond(p); n == 0 || len(exact) > 0; n++ {
 		s := limitState{V: stateVersion, Pane: p.start, Limit: p.limit}
 		for _, h := range exact[:min(len(exact), maxExact)] {
 			s.Exact = binary.BigEndian.AppendUint64(s.Exact, h)
@@ -319,7 +328,7 @@ func (j *Judge) Load(records []Record) error {
 		if err := j.load(r); err != nil {
 			return fmt.Errorf("cannot restore the state record %q: %w", strings.ReplaceAll(r.Key, keySeparator, "/"), err)
 		}
-		j.saved[r.Key] = r.Value
+		j.saved[r.Key] = digestOf(r.Value)
 	}
 	for i := range j.words.Due {
 		d := &j.words.Due[i]
@@ -479,7 +488,7 @@ func (d *domain) refill(edge int64, windows []*windowCount) {
 		p.index, p.exact = nil, nil
 		var room Cell
 		for i := range p.cells {
-			s, cell := p.cells[i].series, p.cell(&p.cells[i], &room)
+			s, cell := d.of(&p.cells[i]), p.cell(&p.cells[i], &room)
 			for k := range s.bindings {
 				b := &s.bindings[k]
 				if !b.group.concerns(cell) {
@@ -555,10 +564,11 @@ func (d *domain) deltas() []Delta {
 		var room Cell
 		for i := range p.cells {
 			c := &p.cells[i]
-			if c.series.made {
+			s := d.of(c)
+			if s.made {
 				continue
 			}
-			delta.Series = append(delta.Series, SeriesDelta{Kind: c.series.kind, Labels: c.series.labels, Cell: *p.cell(c, &room)})
+			delta.Series = append(delta.Series, SeriesDelta{Kind: s.kind, Labels: s.labels, Cell: *p.cell(c, &room)})
 		}
 		out = append(out, delta)
 	}
