@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -105,9 +106,16 @@ func (b *kafkaBroker) ends(ctx context.Context, topic string, partitions []int, 
 
 func ends(ctx context.Context, client *kafka.Client, topic string, partitions []int, isolation kafka.IsolationLevel) (map[int]span, error) {
 	out := map[int]span{}
-	err := txn.Retry(ctx, askPatience, func() error { return askEnds(ctx, client, topic, partitions, isolation, out) })
-	return out, err
+	for some := range slices.Chunk(partitions, askedAtOnce) {
+		if err := txn.Retry(ctx, askPatience, func() error { return askEnds(ctx, client, topic, some, isolation, out) }); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
+
+// askedAtOnce is of how many partitions the ends are asked for at once: kafka-go takes a request, and a connection, for each.
+const askedAtOnce = 16
 
 func askEnds(ctx context.Context, client *kafka.Client, topic string, partitions []int, isolation kafka.IsolationLevel, out map[int]span) error {
 	for _, which := range []func(int) kafka.OffsetRequest{kafka.FirstOffsetOf, kafka.LastOffsetOf} {

@@ -376,14 +376,18 @@ func (f *Fetcher) advance(c *conn, res *Response) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	kept := res.Chunks[:0]
+	next := 0 // brokers answer in the order of the request, mostly
 	for _, chunk := range res.Chunks {
-		i := slices.IndexFunc(c.asked, func(p *position) bool {
-			return p.Topic == chunk.Topic && p.Partition == chunk.Partition
-		})
+		is := func(p *position) bool { return p.Partition == chunk.Partition && p.Topic == chunk.Topic }
+		i := next
+		if i == len(c.asked) || !is(c.asked[i]) {
+			i = slices.IndexFunc(c.asked, is)
+		}
 		if i < 0 {
 			continue
 		}
 		p := c.asked[i]
+		next = i + 1
 		chunk.Position, chunk.Asked = p.next, c.sent
 		if slices.ContainsFunc(moved, func(e kafka.Error) bool { return errors.Is(chunk.Err, e) }) {
 			f.cfg.OnError(fmt.Errorf("reading %s/%d: %w", p.Topic, p.Partition, chunk.Err))
