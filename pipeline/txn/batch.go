@@ -14,12 +14,12 @@ import (
 // batch is one record batch as it is sent.
 type batch struct {
 	partition
-	data    []byte // a 4-byte size, then the batch
-	records int32
+	data []byte // a 4-byte size, then the batch
+	next int32  // sequence number behind it
 }
 
 // encode makes the batches of all messages, partition by partition in the order of their first message. Sequence numbers go on from
-// the last Commit.
+// what the broker has taken.
 func (p *Producer) encode(messages []kafka.Message) ([]batch, error) {
 	var order []partition
 	by := map[partition][]protocol.Record{}
@@ -35,14 +35,15 @@ func (p *Producer) encode(messages []kafka.Message) ([]batch, error) {
 	}
 	var out []batch
 	for _, at := range order {
+		sequence := p.sequence[at]
 		for records := by[at]; len(records) > 0; {
 			n := fitting(records, p.cfg.BatchBytes)
-			b, err := p.encodeBatch(at, records[:n])
+			b, err := p.encodeBatch(at, records[:n], sequence)
 			if err != nil {
 				return nil, err
 			}
 			out = append(out, b)
-			records = records[n:]
+			records, sequence = records[n:], b.next
 		}
 	}
 	return out, nil
@@ -95,20 +96,18 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // encodeBatch lets kafka-go encode the records and puts the producer's session into the header, which kafka-go leaves empty.
-func (p *Producer) encodeBatch(at partition, records []protocol.Record) (batch, error) {
+func (p *Producer) encodeBatch(at partition, records []protocol.Record, sequence int32) (batch, error) {
 	var buf bytes.Buffer
 	set := protocol.RecordSet{Version: 2, Attributes: protocol.Transactional, Records: protocol.NewRecordReader(records...)}
 	if _, err := set.WriteTo(&buf); err != nil {
 		return batch{}, fmt.Errorf("encoding %d records for %s/%d: %w", len(records), at.topic, at.id, err)
 	}
 	data := buf.Bytes()
-	sequence := p.sequence[at]
 	binary.BigEndian.PutUint64(data[atProducer:], uint64(p.pid))
 	binary.BigEndian.PutUint16(data[atEpoch:], uint16(p.epoch))
 	binary.BigEndian.PutUint32(data[atSequence:], uint32(sequence))
 	binary.BigEndian.PutUint32(data[atCRC:], crc32.Checksum(data[atCRCBegins:], castagnoli))
-	p.sequence[at] = int32((int64(sequence) + int64(len(records))) & 0x7fffffff)
-	return batch{at, data, int32(len(records))}, nil
+	return batch{at, data, int32((int64(sequence) + int64(len(records))) & 0x7fffffff)}, nil
 }
 
 // produce sends one batch. A leader that moved is looked for again; the broker drops a repeated sequence, so that cannot double.

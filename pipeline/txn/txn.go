@@ -129,19 +129,16 @@ func (p *Producer) commit(ctx context.Context, messages []kafka.Message, offsets
 	if len(batches) == 0 && offsets == nil {
 		return nil
 	}
-	// Offsets first: if the group has moved on, nothing is written for nothing.
 	if offsets != nil {
-		if err := p.commitOffsets(ctx, offsets); err != nil {
-			return fmt.Errorf("writing offsets: %w", err)
+		if err := p.addGroup(ctx, offsets.Group); err != nil {
+			return fmt.Errorf("adding the group %s: %w", offsets.Group, err)
 		}
 	}
 	if err := p.addPartitions(ctx, batches); err != nil {
 		return fmt.Errorf("adding partitions: %w", err)
 	}
-	for _, b := range batches {
-		if err := p.produce(ctx, b); err != nil {
-			return fmt.Errorf("writing to %s/%d: %w", b.topic, b.id, err)
-		}
+	if err := p.write(ctx, batches, offsets); err != nil {
+		return err
 	}
 	if err := p.end(ctx, true); err != nil {
 		return fmt.Errorf("ending: %w", err)
@@ -243,19 +240,67 @@ func (p *Producer) addPartitions(ctx context.Context, batches []batch) error {
 	})
 }
 
-func (p *Producer) commitOffsets(ctx context.Context, o *Offsets) error {
-	err := p.retryBusy(ctx, func() error {
+// written is how far the writing of a partition came.
+type written struct {
+	partition
+	next int32 // sequence number
+	err  error
+}
+
+// write sends everything that is in the transaction: the partitions and the group beside one another, because they are written in different
+// logs and each answers only when that is done.
+func (p *Producer) write(ctx context.Context, batches []batch, offsets *Offsets) error {
+	by := map[partition][]batch{}
+	for _, b := range batches {
+		by[b.partition] = append(by[b.partition], b)
+	}
+	done := make(chan written, len(by))
+	for at, list := range by {
+		w := written{partition: at, next: p.sequence[at]}
+		go func() {
+			for i := 0; i < len(list) && w.err == nil; i++ {
+				if w.err = p.produce(ctx, list[i]); w.err == nil {
+					w.next = list[i].next
+				}
+			}
+			done <- w
+		}()
+	}
+	var refused error
+	if offsets != nil {
+		refused = p.commitOffsets(ctx, offsets)
+	}
+	var errs []error
+	for range by {
+		w := <-done
+		p.sequence[w.partition] = w.next // the broker counts on from it also when the transaction is aborted
+		if w.err != nil {
+			errs = append(errs, fmt.Errorf("writing to %s/%d: %w", w.topic, w.id, w.err))
+		}
+	}
+	switch {
+	case len(errs) > 0: // more than a refusal: nobody knows how far the broker has counted
+		return errors.Join(errs...)
+	case refused != nil:
+		return fmt.Errorf("writing offsets: %w", refused)
+	default:
+		return nil
+	}
+}
+
+func (p *Producer) addGroup(ctx context.Context, group string) error {
+	return p.retryBusy(ctx, func() error {
 		res, err := p.cfg.Client.AddOffsetsToTxn(ctx, &kafka.AddOffsetsToTxnRequest{
-			TransactionalID: p.cfg.ID, ProducerID: p.pid, ProducerEpoch: p.epoch, GroupID: o.Group,
+			TransactionalID: p.cfg.ID, ProducerID: p.pid, ProducerEpoch: p.epoch, GroupID: group,
 		})
 		if err != nil {
 			return err
 		}
 		return res.Error
 	})
-	if err != nil {
-		return err
-	}
+}
+
+func (p *Producer) commitOffsets(ctx context.Context, o *Offsets) error {
 	return p.retryBusy(ctx, func() error {
 		res, err := p.cfg.Client.TxnOffsetCommit(ctx, &kafka.TxnOffsetCommitRequest{
 			TransactionalID: p.cfg.ID, ProducerID: p.pid, ProducerEpoch: p.epoch,

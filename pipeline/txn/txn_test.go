@@ -201,6 +201,24 @@ func TestStrangerCommitsNothing(t *testing.T) {
 	})
 }
 
+// What was refused leaves no gap in the sequence numbers: the same producer goes on.
+func TestProducerGoesOnAfterARefusal(t *testing.T) {
+	each(t, func(t *testing.T, b *broker) {
+		p := b.takeOver()
+		b.check(p.Commit(b.ctx, b.messages(0, "a"), nil))
+		o := b.offsets(b.topic+"-group", 5)
+		o.Generation, o.Member = 3, "somebody"
+		for range 2 {
+			if err := p.Commit(b.ctx, slices.Concat(b.messages(0, "b"), b.messages(1, "c")), o); !errors.Is(err, ErrNotMember) {
+				t.Errorf("the stranger's commit gave %v, expected %v", err, ErrNotMember)
+			}
+		}
+		b.check(p.Commit(b.ctx, slices.Concat(b.messages(0, "d"), b.messages(1, "e")), b.offsets(b.topic+"-group", 6)))
+		b.expect("after the refusal", 0, "a", "d")
+		b.expect("after the refusal", 1, "e")
+	})
+}
+
 // A repeated batch is taken once: the broker knows its sequence number.
 func TestRepeatedBatchIsTakenOnce(t *testing.T) {
 	each(t, func(t *testing.T, b *broker) {
