@@ -3,7 +3,7 @@ package detector
 import "sevwatch/rules"
 
 // WarmUp is how long before a time, in ms, events have to be known for the windows and the baselines of the rules to be full then, and for what
-// incidents, their edges and changes before it still mean to be known. A baseline takes the last panes with data: of a group that has data in few
+// incidents, their edges and changes, ids and visits before it still mean to be known. A baseline takes the last panes with data: of a group that has data in few
 // of them it reaches further back.
 func (c *Config) WarmUp(file *rules.File) int64 {
 	need := changeMemory
@@ -20,5 +20,14 @@ func (c *Config) WarmUp(file *rules.File) int64 {
 		}
 		need = max(need, int64(r.Window)+max(run, int64(r.ReopenFor)))
 	}
-	return max(need, c.kept()) + c.MaxLateness() + c.MaxTimeout()
+	return max(need, c.kept()) + c.reach() + c.MaxLateness()
+}
+
+// reach is how far back what an event means depends on others of its partition, in ms: whether it came before, and who began what it ends.
+func (c *Config) reach() int64 {
+	longest := c.MaxTimeout()
+	for _, topic := range sortedKeys(c.Duplicates) {
+		longest = max(longest, c.Duplicates[topic].Horizon)
+	}
+	return longest
 }
