@@ -3,12 +3,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -24,7 +28,9 @@ type point struct {
 	Flush  float64 `json:"flush_ns_series"` // hand over and encode what a pane gained
 	Merge  float64 `json:"merge_ns_series"` // decode a delta and merge it
 	Close  float64 `json:"close_s"`         // close a pane in which every series has something
-	Bytes  float64 `json:"bytes_series"`    // of memory, with something in every pane of the window
+	State  float64 `json:"state_s"`         // say what of the judge's state has changed by that
+	Bytes  float64 `json:"bytes_series"`    // of memory, with something in every pane of the window, and what was said of the state
+	Most   float64 `json:"series_panes_s"`  // series with something in a pane that one judge takes a second: what one domain can have
 }
 
 // shape is a rule whose memory is measured.
@@ -38,24 +44,63 @@ var shapes = []shape{
 	{"count 1h", `{count: latency}`, "service", "1h"},
 	{"ratio 1h", `{ratio: {errors: 'latency{status_class="5xx"}', total: latency}}`, "service", "1h"},
 	{"quantile 1h", `{quantile: {of: latency, q: 0.95}}`, "service", "1h"},
+	{"runbook", "", "", ""},
 }
 
 func main() {
 	most := flag.Int("most", 1_000_000, "largest number of series")
+	peak := flag.Int("peak", 0, "only so many series of every ratio rule, each in a process of its own, and how much memory that takes at most")
+	only := flag.String("only", "", "only the rule of that name, with -peak series")
 	results := flag.String("results", "", "directory for curves.svg and scale.json")
 	flag.Parse()
-	if err := run(*most, *results); err != nil {
+	var err error
+	switch {
+	case *only != "":
+		err = one(*only, *peak)
+	case *peak > 0:
+		err = peaks(*peak)
+	default:
+		err = run(*most, *results)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
+// peaks measures the ratio rules over 5 minutes, each in a process of its own, because a process never gives back what it had at most.
+func peaks(n int) error {
+	fmt.Printf("%-24s %9s %9s %9s\n", "rule", "series", "B/series", "peak MB")
+	for _, s := range shapes[1:3] {
+		cmd := exec.CommandContext(context.Background(), os.Args[0], "-only", s.name, "-peak", strconv.Itoa(n))
+		cmd.Stderr = os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+		peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10 // KiB on Linux
+		fmt.Printf("%-24s %9d %9s %9d\n", s.name, n, out, peak)
+	}
+	return nil
+}
+
+// one prints the bytes a series of one rule.
+func one(name string, n int) error {
+	i := slices.IndexFunc(shapes, func(s shape) bool { return s.name == name })
+	if i < 0 {
+		return fmt.Errorf("no rule is called %q", name)
+	}
+	p, err := measure(shapes[i], n)
+	fmt.Printf("%.0f", p.Bytes)
+	return err
+}
+
 func run(most int, results string) error {
-	fmt.Printf("%-24s %9s %9s %10s %10s %9s %9s\n", "rule", "series", "event ns", "flush ns", "merge ns", "close s", "B/series")
+	fmt.Printf("%-24s %9s %9s %10s %10s %9s %9s %9s %11s\n", "rule", "series", "event ns", "flush ns", "merge ns", "close s", "state s", "B/series", "series/s")
 	all := map[string][]point{}
 	show := func(name string, p point) {
 		all[name] = append(all[name], p)
-		fmt.Printf("%-24s %9d %9.0f %10.0f %10.0f %9.4f %9.0f\n", name, p.Series, p.Event, p.Flush, p.Merge, p.Close, p.Bytes)
+		fmt.Printf("%-24s %9d %9.0f %10.0f %10.0f %9.4f %9.4f %9.0f %11.0f\n", name, p.Series, p.Event, p.Flush, p.Merge, p.Close, p.State, p.Bytes, p.Most)
 	}
 	for n := 10; n <= most; n *= 10 {
 		p, err := measure(shapes[1], n)
@@ -127,9 +172,7 @@ func events(n int) (event, flush float64) {
 
 // measure fills the judge's window with a cell of every series in every pane.
 func measure(s shape, n int) (point, error) {
-	file, err := rules.Parse("scale", fmt.Appendf(nil,
-		"groups: [{name: g, rules: [{alert: A, signal: %s, by: [%s], window: %s, severities: [{severity: sev1, %s}]}]}]\n",
-		s.signal, s.by, s.window, threshold(s)), rules.Options{Labels: rules.DefaultLabels(), Pane: 10_000})
+	file, err := s.rules()
 	if err != nil {
 		return point{}, err
 	}
@@ -138,8 +181,14 @@ func measure(s shape, n int) (point, error) {
 	cfg.Limits = detector.Limits{} // what they are for is measured here
 	judge := detector.NewJudge(cfg, file)
 	decoder := wire.DeltaDecoder{Known: judge.Known}
-	values := wire.EncodeDelta(pane(n))
-	panes := int64(file.Rules()[0].Window) / 10_000
+	var values [][]byte
+	for from := 0; from < n; from += together {
+		values = append(values, wire.EncodeDelta(pane(from, min(n, from+together)))...)
+	}
+	panes := int64(0)
+	for _, r := range file.Rules() {
+		panes = max(panes, int64(r.Window)/10_000)
+	}
 	out := point{Series: n, Close: 1e9, Merge: 1e9}
 	for at := int64(0); at <= panes; at++ {
 		start := cpu()
@@ -162,13 +211,27 @@ func measure(s shape, n int) (point, error) {
 			return out, err
 		}
 		judge.Advance()
+		closed := cpu()
+		judge.Changes()
 		if at == panes { // the window is full: one pane enters and one leaves
-			out.Close = (cpu() - start).Seconds()
+			out.Close, out.State = (closed - start).Seconds(), (cpu() - closed).Seconds()
 		}
 	}
+	out.Most = float64(n) / (out.Merge*float64(n)/1e9 + out.Close + out.State)
 	out.Bytes = float64(heap()-before) / float64(n)
 	runtime.KeepAlive(judge)
 	return out, nil
+}
+
+// rules are the shape's rule, or the runbook's.
+func (s shape) rules() (*rules.File, error) {
+	name, text := rules.Runbook()
+	if s.signal != "" {
+		name, text = "scale", fmt.Appendf(nil,
+			"groups: [{name: g, rules: [{alert: A, signal: %s, by: [%s], window: %s, severities: [{severity: sev1, %s}]}]}]\n",
+			s.signal, s.by, s.window, threshold(s))
+	}
+	return rules.Parse(name, text, rules.Options{Labels: rules.DefaultLabels(), Pane: 10_000})
 }
 
 func threshold(s shape) string {
@@ -178,21 +241,24 @@ func threshold(s shape) string {
 	return "above: 1000000000"
 }
 
-// pane is a delta in which every series has something.
-func pane(n int) *detector.Delta {
+// together is how many series a delta has at most.
+const together = 100_000
+
+// pane is a delta in which every series of some has something.
+func pane(from, to int) *detector.Delta {
 	agg := detector.NewAggregator(detector.DefaultConfig(), 0, 1)
 	p := agg.Add(detector.Source{Topic: "t"}, 0, detector.NewPartitionState())
 	d := wire.NewDecoder(rules.NoKind, rules.DefaultLabels())
 	var e detector.Event
-	for i := range n {
+	for i := from; i < to; i++ {
 		if r := d.Decode(record(i, int64(i%10_000)), -1, &e); r != nil {
 			panic("BUG: " + r.Detail)
 		}
 		agg.Count(p, p.Offset(), &e)
 	}
 	deltas, _ := agg.Flush()
-	if len(deltas) != 1 || len(deltas[0].Series) != n {
-		panic(fmt.Sprintf("BUG: %d deltas of %d events, expected one of as many series", len(deltas), n))
+	if len(deltas) != 1 || len(deltas[0].Series) != to-from {
+		panic(fmt.Sprintf("BUG: %d deltas of %d events, expected one of as many series", len(deltas), to-from))
 	}
 	return &deltas[0]
 }

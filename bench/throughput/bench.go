@@ -30,23 +30,24 @@ type bench struct {
 
 // result is what was measured of one variant: of several runs the best of each figure that is a rate.
 type result struct {
-	Variant    string  `json:"variant"`
-	Events     int64   `json:"events"`
-	Partitions int     `json:"partitions"`
-	Tasks      int     `json:"tasks"`
-	ReadBatch  float64 `json:"read_batch_per_s"` // kafka-go's fastest
-	OwnFetch   float64 `json:"own_fetch_per_s"`
-	Steady     float64 `json:"steady_per_s"` // from the tasks' assignment to the last commit
-	Whole      float64 `json:"whole_per_s"`  // from the start of the process
-	CPU        float64 `json:"cpu_s"`        // of the worker, of the best run
-	BrokerCPU  float64 `json:"broker_cpu_s"` // while the worker ran
-	PeakMB     float64 `json:"peak_mb"`      // of the worker
-	Allocated  float64 `json:"bytes_per_event"`
-	Worst      float64 `json:"percentiles_off"`  // by what share the worst of all windows' p50, p95 and p99 is off
-	Raw        float64 `json:"raw"`              // steady / read_batch
-	ReadCPU    float64 `json:"read_batch_cpu_s"` // of reader and broker, at least
-	RunCPU     float64 `json:"run_cpu_s"`        // of worker and broker, at least
-	RawCPU     float64 `json:"raw_cpu"`          // read_batch_cpu_s / run_cpu_s: what raw is on cores that are all ours and all busy
+	Variant    string             `json:"variant"`
+	Events     int64              `json:"events"`
+	Partitions int                `json:"partitions"`
+	Tasks      int                `json:"tasks"`
+	ReadBatch  float64            `json:"read_batch_per_s"` // kafka-go's fastest
+	OwnFetch   float64            `json:"own_fetch_per_s"`
+	Steady     float64            `json:"steady_per_s"` // from the tasks' assignment to the last commit
+	Whole      float64            `json:"whole_per_s"`  // from the start of the process
+	CPU        float64            `json:"cpu_s"`        // of the worker, of the best run
+	BrokerCPU  float64            `json:"broker_cpu_s"` // while the worker ran
+	PeakMB     float64            `json:"peak_mb"`      // of the worker
+	Allocated  float64            `json:"bytes_per_event"`
+	Worst      float64            `json:"percentiles_off"`  // by what share the worst of all windows' p50, p95 and p99 is off
+	Raw        float64            `json:"raw"`              // steady / read_batch
+	ReadCPU    float64            `json:"read_batch_cpu_s"` // of reader and broker, at least
+	RunCPU     float64            `json:"run_cpu_s"`        // of worker and broker, at least
+	Commits    map[string]commits `json:"commits"`          // of the best run, by stage
+	RawCPU     float64            `json:"raw_cpu"`          // read_batch_cpu_s / run_cpu_s: what raw is on cores that are all ours and all busy
 }
 
 func choose(list string) (chosen []variant, err error) {
@@ -165,6 +166,10 @@ func (b *bench) measure(ctx context.Context, w *worker, load *workload, truth *m
 	if err != nil {
 		return err
 	}
+	now, err := b.spent(ctx, w)
+	if err != nil {
+		return err
+	}
 	bytes, err := w.allocated(ctx)
 	if err != nil {
 		return err
@@ -190,11 +195,13 @@ func (b *bench) measure(ctx context.Context, w *worker, load *workload, truth *m
 		r.RunCPU = sum
 	}
 	events := float64(b.events)
-	steady := events / done.Sub(time.Unix(0, w.atWork.Load())).Seconds()
-	fmt.Printf("%s: %.2f M/s steady, cpu %.2f s, broker %.2f s, peak %.0f MB, %.1f B/event\n",
-		w.name, steady/1e6, used.CPU, broker.CPU-before.CPU, used.PeakMB, bytes/events)
+	seconds := done.Sub(time.Unix(0, w.atWork.Load())).Seconds()
+	steady := events / seconds
+	committed := now.since(spent{}, seconds, w.tasks)
+	fmt.Printf("%s: %.2f M/s steady, cpu %.2f s, broker %.2f s, peak %.0f MB, %.1f B/event%s\n",
+		w.name, steady/1e6, used.CPU, broker.CPU-before.CPU, used.PeakMB, bytes/events, told(committed))
 	if steady > r.Steady {
-		r.Steady, r.Whole = steady, events/done.Sub(w.start).Seconds()
+		r.Steady, r.Whole, r.Commits = steady, events/done.Sub(w.start).Seconds(), committed
 		r.CPU, r.BrokerCPU, r.PeakMB, r.Allocated = used.CPU, broker.CPU-before.CPU, used.PeakMB, bytes/events
 	}
 	return nil

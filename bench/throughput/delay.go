@@ -349,16 +349,22 @@ func (l *live) result(arrived map[int]time.Time, before, after spent) delayed {
 	slices.Sort(waited)
 	slices.Sort(late)
 	seconds := after.at.Sub(before.at).Seconds()
-	d := delayed{
+	return delayed{
 		Name: l.name, Rate: reached, Panes: reached * l.step.Seconds() / l.pane.Seconds(), Incidents: len(waited),
 		P50: share(waited, 0.5), P99: share(waited, 0.99), Max: share(waited, 1), LateP50: share(late, 0.5), LateP99: share(late, 0.99),
-		CPU: (after.worker - before.worker) / seconds, BrokerCPU: (after.broker - before.broker) / seconds, Commits: map[string]commits{},
+		CPU: (after.worker - before.worker) / seconds, BrokerCPU: (after.broker - before.broker) / seconds,
+		Commits: after.since(before, seconds, l.worker.tasks),
 	}
-	for stage, tasks := range map[string]int{"aggregate": l.worker.tasks, "judge": 1} {
-		n, took := after.count[stage]-before.count[stage], after.seconds[stage]-before.seconds[stage]
-		d.Commits[stage] = commits{Rate: n / seconds / float64(tasks), Mean: 1000 * took / n, Share: took / seconds / float64(tasks)}
+}
+
+// since are the commits of so many seconds, by stage.
+func (s spent) since(before spent, seconds float64, aggregates int) map[string]commits {
+	out := map[string]commits{}
+	for stage, tasks := range map[string]int{"aggregate": aggregates, "judge": 1} {
+		n, took := s.count[stage]-before.count[stage], s.seconds[stage]-before.seconds[stage]
+		out[stage] = commits{Rate: n / seconds / float64(tasks), Mean: 1000 * took / n, Share: took / seconds / float64(tasks)}
 	}
-	return d
+	return out
 }
 
 // share is the smallest of the values that so large a share of them does not exceed.
@@ -373,8 +379,13 @@ func (d delayed) String() string {
 	text := fmt.Sprintf("\ndelay %s: %.0f events/s, %.1f panes/s, %d incidents: p50 %.0f ms, p99 %.0f ms, max %.0f ms after the last watermark passed;\n"+
 		"  p50 %.0f ms, p99 %.0f ms beyond window and lateness; cpu/s: worker %.2f, broker %.2f", d.Name, d.Rate, d.Panes, d.Incidents, d.P50, d.P99, d.Max,
 		d.LateP50, d.LateP99, d.CPU, d.BrokerCPU)
+	return text + told(d.Commits)
+}
+
+// told are the commits of each stage as text.
+func told(all map[string]commits) (text string) {
 	for _, stage := range []string{"aggregate", "judge"} {
-		c := d.Commits[stage]
+		c := all[stage]
 		text += fmt.Sprintf("\n  %s: %.1f commits/s a task of %.1f ms, %.0f %% of its time", stage, c.Rate, c.Mean, 100*c.Share)
 	}
 	return text
