@@ -157,15 +157,6 @@ func (b *bench) measure(ctx context.Context, w *worker, load *workload, truth *m
 	if err := w.judged(deadline, load.last()-load.last()%pane+pane); err != nil {
 		return fmt.Errorf("waiting for the last event to be judged: %w", err)
 	}
-	done := time.Now()
-	used, err := usageOf(w.cmd.Process.Pid)
-	if err != nil {
-		return err
-	}
-	broker, err := usageOf(b.cluster.PID(0))
-	if err != nil {
-		return err
-	}
 	now, err := b.spent(ctx, w)
 	if err != nil {
 		return err
@@ -191,18 +182,19 @@ func (b *bench) measure(ctx context.Context, w *worker, load *workload, truth *m
 	if r.Worst, err = truth.Compare(counts); err != nil {
 		return err
 	}
-	if sum := used.CPU + broker.CPU - before.CPU; r.RunCPU == 0 || sum < r.RunCPU {
+	broker := now.broker - before.CPU
+	if sum := now.worker + broker; r.RunCPU == 0 || sum < r.RunCPU {
 		r.RunCPU = sum
 	}
 	events := float64(b.events)
-	seconds := done.Sub(time.Unix(0, w.atWork.Load())).Seconds()
+	seconds := now.at.Sub(time.Unix(0, w.atWork.Load())).Seconds()
 	steady := events / seconds
 	committed := now.since(spent{}, seconds, w.tasks)
 	fmt.Printf("%s: %.2f M/s steady, cpu %.2f s, broker %.2f s, peak %.0f MB, %.1f B/event%s\n",
-		w.name, steady/1e6, used.CPU, broker.CPU-before.CPU, used.PeakMB, bytes/events, told(committed))
+		w.name, steady/1e6, now.worker, broker, now.peakMB, bytes/events, told(committed))
 	if steady > r.Steady {
-		r.Steady, r.Whole, r.Commits = steady, events/done.Sub(w.start).Seconds(), committed
-		r.CPU, r.BrokerCPU, r.PeakMB, r.Allocated = used.CPU, broker.CPU-before.CPU, used.PeakMB, bytes/events
+		r.Steady, r.Whole, r.Commits = steady, events/now.at.Sub(w.start).Seconds(), committed
+		r.CPU, r.BrokerCPU, r.PeakMB, r.Allocated = now.worker, broker, now.peakMB, bytes/events
 	}
 	return nil
 }

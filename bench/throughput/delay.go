@@ -291,7 +291,8 @@ func (w *worker) probes(ctx context.Context, told chan<- probe) error {
 // spent is what worker and broker have used up to a time.
 type spent struct {
 	at             time.Time
-	worker, broker float64
+	worker, broker float64            // seconds
+	peakMB         float64            // of the worker
 	count, seconds map[string]float64 // of commits, by stage
 }
 
@@ -307,7 +308,7 @@ func (b *bench) spent(ctx context.Context, w *worker) (spent, error) {
 	if err != nil {
 		return s, err
 	}
-	s.worker, s.broker = worker.CPU, broker.CPU
+	s.worker, s.broker, s.peakMB = worker.CPU, broker.CPU, worker.PeakMB
 	body, err := w.get(ctx, "/metrics")
 	if err != nil {
 		return s, err
