@@ -39,8 +39,8 @@ type domain struct {
 	soon  *[]rules.Selector
 	watch func(*Judgement)
 
-	asked []asked              // actions, not long ago
-	told  map[string]*Incident // at the edge that closes, by id: the last revision
+	asked []asked                // actions, not long ago
+	told  map[string][]*Incident // at the edge that closes, by id
 
 	said     []Act     // by people, to be applied at the edge that closes
 	silences []silence // that last at that edge
@@ -136,7 +136,7 @@ func (d *domain) cellsSince(start int64) iter.Seq2[*series, *Cell] {
 func newDomain(name string, cfg *Config, file *rules.File, states []*ruleState, windows []*windowCount) *domain {
 	d := &domain{
 		name: name, cfg: cfg, file: file, rules: states,
-		series: map[string]*series{}, groups: map[string]*group{}, told: map[string]*Incident{}, heads: make([]int, len(windows)),
+		series: map[string]*series{}, groups: map[string]*group{}, told: map[string][]*Incident{}, heads: make([]int, len(windows)),
 	}
 	for _, w := range windows {
 		d.longest = max(d.longest, w.length)

@@ -265,7 +265,7 @@ type modelIncident struct {
 	change    string
 	requests  []modelRequest
 	held      []modelHeld
-	row       row // of the last revision
+	now       []modelRow // of the last edge
 
 	answered      bool
 	silencedUntil int64
@@ -293,6 +293,8 @@ type modelRequest struct {
 	ended     string
 	versions  string
 }
+
+type modelRow = row // which a local variable hides
 
 // modelHeld is an action that a guard rail holds back; until 0: for good.
 type modelHeld struct {
@@ -1024,7 +1026,7 @@ func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) [
 		o.held = nil
 	}
 	row.held = fmt.Sprint(o.held)
-	o.row = row
+	o.now = append(slices.DeleteFunc(o.now, func(x modelRow) bool { return x.at != edge }), row)
 	rows := []string{row.String()}
 	if transition == "deescalated" || transition == "resolved" || transition == "expired" {
 		for i := range o.requests {
@@ -1186,10 +1188,12 @@ func (m *model) act(edge int64, live []*modelGroup, rows []string) []string {
 		}
 		fresh := slices.ContainsFunc(o.held, func(h modelHeld) bool { return !slices.Contains(before, h) })
 		switch {
-		case o.row.at == edge:
-			i := slices.Index(rows, o.row.String())
-			o.row.held = fmt.Sprint(o.held)
-			rows[i] = o.row.String()
+		case o.told == edge:
+			for n, r := range o.now {
+				i := slices.Index(rows, r.String())
+				o.now[n].held = fmt.Sprint(o.held)
+				rows[i] = o.now[n].String()
+			}
 		case fresh && !o.flapping:
 			rows = append(rows, g.tell(edge, g.f, g.k, "updated")...)
 		}

@@ -94,7 +94,7 @@ func often(n int) string {
 	return fmt.Sprint(n, " times")
 }
 
-// holdBack notes what guard rails hold back of an incident and its parts, and tells it: in the revision of this edge, if there is one. What was
+// holdBack notes what guard rails hold back of an incident and its parts, and tells it: in the revisions of this edge, if there are any. What was
 // held back before is until its time, whatever the window says meanwhile. While the incident is flapping, its next revision says it.
 func (d *domain) holdBack(parts []*turn, busy []outstanding, edge int64) []Output {
 	t := parts[0]
@@ -121,11 +121,14 @@ func (d *domain) holdBack(parts []*turn, busy []outstanding, edge int64) []Outpu
 			}
 		}
 	}
-	switch i := d.told[o.ID]; {
+	now := d.told[o.ID]
+	switch {
 	case slices.Equal(before, o.HeldBack):
-	case i != nil:
-		i.HeldBack = o.HeldBack
-		d.texts(o, i)
+	case len(now) > 0:
+		for _, i := range now {
+			i.HeldBack = o.HeldBack
+			d.texts(o, i)
+		}
 	case len(fresh) > 0 && !o.Flapping:
 		return d.tell(t.group, t.m, t.v, news{transition: Updated, why: strings.Join(fresh, "; ")}, edge)
 	}

@@ -66,7 +66,7 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge i
 	}
 	o.About = about{incident.Labels, incident.Signal.Name, incident.Signal.Unit, incident.Signal.Threshold, int64(g.rule.Window)}
 
-	d.told[o.ID] = &incident
+	d.told[o.ID] = append(d.told[o.ID], &incident)
 	out := []Output{{Incident: &incident}}
 	switch transition {
 	case Deescalated:
@@ -252,9 +252,9 @@ func (d *domain) reason(g *group, m rules.Measure, v rules.Verdict, transition T
 // texts renders the runbook's templates.
 func (d *domain) texts(o *ongoing, i *Incident) {
 	story := rules.Story{
-		Severity: o.Severity, Impact: i.Impact.Sentence, Channel: i.Channel,
-		Status:    fmt.Sprintf("%s, %s: %s", o.Severity, i.Status.Phase, i.Reason),
-		RespondBy: o.RespondBy, Started: o.StartedAt, Resolved: int64(i.ResolvedAt), First: o.Revision == 1,
+		Severity: i.Severity, Impact: i.Impact.Sentence, Channel: i.Channel,
+		Status:    fmt.Sprintf("%s, %s: %s", i.Severity, i.Status.Phase, i.Reason),
+		RespondBy: int64(i.RespondBy), Started: int64(i.StartedAt), Resolved: int64(i.ResolvedAt), First: i.Revision == 1,
 		Actions: o.taken(),
 	}
 	if i.Word != nil {

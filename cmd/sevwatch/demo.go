@@ -19,7 +19,7 @@ import (
 
 type demoCmd struct {
 	Seed  uint64  `help:"Of the visitors' arrivals and choices." default:"1"`
-	Scale float64 `help:"Stretches the script, 165 s long at 1." default:"1"`
+	Scale float64 `help:"Stretches the script, 170 s long at 1." default:"1"`
 }
 
 // demoSpeed is how much shorter the runbook's windows are in the demo.
@@ -201,4 +201,5 @@ type told struct {
 	incident *detector.Incident // its last revision
 	peak     rules.Severity
 	opened   time.Time // when the first revision was published
+	resolved time.Time // and the last one, once it is over
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -24,7 +25,13 @@ type screen struct {
 	start     time.Time
 	incidents map[string]*told
 	order     []*told
-	recovered []string // what became of actions, a line each
+	acted     []acted
+}
+
+// acted is what became of an action, and when that was known.
+type acted struct {
+	recovery *detector.Recovery
+	at       time.Time
 }
 
 // width is how many columns the screen uses.
@@ -51,7 +58,7 @@ func newScreen(out io.Writer, file *rules.File) *screen {
 func (s *screen) begin(length time.Duration) {
 	s.start = time.Now()
 	bold.Fprintln(s.out, "Sevwatch demo")
-	s.wrap("", fmt.Sprintf("An assessment service with a few hundred visitors runs on this machine for %s. A script breaks it three times. "+
+	s.wrap("", fmt.Sprintf("An assessment service with a few hundred visitors runs on this machine for %s. A script breaks it four times. "+
 		"Sevwatch knows nothing of the script: it reads the service's events from an embedded Kafka and judges them by the runbook, "+
 		"whose windows are %d times shorter here.", length.Round(time.Second), demoSpeed))
 	fmt.Fprintln(s.out)
@@ -82,7 +89,7 @@ func (s *screen) tell(o detector.Output) {
 	defer s.mu.Unlock()
 	now := time.Now()
 	if o.Recovery != nil {
-		s.remember(o.Recovery, now)
+		s.acted = append(s.acted, acted{o.Recovery, now})
 		s.wrap("       ", fmt.Sprintf("recovery %s %s (%s): %s", o.Recovery.Action, o.Recovery.Transition, o.Recovery.Mode, o.Recovery.Evidence))
 		return
 	}
@@ -94,19 +101,14 @@ func (s *screen) tell(o detector.Output) {
 		s.order = append(s.order, t)
 	}
 	t.incident, t.peak = i, i.PeakSeverity
+	if i.Transition == detector.Resolved {
+		t.resolved = now
+	}
 	fmt.Fprintf(s.out, "%s  %s  %-11s  %s %s\n", s.clock(now), colours[i.Severity].Sprint(i.Severity), i.Transition,
 		bold.Sprint(i.Rule.Name), subject(i))
 	s.wrap("       ", i.Reason)
 	if i.Transition == detector.Opened || i.Transition == detector.Escalated {
 		s.why(i)
-	}
-}
-
-// remember keeps the outcome of an action for the summary.
-func (s *screen) remember(r *detector.Recovery, now time.Time) {
-	switch r.Transition {
-	case detector.RecoveryApproved, detector.RecoveryVerified, detector.RecoveryFailed:
-		s.recovered = append(s.recovered, fmt.Sprintf("%s %s at %s", r.Action, r.Transition, strings.TrimSpace(s.clock(now))))
 	}
 }
 
@@ -160,7 +162,7 @@ func (s *screen) wrap(indent, text string) {
 	faint.Fprintln(s.out, line)
 }
 
-// end shows the summary and says whether every fault was found and nothing else above Sev4.
+// end shows the summary and says whether every fault was found, its action has helped, and nothing else was above Sev4.
 func (s *screen) end(people *demo.World, t detector.Totals, refused int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,9 +174,6 @@ func (s *screen) end(people *demo.World, t detector.Totals, refused int64) bool 
 	balanced := consumed == emitted && refused == 0
 	fmt.Fprintf(s.out, "  accounting  %d counted + %d late + %d rejected = %d consumed  %s\n", t.Counted, t.Late, t.Rejected, consumed, mark(balanced))
 	fmt.Fprintf(s.out, "  incidents   %s\n", s.bySeverity())
-	if len(s.recovered) > 0 {
-		fmt.Fprintf(s.out, "  recovery    %s\n", strings.Join(s.recovered, ", "))
-	}
 	fmt.Fprintln(s.out)
 	found := true
 	for _, f := range people.Faults() {
@@ -185,7 +184,7 @@ func (s *screen) end(people *demo.World, t detector.Totals, refused int64) bool 
 		bad.Fprintf(s.out, "  nobody broke this: %s %s %s\n", t.peak, t.incident.Rule.Name, subject(t.incident))
 	}
 	if found && len(strays) == 0 && balanced {
-		good.Fprintln(s.out, "  every fault found, nothing else above Sev4, every event accounted for")
+		good.Fprintln(s.out, "  every fault found, every action verified, nothing else above Sev4, every event accounted for")
 	}
 	return found && len(strays) == 0 && balanced
 }
@@ -219,24 +218,49 @@ func (t *told) of(f demo.Fault) bool {
 	return t.opened.After(f.StartedAt) && t.opened.Before(f.EndedAt.Add(grace))
 }
 
-// judge shows how one fault was found, and how fast.
+// judge shows how one fault was found, how fast, and how it was ended.
 func (s *screen) judge(f demo.Fault) bool {
 	for _, t := range s.order {
-		if t.of(f) && slices.Contains(f.Expect, t.incident.Rule.Playbook) {
-			fmt.Fprintf(s.out, "  %s %-16s found %4.1f s after it began, by %s (%s): %s\n", mark(true), f.Name,
-				t.opened.Sub(f.StartedAt).Seconds(), t.incident.Rule.Name, t.peak, ended(t.incident))
-			return true
+		if !t.of(f) || !slices.Contains(f.Expect, t.incident.Rule.Playbook) {
+			continue
 		}
+		text, helped := s.remedy(f)
+		fmt.Fprintf(s.out, "  %s %-16s found %4.1f s after it began, by %s (%s)\n", mark(helped), f.Name,
+			t.opened.Sub(f.StartedAt).Seconds(), t.incident.Rule.Name, t.peak)
+		fmt.Fprintf(s.out, "    %-16s %s\n", "", cmp.Or(text, "the runbook has no action for it: "+s.ended(t)))
+		return helped
 	}
 	fmt.Fprintf(s.out, "  %s %-16s not found\n", mark(false), f.Name)
 	return false
 }
 
-func ended(i *detector.Incident) string {
-	if i.Status.Phase == detector.PhaseResolved {
-		return fmt.Sprintf("resolved after %s", time.Duration(int64(i.ResolvedAt)-int64(i.StartedAt))*time.Millisecond)
+// remedy says when the fault's action was asked for, approved and verified, and its incident resolved; "" if there is no action.
+func (s *screen) remedy(f demo.Fault) (text string, verified bool) {
+	if f.Action == "" {
+		return "", true
 	}
-	return "still " + string(i.Status.Phase)
+	text = f.Action
+	id := ""
+	for _, a := range s.acted {
+		r := a.recovery
+		if r.Action != f.Action || a.at.Before(f.StartedAt) || id != "" && id != r.IncidentID {
+			continue
+		}
+		id = r.IncidentID
+		text += fmt.Sprintf(" %s %s,", r.Transition, strings.TrimSpace(s.clock(a.at)))
+		verified = verified || r.Transition == detector.RecoveryVerified
+	}
+	if id == "" {
+		return f.Action + " was not asked for", false
+	}
+	return text + " " + s.ended(s.incidents[id]), verified
+}
+
+func (s *screen) ended(t *told) string {
+	if t.resolved.IsZero() {
+		return "still " + string(t.incident.Status.Phase)
+	}
+	return "resolved " + strings.TrimSpace(s.clock(t.resolved))
 }
 
 // strays are incidents above Sev4 that no fault explains.

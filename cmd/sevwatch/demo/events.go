@@ -64,7 +64,8 @@ type stepEvent struct {
 type changeEvent struct {
 	labels
 	Change          string `json:"change"`
-	PreviousVersion string `json:"previous_version"`
+	PreviousVersion string `json:"previous_version,omitempty"`
+	State           string `json:"state,omitempty"`
 }
 
 // emitter turns events into bytes for the sink, and counts them.

@@ -80,6 +80,7 @@ type event struct {
 	Action          string   `json:"action"`
 	DwellMs         *float64 `json:"dwell_ms"`
 	Change          string   `json:"change"`
+	State           string   `json:"state"`
 	PreviousVersion string   `json:"previous_version"`
 
 	at time.Time
@@ -107,11 +108,12 @@ func parse(t *testing.T, r record) event {
 }
 
 func missing(r record, e event) string {
-	if e.Service == "" || e.Version == "" {
+	if e.Service == "" || e.Version == "" && e.Change != "breaker" {
 		return "no service or version"
 	}
 	if r.topic == TopicChanges {
-		if e.Kind != "change" || e.PreviousVersion == "" || !slices.Contains([]string{"deploy", "rollback"}, e.Change) {
+		release := e.PreviousVersion != "" && slices.Contains([]string{"deploy", "rollback"}, e.Change)
+		if e.Kind != "change" || !release && (e.Change != "breaker" || e.State == "") {
 			return "not a change"
 		}
 		return ""

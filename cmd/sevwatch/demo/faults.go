@@ -30,6 +30,8 @@ type Fault struct {
 	StartedAt, EndedAt time.Time
 	// Expect are the playbooks of which one should find the fault.
 	Expect []string
+	// Action is what ends it, of the actions of the runbook. Empty: only the script does.
+	Action string
 	// Follows are playbooks that may rightly speak up besides, because the fault makes visitors leave.
 	Follows []string
 }
@@ -38,22 +40,33 @@ type Fault struct {
 type switches struct {
 	badShare     atomic.Int64 // percent of sessions that the bad release serves
 	storeDelay   atomic.Int64 // nanoseconds, before pace
+	storeBusy    atomic.Bool  // the store serves only a part of what it is asked
+	breakerOpen  atomic.Bool  // the api spares the store
 	submitBroken atomic.Bool
-	rolledBack   atomic.Bool // the bad release was taken back
 }
+
+// The faults of the script, by their place in it.
+const (
+	badDeploy = iota
+	slowStore
+	busyStore
+	brokenStep
+)
 
 // The script, from its start. The calm before each fault is longer than the fault's windows need to
 // recover.
 const (
-	deployAt    = 23 * time.Second // the announcement: it takes a moment until the first pod serves
-	deployStart = 25 * time.Second
-	nextPod     = 4 * time.Second
-	deployEnd   = 50 * time.Second
-	slowStart   = 75 * time.Second
-	slowEnd     = 100 * time.Second
-	brokenStart = 120 * time.Second
-	brokenEnd   = 145 * time.Second
-	scriptEnd   = 165 * time.Second
+	deployAt    = 18 * time.Second // the announcement: it takes a moment until the first pod serves
+	deployStart = 20 * time.Second
+	nextPod     = 3 * time.Second
+	deployEnd   = 42 * time.Second
+	slowStart   = 62 * time.Second
+	slowEnd     = 81 * time.Second
+	busyStart   = 101 * time.Second
+	busyEnd     = 120 * time.Second
+	brokenStart = 140 * time.Second
+	brokenEnd   = 160 * time.Second
+	scriptEnd   = 170 * time.Second
 )
 
 // podShare is one pod of five, and the rollout gets as far as four.
@@ -72,16 +85,24 @@ func plan(p pace) []Fault {
 			Story:   "assessment-api 1.42.0 rolls out pod by pod; it answers 500 to POST /v1/answers for three visitors of four",
 			Service: "assessment-api", Endpoint: "POST /v1/answers", Step: "questions", Version: badRelease().version,
 			Start: p.of(deployStart), End: p.of(deployEnd),
-			Expect:  []string{PlaybookErrors, PlaybookAPI},
+			Expect: []string{PlaybookErrors, PlaybookAPI}, Action: "rollback",
 			Follows: []string{PlaybookCompletion},
 		},
 		{
 			Name:    "slow dependency",
-			Story:   "question-store takes 1.5 s longer for every request; nothing fails",
+			Story:   "question-store has lost most of its workers and takes 1.5 s longer for every request; nothing fails",
 			Service: "question-store", Step: "questions",
 			Start: p.of(slowStart), End: p.of(slowEnd),
-			Expect:  []string{PlaybookPerformance},
+			Expect: []string{PlaybookPerformance}, Action: "scale",
 			Follows: []string{PlaybookAPI, PlaybookCompletion},
+		},
+		{
+			Name:    "busy dependency",
+			Story:   "question-store can serve a fifth of what it is asked and refuses the rest; visitors who try again keep it so",
+			Service: "question-store", Step: "questions",
+			Start: p.of(busyStart), End: p.of(busyEnd),
+			Expect: []string{PlaybookErrors, PlaybookAPI}, Action: "circuit_breaker",
+			Follows: []string{PlaybookCompletion},
 		},
 		{
 			Name:    "broken step",
@@ -115,40 +136,82 @@ func newScript(p pace, s *switches, e *emitter, onFault func(Fault, bool)) *scri
 	at := func(when time.Duration, do func()) {
 		sc.moments = append(sc.moments, moment{at: p.of(when), do: do})
 	}
-	at(deployAt, func() { sc.announce("deploy", badRelease().version, stableRelease().version) })
-	at(deployStart, func() { s.badShare.Store(podShare); sc.mark(0, true) })
+	at(deployAt, func() {
+		sc.announce(changeEvent{labels: labels{Version: badRelease().version}, Change: "deploy", PreviousVersion: stableRelease().version})
+	})
+	at(deployStart, func() { s.badShare.Store(podShare); sc.begin(badDeploy) })
 	for share := int64(2 * podShare); share <= rolloutShare; share += podShare {
 		at(deployStart+time.Duration(share/podShare-1)*nextPod, func() { sc.rollOut(share) })
 	}
-	at(deployEnd, func() { sc.rollBack() })
-	at(slowStart, func() { s.storeDelay.Store(int64(slowBy)); sc.mark(1, true) })
-	at(slowEnd, func() { s.storeDelay.Store(0); sc.mark(1, false) })
-	at(brokenStart, func() { s.submitBroken.Store(true); sc.mark(2, true) })
-	at(brokenEnd, func() { s.submitBroken.Store(false); sc.mark(2, false) })
+	at(deployEnd, func() { sc.mend(badDeploy) })
+	at(slowStart, func() { s.storeDelay.Store(int64(slowBy)); sc.begin(slowStore) })
+	at(slowEnd, func() { sc.mend(slowStore) })
+	at(busyStart, func() { s.storeBusy.Store(true); sc.begin(busyStore) })
+	at(busyEnd, func() {
+		s.storeBusy.Store(false)
+		if !sc.mend(busyStore) { // the breaker is open, and no longer needed
+			s.breakerOpen.Store(false)
+			sc.announce(changeEvent{Change: "breaker", State: "closed"})
+		}
+	})
+	at(brokenStart, func() { s.submitBroken.Store(true); sc.begin(brokenStep) })
+	at(brokenEnd, func() { sc.mend(brokenStep) })
 	at(scriptEnd, func() {})
 	return sc
 }
 
 // rollOut lets the bad release serve more visitors, unless it was taken back.
 func (sc *script) rollOut(share int64) {
-	sc.switches.badShare.Store(share)
-	if sc.switches.rolledBack.Load() {
-		sc.switches.badShare.Store(0)
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	if sc.faults[badDeploy].EndedAt.IsZero() {
+		sc.switches.badShare.Store(share)
 	}
 }
 
-// rollBack takes the bad release back, once. It says whether there was one to take back.
-func (sc *script) rollBack() bool {
+// mend ends a fault that has begun, once, the way that its action does: it says whether there was one to end.
+func (sc *script) mend(number int) bool {
 	sc.mu.Lock()
-	serving := !sc.faults[0].StartedAt.IsZero()
-	sc.mu.Unlock()
-	if !serving || !sc.switches.rolledBack.CompareAndSwap(false, true) {
+	f := &sc.faults[number]
+	if f.StartedAt.IsZero() || !f.EndedAt.IsZero() {
+		sc.mu.Unlock()
 		return false
 	}
-	sc.announce("rollback", stableRelease().version, badRelease().version)
-	sc.switches.badShare.Store(0)
-	sc.mark(0, false)
+	f.EndedAt = time.Now()
+	ended, s := *f, sc.switches
+	var change *changeEvent
+	switch number {
+	case badDeploy:
+		s.badShare.Store(0)
+		change = &changeEvent{labels: labels{Version: stableRelease().version}, Change: "rollback", PreviousVersion: badRelease().version}
+	case slowStore:
+		s.storeDelay.Store(0)
+	case busyStore:
+		if s.storeBusy.Load() { // it goes on to be: what is spared is what helps
+			s.breakerOpen.Store(true)
+			change = &changeEvent{Change: "breaker", State: "open"}
+		}
+	case brokenStep:
+		s.submitBroken.Store(false)
+	}
+	sc.mu.Unlock()
+	if change != nil {
+		sc.announce(*change)
+	}
+	if sc.onFault != nil {
+		sc.onFault(ended, false)
+	}
 	return true
+}
+
+// mendBy ends the fault that an action of the runbook ends, if there is one now.
+func (sc *script) mendBy(action string) bool {
+	for number, f := range sc.snapshot() {
+		if f.Action == action && sc.mend(number) {
+			return true
+		}
+	}
+	return false
 }
 
 // run plays the moments and returns after the last one, or when ctx is done.
@@ -166,27 +229,21 @@ func (sc *script) length() time.Duration {
 	return sc.moments[len(sc.moments)-1].at
 }
 
-// mark notes that a fault has begun or ended, and passes it on.
-func (sc *script) mark(number int, started bool) {
+// begin notes that a fault has begun, and passes it on.
+func (sc *script) begin(number int) {
 	sc.mu.Lock()
-	f := &sc.faults[number]
-	if started {
-		f.StartedAt = time.Now()
-	} else {
-		f.EndedAt = time.Now()
-	}
-	told := *f
+	sc.faults[number].StartedAt = time.Now()
+	told := sc.faults[number]
 	sc.mu.Unlock()
 	if sc.onFault != nil {
-		sc.onFault(told, started)
+		sc.onFault(told, true)
 	}
 }
 
-func (sc *script) announce(change, version, previous string) {
-	sc.emitter.change(time.Now(), changeEvent{
-		labels: labels{Service: "assessment-api", Version: version},
-		Change: change, PreviousVersion: previous,
-	})
+// announce tells of a change of the api.
+func (sc *script) announce(c changeEvent) {
+	c.Service = "assessment-api"
+	sc.emitter.change(time.Now(), c)
 }
 
 func (sc *script) snapshot() []Fault {

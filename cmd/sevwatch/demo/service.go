@@ -26,7 +26,7 @@ type api struct {
 }
 
 func newService(storeURL string, p pace, s *switches, e *emitter) *service {
-	service := &service{switches: s, sessions: newSessions(), store: newStoreClient(storeURL, p)}
+	service := &service{switches: s, sessions: newSessions(), store: newStoreClient(storeURL, p, s)}
 	service.stable = service.routes(stableRelease(), e)
 	service.bad = service.routes(badRelease(), e)
 	return service

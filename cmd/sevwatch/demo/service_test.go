@@ -24,7 +24,7 @@ func newPlace(t *testing.T, p pace) *place {
 	pl := &place{t: t, switches: &switches{}, memory: newMemory()}
 	e := &emitter{sink: pl.memory}
 	fail := func(err error) { t.Error(err) }
-	store := listenFor(t, "question-store", newStore(1, p, pl.switches, e), fail)
+	store := listenFor(t, "question-store", newStore(Options{Seed: 1, Visitors: 300, Scale: float64(p)}, pl.switches, e), fail)
 	service := newService(store.url(), p, pl.switches, e)
 	t.Cleanup(service.close)
 	pl.url = listenFor(t, "assessment-api", service, fail).url()
@@ -163,6 +163,43 @@ func TestBadReleaseFailsForMiddleAgeBands(t *testing.T) {
 	}
 	p.switches.badShare.Store(0)
 	p.ask("30-44", "POST /v1/answers", answers, 200)
+}
+
+// A busy store takes a second's worth and refuses the rest; an open breaker answers with the last good page, and asks one time in so many.
+func TestOpenBreakerSparesTheStore(t *testing.T) {
+	p := newPlace(t, 1)
+	p.introduce("eve", "60+")
+	const page = "GET /v1/questions?page=1"
+	want := p.ask("eve", page, "", 200)
+	p.switches.storeBusy.Store(true)
+	refused := 0
+	for range 60 {
+		status, _, err := p.try(t.Context(), "eve", page, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status == 502 {
+			refused++
+		}
+	}
+	if refused < 10 {
+		t.Errorf("%d of 60 requests were refused", refused)
+	}
+	p.switches.breakerOpen.Store(true)
+	for range 2 * trickle {
+		if got := p.ask("eve", page, "", 200); got != want {
+			t.Errorf("the page is %s, was %s", got, want)
+		}
+	}
+	asked := 0
+	for _, e := range p.memory.all(t) {
+		if e.Kind == "latency" && e.Service == "question-store" {
+			asked++
+		}
+	}
+	if asked != 61+2 {
+		t.Errorf("the store was asked %d times, expected twice while the breaker was open", asked-61)
+	}
 }
 
 func TestStoreTooSlowForTheAPI(t *testing.T) {

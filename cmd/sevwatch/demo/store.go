@@ -38,13 +38,15 @@ type questionStore struct {
 	pace     pace
 	switches *switches
 	dice     *dice
+	intake   *intake
 	pages    [pageCount][]question
 	titles   []string
 }
 
 // newStore is the handler of the question store.
-func newStore(seed uint64, p pace, s *switches, e *emitter) http.Handler {
-	store := &questionStore{pace: p, switches: s, dice: newDice(seed)}
+func newStore(o Options, s *switches, e *emitter) http.Handler {
+	p := pace(o.Scale)
+	store := &questionStore{pace: p, switches: s, dice: newDice(o.Seed), intake: newIntake(o.Visitors, p)}
 	for page := range pageCount {
 		store.titles = append(store.titles, fmt.Sprintf("Part %d of %d", page+1, pageCount))
 		for n := range pageLength {
@@ -78,8 +80,40 @@ func (s *questionStore) allTitles(r *http.Request) (any, error) {
 	return s.titles, nil
 }
 
+// intake is how many requests a busy store takes: so many a second, and those of a second at once.
+type intake struct {
+	mu     sync.Mutex
+	each   time.Duration
+	second time.Duration
+	busyTo time.Time // with what was taken already
+}
+
+// takesOf is the share of the usual visitors' number that a busy store serves in a second: a fifth of what they ask.
+const takesOf = 0.05
+
+func newIntake(visitors int, p pace) *intake {
+	return &intake{each: p.of(time.Duration(float64(time.Second) / (takesOf * float64(visitors)))), second: p.of(time.Second)}
+}
+
+// take says whether one more request is served.
+func (i *intake) take(now time.Time) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.busyTo.Before(now) {
+		i.busyTo = now
+	}
+	if i.busyTo.Sub(now) > i.second {
+		return false
+	}
+	i.busyTo = i.busyTo.Add(i.each)
+	return true
+}
+
 // disk waits as long as the disk takes, and now and then the disk fails.
 func (s *questionStore) disk(r *http.Request) error {
+	if s.switches.storeBusy.Load() && !s.intake.take(time.Now()) {
+		return &problem{status: http.StatusServiceUnavailable, errorType: "busy", category: "dependency", text: "too many requests, try again"}
+	}
 	varies, spread, fails := s.dice.roll()
 	takes := diskFixed + time.Duration(float64(diskVaries)*varies)
 	takes += time.Duration(float64(s.switches.storeDelay.Load()) * (0.8 + 0.4*spread))

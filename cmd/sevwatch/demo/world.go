@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,7 @@ type Options struct {
 	// Zero means 300.
 	Visitors int
 	// Scale stretches every wait: the script, thinking, patience and slowness. Zero means 1, which
-	// is a script of 165 s.
+	// is a script of 170 s.
 	Scale float64
 	// Sink receives the events. Required.
 	Sink Sink
@@ -92,7 +93,7 @@ func (w *World) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
-	store, err := listen("question-store", newStore(w.options.Seed, w.pace, w.switches, w.emitter))
+	store, err := listen("question-store", newStore(w.options, w.switches, w.emitter))
 	if err != nil {
 		return err
 	}
@@ -139,10 +140,12 @@ func (w *World) Faults() []Fault {
 }
 
 // CanDo says whether the world can carry out an action of the runbook.
-func (w *World) CanDo(action string) bool { return action == "rollback" }
+func (w *World) CanDo(action string) bool {
+	return slices.ContainsFunc(w.script.snapshot(), func(f Fault) bool { return action != "" && f.Action == action })
+}
 
 // Do carries out an action of the runbook, as a recovery system would. It says whether there was anything to do.
-func (w *World) Do(action string) bool { return w.CanDo(action) && w.script.rollBack() }
+func (w *World) Do(action string) bool { return w.CanDo(action) && w.script.mendBy(action) }
 
 // Totals are what has happened so far. Safe at any time.
 func (w *World) Totals() Totals {

@@ -23,7 +23,7 @@ func TestNewSaysEverythingThatIsWrong(t *testing.T) {
 		}
 	}
 	w, err := New(Options{Sink: newMemory()})
-	if err != nil || w.options.Visitors != 300 || w.Length() != 165*time.Second {
+	if err != nil || w.options.Visitors != 300 || w.Length() != 170*time.Second {
 		t.Errorf("the defaults are %+v, %v", w.options, err)
 	}
 }
@@ -53,13 +53,14 @@ func TestWorld(t *testing.T) {
 	}
 
 	events, faults := memory.all(t), w.Faults()
-	if !slices.Equal(told, []string{"bad deploy", "slow dependency", "broken step"}) {
+	if !slices.Equal(told, []string{"bad deploy", "slow dependency", "busy dependency", "broken step"}) {
 		t.Errorf("told of %q", told)
 	}
 	checkTotals(t, w.Totals(), events)
 	checkBadDeploy(t, events, faults[0])
 	checkSlowStore(t, events, faults[1])
-	checkBrokenStep(t, events, faults[2])
+	checkBusyStore(t, events, faults[2])
+	checkBrokenStep(t, events, faults[3])
 }
 
 func checkTotals(t *testing.T, totals Totals, events []event) {
@@ -106,6 +107,22 @@ func checkBadDeploy(t *testing.T, events []event, f Fault) {
 	// A request may straddle the rollback.
 	if badOut/out > 0.03 {
 		t.Errorf("%.0f of %.0f answers fail outside the bad deploy", badOut, out)
+	}
+}
+
+func checkBusyStore(t *testing.T, events []event, f Fault) {
+	t.Helper()
+	var in, refused float64
+	for _, e := range events {
+		if e.Kind == "latency" && e.Service == f.Service && during(f, e) {
+			in++
+			if *e.Status == 503 {
+				refused++
+			}
+		}
+	}
+	if refused/in < 0.6 {
+		t.Errorf("the busy store refused %.0f of %.0f requests", refused, in)
 	}
 }
 
