@@ -82,6 +82,7 @@ type Partition struct {
 	guard
 	ids      *ids      // nil: duplicates are not looked for
 	attempts *attempts // nil: sessions are not followed
+	off      Kept      // what was kept of what is turned off, to be forgotten at the next flush
 }
 
 // NewAggregator is task number task of tasks, over no partitions yet.

@@ -315,14 +315,11 @@ func (a *Aggregator) Visits() int {
 
 // keep puts what is remembered beyond the changes of the visits into what is kept.
 func (x *attempts) keep(k *Kept) {
-	k.Visits, k.Terms, k.Until, k.Resume = x.changes(), x.kept, x.until, x.resume
+	k.Visits, k.Terms, k.Until, k.Resume = append(k.Visits, x.changes()...), x.kept, x.until, x.resume
 }
 
-// restore takes up what was kept.
+// restore takes up what was kept where somebody was followed.
 func (x *attempts) restore(k *Kept) error {
-	if k.Terms == "" {
-		return nil // nobody was followed
-	}
 	x.kept, x.until, x.resume = k.Terms, k.Until, k.Resume
 	return x.chunks.restore(k.Visits, func(v *Visit) error {
 		if !x.put(v) {

@@ -374,6 +374,39 @@ func (l *visitLog) kept() Kept {
 	return k
 }
 
+// Where one of two things that are remembered is turned off, what was kept of it is forgotten, and turned on again it begins anew.
+func TestWhatIsTurnedOffIsForgotten(t *testing.T) {
+	both := attemptsConfig(0)
+	both.Duplicates = map[string]Duplicates{"t": {Horizon: 100_000, Max: 100}}
+	noIDs, noVisits := both, both
+	noIDs.Duplicates, noVisits.Sessions = nil, nil
+	var visits visitLog
+	ids, state, offset := changelog{}, NewPartitionState(), int64(0)
+	f := func(cfg Config, action string, wantIDs, wantVisits int) {
+		t.Helper()
+		kept := visits.kept()
+		kept.IDs = ids.kept().IDs
+		a, p := openAttempts(t, cfg, offset, state, kept)
+		e := walk{1000 + offset, fmt.Sprint(offset % 2), "form", action, "eu"}.event()
+		e.ID = IDOf(fmt.Append(nil, offset))
+		a.Count(p, offset, &e)
+		k := p.Changes()
+		ids.write(t, k)
+		visits.write(t, k)
+		a.Flush()
+		offset, state = p.Commit(), p.State()
+		if len(ids) != wantIDs || len(visits.chunks) != wantVisits {
+			t.Errorf("%d chunks of ids and %d of visits are kept, expected %d and %d", len(ids), len(visits.chunks), wantIDs, wantVisits)
+		}
+	}
+	f(both, "enter", 1, 1)
+	f(both, "enter", 2, 2)
+	f(noVisits, "complete", 3, 0)
+	f(both, "enter", 4, 1)
+	f(noIDs, "enter", 0, 2)
+	f(both, "enter", 1, 3)
+}
+
 // fewer fails if some attempts are not among those that really were.
 func fewer(t *testing.T, what string, got, real map[string]int64) (attempts int64) {
 	t.Helper()

@@ -22,9 +22,10 @@ func (p *Partition) Keeps() bool { return p.ids != nil || p.attempts != nil }
 
 // Changes are what has changed since the last call, in the order in which it is to be written. They hold until the next event.
 func (p *Partition) Changes() Kept {
-	var k Kept
+	k := p.off
+	p.off = Kept{}
 	if p.ids != nil {
-		k.IDs = p.ids.changes()
+		k.IDs = append(k.IDs, p.ids.changes()...)
 	}
 	if p.attempts != nil {
 		p.attempts.keep(&k)
@@ -37,12 +38,24 @@ func (p *Partition) Restore(k Kept) error {
 	var errs []error
 	if p.ids != nil {
 		errs = append(errs, p.ids.restore(k.IDs, p.edge))
+	} else {
+		p.off.IDs = forgotten(k.IDs)
 	}
-	if p.attempts != nil {
+	if p.attempts != nil && k.Terms != "" {
 		errs = append(errs, p.attempts.restore(&k))
+	} else {
+		p.off.Visits = forgotten(k.Visits)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("cannot take up what was kept of %s/%d: %w", p.Topic, p.Partition, err)
 	}
 	return nil
+}
+
+// forgotten are the chunks as they are forgotten.
+func forgotten[T any](kept []Chunk[T]) (out []Chunk[T]) {
+	for _, c := range kept {
+		out = append(out, Chunk[T]{Pane: c.Pane, Chunk: c.Chunk})
+	}
+	return out
 }

@@ -111,12 +111,13 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	m, _, _ := t.seat.get()
 	set, err := t.w.partitionSet(ctx)
 	if err != nil {
 		return err
 	}
 	t.agg.SetPartitions(set)
-	t.topics = set.Topics
+	t.topics, t.joined = set.Topics, m.generation
 	var told map[detector.Source]detector.PartitionProgress
 	if !t.a.committedAll(offsets) { // a new partition, or the group was away for so long that the broker forgot it
 		if told, err = t.w.told(ctx); err != nil {
