@@ -163,6 +163,11 @@ func (a *Aggregator) follow(p *Partition, e *Event, labels []Label) {
 			a.Happened(Happening{Source: p.Source, Name: SessionsFull, Pane: a.cfg.PaneOf(e.Time), Count: n})
 		}
 	}
+	if x.count >= 2*x.Max {
+		entered, newest := x.forget()
+		x.until = max(x.until, newest+1)
+		full(entered)
+	}
 	matters := x.matters(v)
 	if x.count >= x.Max && !matters {
 		x.until = max(x.until, v.Time+1) // one who entered before, and comes later, is not to be followed without it
@@ -176,11 +181,6 @@ func (a *Aggregator) follow(p *Partition, e *Event, labels []Label) {
 			return
 		}
 		v.Void = true
-	}
-	if x.count >= 2*x.Max {
-		entered, newest := x.forget()
-		x.until = max(x.until, newest+1)
-		full(entered)
 	}
 	x.add(v)
 }
