@@ -49,7 +49,7 @@ func (c *demoCmd) Run(w world) error {
 	}
 	operator := newOperator(cfg, client, people, screen)
 	worker := pipeline.NewWorker(pipeline.WorkerOptions{
-		Config: cfg, Rules: demoRules(file), Client: client, Log: newLogger(w, false, zap.WarnLevel), Tell: operator.tell,
+		Config: cfg, Rules: demoRules(file), Client: client, Log: newLogger(w, false, zap.WarnLevel), Tell: screen.tell,
 	})
 	screen.begin(people.Length())
 	err = c.play(w.ctx, people, sink, worker, operator)

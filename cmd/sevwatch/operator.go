@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 
@@ -11,42 +13,43 @@ import (
 	"sevwatch/pipeline/wire"
 )
 
-// operator is who is on call in the demo, and the recovery system: what sevwatch asks for and the world can do is approved, and what may be
-// done is done. Whether it has helped sevwatch finds out by itself.
+// operator is who is on call in the demo, and the recovery system: it reads the recovery topic. What is asked for there and the world can do is
+// approved, and what may be done is done. Whether it has helped sevwatch finds out by itself.
 type operator struct {
 	cfg    *pipeline.Config
 	client *kafka.Client
 	people *demo.World
 	screen *screen
-	asked  chan detector.Recovery
 }
 
 func newOperator(cfg *pipeline.Config, client *kafka.Client, people *demo.World, s *screen) *operator {
-	return &operator{cfg: cfg, client: client, people: people, screen: s, asked: make(chan detector.Recovery, 64)}
-}
-
-// tell shows a message, and notes what it asks for. It does not block: what is asked for when nobody has time is not done.
-func (o *operator) tell(out detector.Output) {
-	o.screen.tell(out)
-	if out.Recovery == nil {
-		return
-	}
-	select {
-	case o.asked <- *out.Recovery:
-	default:
-	}
+	return &operator{cfg: cfg, client: client, people: people, screen: s}
 }
 
 // run answers until ctx is done.
 func (o *operator) run(ctx context.Context) {
+	reader := kafka.NewReader(kafka.ReaderConfig{
+		Brokers: o.cfg.Brokers, GroupID: "operator", Topic: o.cfg.Topics.Recovery, IsolationLevel: kafka.ReadCommitted,
+		MaxWait: 100 * time.Millisecond, StartOffset: kafka.FirstOffset,
+	})
+	defer func() { _ = reader.Close() }() // nothing is left to be read
 	for {
-		select {
-		case <-ctx.Done():
+		m, err := reader.ReadMessage(ctx)
+		switch {
+		case ctx.Err() != nil:
 			return
-		case r := <-o.asked:
-			if err := o.answer(ctx, r); err != nil && ctx.Err() == nil {
-				o.screen.note("the operator " + err.Error())
-			}
+		case err != nil:
+			o.screen.note("the operator cannot read the recovery topic: " + err.Error())
+			return
+		case len(m.Headers) == 0:
+			continue // the end of a transaction, which this reader hands out
+		}
+		var r detector.Recovery
+		if err = json.Unmarshal(m.Value, &r); err == nil {
+			err = o.answer(ctx, r)
+		}
+		if err != nil && ctx.Err() == nil {
+			o.screen.note("the operator " + err.Error())
 		}
 	}
 }
