@@ -314,7 +314,7 @@ func (t *topicReplay) exportedLine(ctx context.Context, f *exportedFile, inputs 
 func shareOf(inputs []*exportedFile) float64 {
 	var read, size int64
 	for _, f := range inputs {
-		read, size = read+f.lines.raw.n, size+f.lines.size
+		read, size = read+f.lines.raw.n.Load(), size+f.lines.size
 	}
 	return float64(read) / float64(max(1, size))
 }

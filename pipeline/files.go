@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -20,7 +21,8 @@ type lineReader struct {
 	long   []byte
 	number int64 // of the next line, from 0
 	raw    counter
-	size   int64 // bytes of the file; 0 if it is no regular file
+	pipe   bool  // no regular file: it may keep its reader waiting
+	size   int64 // bytes of a regular file
 	closer []func() error
 }
 
@@ -29,12 +31,12 @@ const lineBuffer = 1 << 20
 // counter counts the bytes that are read through it.
 type counter struct {
 	io.Reader
-	n int64
+	n atomic.Int64
 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
-	c.n += int64(n)
+	c.n.Add(int64(n))
 	return n, err
 }
 
@@ -45,7 +47,7 @@ func (e *InputError) Unwrap() error { return e.error }
 
 // openLines opens a file; "-" is stdin.
 func openLines(name string, stdin io.Reader) (*lineReader, error) {
-	r := &lineReader{name: name}
+	r := &lineReader{name: name, pipe: true}
 	if name == "-" {
 		r.name = "stdin"
 		return r, r.unpack(stdin)
@@ -56,7 +58,7 @@ func openLines(name string, stdin io.Reader) (*lineReader, error) {
 	}
 	r.closer = append(r.closer, f.Close)
 	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-		r.size = info.Size()
+		r.pipe, r.size = false, info.Size()
 	}
 	if err := r.unpack(f); err != nil {
 		return nil, errors.Join(err, r.close())
@@ -152,7 +154,7 @@ func (r *lineReader) row() ([]byte, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("cannot read %s behind row %d: %w", r.name, r.number, err)
 	}
-	r.raw.n = int64(float64(r.size) * float64(r.rows.done) / float64(max(1, r.rows.all)))
+	r.raw.n.Store(int64(float64(r.size) * float64(r.rows.done) / float64(max(1, r.rows.all))))
 	return row, err
 }
 

@@ -83,7 +83,7 @@ func (a *linesAhead) fill(b *lineBlock) {
 			a.take(b, text, number)
 		}
 	}
-	b.read = a.in.raw.n
+	b.read = a.in.raw.n.Load()
 }
 
 func (a *linesAhead) take(b *lineBlock, text []byte, number int64) {
@@ -133,7 +133,7 @@ func (a *linesAhead) line(ctx context.Context) (*line, error) {
 // close ends the reading. Of a file it waits for the end; a pipe may keep its reader waiting, and is left.
 func (a *linesAhead) close() error {
 	close(a.stop)
-	if a.in.size == 0 {
+	if a.in.pipe {
 		return nil
 	}
 	for range a.full { // until it is closed

@@ -111,6 +111,10 @@ func (r *Replay) Run(ctx context.Context) (Summary, error) {
 	}
 	engine.OnDelta = r.Delta
 	r.records, r.sum = 0, Summary{}
+	if r.Source != nil && cfg.MaxTimeout() > 0 && len(r.Files) > 1 {
+		r.sum.Doubts = append(r.sum.Doubts, "each file is taken for a partition: who enters a step in one file and completes it in another has abandoned it "+
+			"here. Files that go on where others end have to be one input: cat them, and replay -")
+	}
 	err := r.read(ctx, engine)
 	judge := engine.Judge
 	r.sum.Totals, r.sum.Edge = judge.Totals(), judge.Edge()

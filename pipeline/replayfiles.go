@@ -109,7 +109,7 @@ func furthestBehind(inputs []*input) *input {
 func shareRead(inputs []*input) float64 {
 	var read, size int64
 	for _, in := range inputs {
-		if in.in.size == 0 {
+		if in.in.pipe {
 			return -1
 		}
 		if size += in.in.size; in.now != nil {

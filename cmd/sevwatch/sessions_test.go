@@ -66,6 +66,8 @@ sources:
 	}
 	f("")
 	f("sessions: {timeout: 5m}", "StepAbandonment", "opened", "abandonment 46.7 % over 5m")
+	code, _, stderr := call(t, "", "replay", "--config", config("sessions: {timeout: 5m}"), "--source", "shop.clicks", "--format", "none", file, write("more.ndjson", ""))
+	expect(t, "two files", exitDone, code, stderr, "each file is taken for a partition")
 }
 
 // Before --from as much is read as attempts need, too.
