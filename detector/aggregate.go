@@ -117,6 +117,9 @@ func (a *Aggregator) Add(s Source, offset int64, state PartitionState) *Partitio
 	p.ids = newIDs(a.cfg.Duplicates[s.Topic], a.cfg.Pane)
 	p.attempts = newAttempts(&a.cfg, s.Topic, a.set.Topics[s.Topic])
 	p.takeBack(offset, &state)
+	if p.attempts != nil && p.to > 0 {
+		p.attempts.begin(p.to, p.watermark != never)
+	}
 	i, found := slices.BinarySearchFunc(a.partitions, p, comparePartitions)
 	if found {
 		panic(fmt.Sprintf("BUG: partition %v added twice", s))

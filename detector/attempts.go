@@ -117,6 +117,15 @@ func newAttempts(cfg *Config, topic string, partitions int) *attempts {
 	return x
 }
 
+// begin begins in the middle of a log: nobody knows who completed a step before the offset. Where events were read up to there, what is open
+// has to be made void, in case a replay knows of it.
+func (x *attempts) begin(offset int64, read bool) {
+	x.resume = offset + 1
+	if read {
+		x.kept = ""
+	}
+}
+
 // visitOf is the visit that an event tells of; ok is false if it tells of none that is followed.
 func (x *attempts) visitOf(e *Event, labels []Label) (v *Visit, ok bool) {
 	if e.Kind != rules.KindStep || len(e.Session) == 0 {
@@ -149,7 +158,7 @@ func (x *attempts) visitOf(e *Event, labels []Label) (v *Visit, ok bool) {
 func (a *Aggregator) follow(p *Partition, e *Event, labels []Label) {
 	x := p.attempts
 	if x.resume > 0 {
-		x.until = max(x.until, p.watermark+p.lateness+moving)
+		x.until = max(x.until, p.watermark+2*p.lateness+x.cfg.Pane+moving) // with what came before, and is not late
 		if p.to >= x.resume {
 			x.resume = 0
 		}
@@ -282,7 +291,7 @@ type Void struct {
 }
 
 // Void gives up what is open in the partition, because nobody can tell how it ended: records are lost, or a session's next records may be in
-// another partition, or the timeouts were others. It counts that in the partition's first open pane, if it has an event time yet. Nobody is
+// another partition, or the timeouts were others, or nobody was followed. It counts that in the partition's first open pane, if it has an event time yet. Nobody is
 // followed again who enters before five minutes behind the first event from the offset resume on.
 func (a *Aggregator) Void(p *Partition, resume int64) {
 	x := p.attempts
@@ -296,7 +305,7 @@ func (a *Aggregator) Void(p *Partition, resume int64) {
 }
 
 // Follows says whether sessions are followed in the partition, and outdated whether what is open was kept when its topic had fewer partitions,
-// or under other timeouts: it has to be made void.
+// or under other timeouts, or not at all: it has to be made void.
 func (p *Partition) Follows() (follows, outdated bool) {
 	x := p.attempts
 	return x != nil, x != nil && x.kept != x.terms

@@ -377,17 +377,22 @@ func (l *visitLog) kept() Kept {
 // Where one of two things that are remembered is turned off, what was kept of it is forgotten, and turned on again it begins anew.
 func TestWhatIsTurnedOffIsForgotten(t *testing.T) {
 	both := attemptsConfig(0)
-	both.Duplicates = map[string]Duplicates{"t": {Horizon: 100_000, Max: 100}}
+	both.MaxAhead = 0
+	both.Duplicates = map[string]Duplicates{"t": {Horizon: 1_000_000, Max: 100}}
 	noIDs, noVisits := both, both
 	noIDs.Duplicates, noVisits.Sessions = nil, nil
 	var visits visitLog
 	ids, state, offset := changelog{}, NewPartitionState(), int64(0)
+	begin := int64(0)
 	f := func(cfg Config, action string, wantIDs, wantVisits int) {
 		t.Helper()
 		kept := visits.kept()
 		kept.IDs = ids.kept().IDs
 		a, p := openAttempts(t, cfg, offset, state, kept)
-		e := walk{1000 + offset, fmt.Sprint(offset % 2), "form", action, "eu"}.event()
+		if _, outdated := p.Follows(); outdated {
+			a.Void(p, offset+1)
+		}
+		e := walk{begin + offset, fmt.Sprint(offset % 2), "form", action, "eu"}.event()
 		e.ID = IDOf(fmt.Append(nil, offset))
 		a.Count(p, offset, &e)
 		k := p.Changes()
@@ -402,9 +407,55 @@ func TestWhatIsTurnedOffIsForgotten(t *testing.T) {
 	f(both, "enter", 1, 1)
 	f(both, "enter", 2, 2)
 	f(noVisits, "complete", 3, 0)
-	f(both, "enter", 4, 1)
+	f(both, "enter", 4, 0) // nobody knows who completed meanwhile
+	begin += 400_000
+	f(both, "enter", 5, 1)
 	f(noIDs, "enter", 0, 2)
 	f(both, "enter", 1, 3)
+}
+
+// Who begins in the middle of a log, because nobody was followed before, or what came before is gone, does not know the completions there: who
+// enters before them, and comes later, is not told to have left.
+func TestAttemptsFromTheMiddle(t *testing.T) {
+	cfg := attemptsConfig(5000)
+	cfg.MaxAhead = 0
+	off := cfg
+	off.Sessions = nil
+	stream := []walk{{1500, "a", "form", "complete", "eu"}, {1400, "a", "form", "enter", "eu"}, {320_000, "b", "form", "enter", "eu"}}
+	want := map[string]int64{"330000 attempt abandon eu form": 1}
+	f := func(what string, offset int64, state PartitionState, void, wantVoid bool) {
+		t.Helper()
+		a := NewAggregator(cfg, 0, 1)
+		p := a.Add(oneSource, offset, state)
+		if _, outdated := p.Follows(); outdated != wantVoid {
+			t.Errorf("%s: what is open has to be made void: %t", what, outdated)
+		}
+		if void {
+			a.Void(p, offset+1)
+		}
+		for i, s := range stream[1:] {
+			e := s.event()
+			a.Count(p, offset+int64(i), &e)
+		}
+		a.Advance(p, 400_000, false)
+		deltas, _ := a.Flush()
+		got := map[string]int64{}
+		attemptsOf(got, deltas)
+		delete(got, "-4000 pipeline sessions_void")
+		sameAttempts(t, what, got, want)
+		if _, outdated := p.Follows(); outdated != (wantVoid && !void) {
+			t.Errorf("%s: at the end what is open has to be made void: %t", what, outdated)
+		}
+	}
+	b, q := openAttempts(t, off, 0, NewPartitionState(), Kept{})
+	e := stream[0].event()
+	b.Count(q, 0, &e)
+	f("turned on", 1, q.State(), true, true)
+	f("turned on, before the mark", 1, q.State(), false, true)
+	f("what came before is gone", 1, NewPartitionState(), false, false)
+	want["11000 attempt abandon eu form"] = 1
+	f("from the beginning", 0, NewPartitionState(), false, false)
+	f("from the beginning, where only marks came before", 0, PartitionState{Watermark: -3500, SilentAt: never}, false, false)
 }
 
 // fewer fails if some attempts are not among those that really were.

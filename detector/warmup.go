@@ -26,6 +26,9 @@ func (c *Config) WarmUp(file *rules.File) int64 {
 // reach is how far back what an event means depends on others of its partition, in ms: whether it came before, and who began what it ends.
 func (c *Config) reach() int64 {
 	longest := c.MaxTimeout()
+	if longest > 0 {
+		longest += moving + c.Pane + c.MaxLateness() // nobody is followed before
+	}
 	for _, topic := range sortedKeys(c.Duplicates) {
 		longest = max(longest, c.Duplicates[topic].Horizon)
 	}

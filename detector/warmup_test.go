@@ -29,5 +29,5 @@ func TestWarmUp(t *testing.T) {
 	cfg.Duplicates = map[string]Duplicates{"a": {Horizon: 3 * minute}, "b": {}}
 	f("signal: {count: error}, window: 2h, flap_limit: 0", 143*minute+30_000)
 	cfg.Sessions = map[string]Sessions{"a": {Timeout: 20 * minute, Timeouts: map[string]int64{"payment": 40 * minute, "start": 0}}, "b": {Timeout: minute}}
-	f("signal: {count: error}, window: 2h, flap_limit: 0", 180*minute+30_000)
+	f("signal: {count: error}, window: 2h, flap_limit: 0", 180*minute+30_000+5*minute+10_000+30_000)
 }

@@ -63,7 +63,7 @@ func (t *aggregateTask) readMarks(c *fetch.Chunk) error {
 func (t *aggregateTask) begin() {
 	for _, s := range t.order {
 		if s.void != nil {
-			t.w.log.Warn("the open attempts of sessions are void: records are lost, or the topic has more partitions, or the timeouts were others",
+			t.w.log.Warn("the open attempts of sessions are void: records are lost, or the topic has more partitions, or the timeouts were others, or nobody was followed",
 				zap.String("topic", s.Topic), zap.Int("partition", s.Source.Partition), zap.Int64("before", s.void.Before))
 			t.agg.Void(s.Partition, s.void.Resume)
 			t.voids = append(t.voids, *s.void)

@@ -144,7 +144,7 @@ func TestSessionsOfAGrowingTopic(t *testing.T) {
 	})
 }
 
-// Records that are lost, and other timeouts, make void what is open; a restart alone does not.
+// Records that are lost, other timeouts, and a time in which nobody was followed, make void what is open; a restart alone does not.
 func TestSessionsBecomeVoid(t *testing.T) {
 	addr, _ := kafkatest.Fake(t)
 	p := newSessions(t, addr)
@@ -181,4 +181,13 @@ func TestSessionsBecomeVoid(t *testing.T) {
 	if got := fmt.Sprint(p.voided()[0]); !strings.HasSuffix(got, " 0} 4 6}") {
 		t.Errorf("%s is void, expected what was open before offset 4 until 6", got)
 	}
+	p.cfg.Sources[2].Sessions.Timeout = 0
+	p.writeLines(at, line(6))
+	run(6)
+	p.cfg.Sources[2].Sessions.Timeout = 30 * second
+	p.writeLines(at, line(7))
+	run(7)
+	p.writeLines(at, line(8))
+	run(8)
+	voids(6)
 }

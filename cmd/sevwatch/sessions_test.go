@@ -85,7 +85,7 @@ func TestWarmUpWithSessions(t *testing.T) {
 		engine := cfg.Engine()
 		return engine.WarmUp(file)
 	}
-	if got, want := need(", sessions: {timeout: 5m, timeouts: {pay: 20m}}")-need(""), int64(20*60_000); got != want {
+	if got, want := need(", sessions: {timeout: 5m, timeouts: {pay: 20m}}")-need(""), int64(20*60_000+5*60_000+10_000+10_000); got != want {
 		t.Errorf("the warm-up is %d ms longer, expected %d", got, want)
 	}
 }
