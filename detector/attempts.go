@@ -167,6 +167,9 @@ func (a *Aggregator) follow(p *Partition, e *Event, labels []Label) {
 	if !ok {
 		return
 	}
+	if _, _, known := x.find(v); known {
+		return
+	}
 	full := func(n int64) {
 		if n > 0 {
 			a.Happened(Happening{Source: p.Source, Name: SessionsFull, Pane: a.cfg.PaneOf(e.Time), Count: n})
@@ -191,26 +194,25 @@ func (a *Aggregator) follow(p *Partition, e *Event, labels []Label) {
 		}
 		v.Void = true
 	}
-	x.add(v)
+	x.put(v)
+	x.add(x.cfg.PaneOf(v.Deadline), v)
+}
+
+// find is where the visit is among those of its session to its step, or would be. One that is like another in everything is the same.
+func (x *attempts) find(v *Visit) (of []*Visit, i int, there bool) {
+	of = x.known[v.Key]
+	i, there = slices.BinarySearchFunc(of, v, compareVisits)
+	return of, i, there
 }
 
 // matters says whether a visit changes what becomes of an attempt that is followed.
 func (x *attempts) matters(v *Visit) bool {
-	of := x.known[v.Key]
-	i, _ := slices.BinarySearchFunc(of, v, compareVisits)
+	of, i, _ := x.find(v)
 	return i > 0 && of[i-1].followed() && v.Time < of[i-1].Deadline
 }
 
-// add remembers a visit; one that is like another in everything is the same.
-func (x *attempts) add(v *Visit) {
-	if x.put(v) {
-		x.chunks.add(x.cfg.PaneOf(v.Deadline), v)
-	}
-}
-
 func (x *attempts) put(v *Visit) bool {
-	of := x.known[v.Key]
-	i, there := slices.BinarySearchFunc(of, v, compareVisits)
+	of, i, there := x.find(v)
 	if !there {
 		x.known[v.Key] = slices.Insert(of, i, v)
 	}
@@ -226,8 +228,7 @@ func (x *attempts) forget() (entered, newest int64) {
 		if v.followed() {
 			entered++
 		}
-		of := x.known[v.Key]
-		i, _ := slices.BinarySearchFunc(of, v, compareVisits)
+		of, i, _ := x.find(v)
 		switch {
 		case len(of) == 1:
 			delete(x.known, v.Key)
@@ -242,8 +243,7 @@ func (x *attempts) forget() (entered, newest int64) {
 
 // ended is how the attempt of one that entered has ended, "" if it goes on with the next visit.
 func (x *attempts) ended(v *Visit) string {
-	of := x.known[v.Key]
-	i, _ := slices.BinarySearchFunc(of, v, compareVisits)
+	of, i, _ := x.find(v)
 	switch {
 	case i+1 == len(of) || of[i+1].Time >= v.Deadline:
 		return "abandon"

@@ -497,6 +497,16 @@ func TestAttemptsAtTheLimit(t *testing.T) {
 	}
 }
 
+// At the limit, and at twice the limit, an event that comes again is no visitor who is not followed.
+func TestAttemptsThatComeAgainAtTheLimit(t *testing.T) {
+	cfg := attemptsConfig(5000)
+	cfg.Sessions["t"] = Sessions{Timeout: 10_000, Max: 1}
+	enter, again := walk{1500, "a", "form", "enter", "eu"}, walk{1600, "a", "form", "enter", "eu"}
+	want := map[string]int64{"11000 attempt abandon eu form": 1}
+	sameAttempts(t, "at the limit", attemptsTold(cfg, 30_000, enter, enter), want)
+	sameAttempts(t, "at twice the limit", attemptsTold(cfg, 30_000, enter, again, enter, again), want)
+}
+
 // One who comes back and back may make known sessions twice as many visits; then those of the next deadlines are forgotten, and one who enters,
 // and comes later than the completion that is forgotten, is not followed without it.
 func TestAttemptsOfOneWhoHammers(t *testing.T) {
