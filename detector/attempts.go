@@ -15,6 +15,7 @@ type Sessions struct {
 	Timeout  int64            // ms of event time; 0: only the steps of Timeouts are followed
 	Timeouts map[string]int64 // of steps that have another; 0: they are not followed
 	Max      int              // visits that a partition remembers; known ones may become twice as many
+	Shape    string           // of what events are read; under another one a visit's session, step and action may be others
 }
 
 // Names of what happens to the pipeline where sessions are followed, as events of kind pipeline: so many visitors who entered a step were not
@@ -109,7 +110,7 @@ func newAttempts(cfg *Config, topic string, partitions int) *attempts {
 		return nil
 	}
 	x := &attempts{Sessions: s, cfg: cfg, known: map[ID][]*Visit{}, chunks: chunks[*Visit]{size: (*Visit).Size}, until: never}
-	x.terms = fmt.Sprintf("%d partitions, %d", partitions, s.Timeout)
+	x.terms = fmt.Sprintf("%d partitions, panes of %d, domain %q, shape %q, %d", partitions, cfg.Pane, cfg.Domain, s.Shape, s.Timeout)
 	for _, step := range sortedKeys(s.Timeouts) {
 		x.terms += fmt.Sprintf(", %q %d", step, s.Timeouts[step])
 	}
@@ -305,7 +306,7 @@ func (a *Aggregator) Void(p *Partition, resume int64) {
 }
 
 // Follows says whether sessions are followed in the partition, and outdated whether what is open was kept when its topic had fewer partitions,
-// or under other timeouts, or not at all: it has to be made void.
+// or where visits were others, as by other timeouts, or not at all: it has to be made void.
 func (p *Partition) Follows() (follows, outdated bool) {
 	x := p.attempts
 	return x != nil, x != nil && x.kept != x.terms

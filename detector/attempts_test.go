@@ -458,6 +458,31 @@ func TestAttemptsFromTheMiddle(t *testing.T) {
 	f("from the beginning, where only marks came before", 0, PartitionState{Watermark: -3500, SilentAt: never}, false, false)
 }
 
+// What is open was kept of other visits where what makes a visit has changed.
+func TestVisitsThatAreOthers(t *testing.T) {
+	cfg := attemptsConfig(0)
+	_, p := openAttempts(t, cfg, 0, NewPartitionState(), Kept{})
+	kept := p.Changes()
+	f := func(what string, want bool, change func(*Config, *Sessions)) {
+		t.Helper()
+		other := cfg
+		s := cfg.Sessions["t"]
+		change(&other, &s)
+		other.Sessions = map[string]Sessions{"t": s}
+		_, p := openAttempts(t, other, 10, NewPartitionState(), kept)
+		if _, outdated := p.Follows(); outdated != want {
+			t.Errorf("%s: is what is open to be made void: %t", what, outdated)
+		}
+	}
+	f("nothing", false, func(*Config, *Sessions) {})
+	f("max", false, func(_ *Config, s *Sessions) { s.Max = 5 })
+	f("timeout", true, func(_ *Config, s *Sessions) { s.Timeout = 5000 })
+	f("timeouts", true, func(_ *Config, s *Sessions) { s.Timeouts = nil })
+	f("shape", true, func(_ *Config, s *Sessions) { s.Shape = "other" })
+	f("pane", true, func(c *Config, _ *Sessions) { c.Pane = 2000 })
+	f("domain", true, func(c *Config, _ *Sessions) { c.Domain = "region" })
+}
+
 // fewer fails if some attempts are not among those that really were.
 func fewer(t *testing.T, what string, got, real map[string]int64) (attempts int64) {
 	t.Helper()

@@ -405,7 +405,9 @@ func (c *Config) Engine() detector.Config {
 	}
 	for i := range c.Sources {
 		s := &c.Sources[i]
-		engine.LatenessOf[s.Topic], engine.Duplicates[s.Topic], engine.Sessions[s.Topic] = int64(s.Lateness), s.duplicates(), s.sessions()
+		sessions := s.sessions()
+		sessions.Shape = s.shape(c.Domain)
+		engine.LatenessOf[s.Topic], engine.Duplicates[s.Topic], engine.Sessions[s.Topic] = int64(s.Lateness), s.duplicates(), sessions
 	}
 	return engine
 }

@@ -144,6 +144,34 @@ func TestSessionsOfAGrowingTopic(t *testing.T) {
 	})
 }
 
+// What makes a visit is known by its source's shape; what makes none is not part of it.
+func TestShapeOfVisits(t *testing.T) {
+	shape := func(domain, source string) string {
+		c, err := ParseConfig("t.yaml", fmt.Appendf(nil, "{brokers: ['x:1'], domain: %s, sources: [{topic: a, %s}]}", domain, source))
+		check(t, err)
+		return c.Engine().Sessions["a"].Shape
+	}
+	const fields = "kind: step, fields: {session: {path: s}, step: {path: p}, action: {path: a, values: {in: enter}}, time: {path: t}, region: {path: r}, service: {path: x}}"
+	base := shape("region", fields)
+	f := func(same bool, domain, source string) {
+		t.Helper()
+		if got := shape(domain, source); (got == base) != same {
+			t.Errorf("domain %s, %s: is the shape the same as before: %t", domain, source, !same)
+		}
+	}
+	change := func(from, to string) string { return strings.Replace(fields, from, to, 1) }
+	f(true, "region", change("path: x", "path: y"))
+	f(true, "region", fields+", endpoints: {ids: true}, drop_labels: [version], max_bytes: 100, sessions: {timeout: 5m}")
+	f(false, "service", fields)
+	f(false, "region", change("path: s}", "path: z}"))
+	f(false, "region", change("path: p", "path: z"))
+	f(false, "region", change("in: enter", "in: complete"))
+	f(false, "region", change("path: r", "path: z"))
+	f(false, "region", "kind: step")
+	base = shape("endpoint", "kind: step")
+	f(false, "endpoint", "kind: step, endpoints: {ids: true}")
+}
+
 // Records that are lost, other timeouts, and a time in which nobody was followed, make void what is open; a restart alone does not.
 func TestSessionsBecomeVoid(t *testing.T) {
 	addr, _ := kafkatest.Fake(t)

@@ -167,6 +167,19 @@ func (s *SourceConfig) sessions() detector.Sessions {
 	return out
 }
 
+// shape is a hash of what decides which visit an event of the source is, in that domain.
+func (s *SourceConfig) shape(domain string) string {
+	fields := s.fields()
+	maps.DeleteFunc(fields, func(name string, _ wire.Field) bool {
+		return !slices.Contains([]string{"kind", "time", "session", "step", "action", domain}, name)
+	})
+	all := []any{s.Kind.Kind, s.Format.Format, fields, s.LongLabels}
+	if domain == "endpoint" {
+		all = append(all, s.Endpoints.Patterns, s.Endpoints.IDs)
+	}
+	return fmt.Sprintf("%x", detector.IDOf(wire.JSON(all)))
+}
+
 // foreign says whether the records have another shape than ours.
 func (s *SourceConfig) foreign() bool { return len(s.Fields) > 0 || s.Format.Format == wire.FormatOTLP }
 
