@@ -328,13 +328,18 @@ func (x *attempts) keep(k *Kept) {
 	k.Visits, k.Terms, k.Until, k.Resume = append(k.Visits, x.changes()...), x.kept, x.until, x.resume
 }
 
-// restore takes up what was kept where somebody was followed.
-func (x *attempts) restore(k *Kept) error {
+// restore takes up what was kept where somebody was followed. What should have been decided before the edge is forgotten: nobody was followed
+// while the edge moved.
+func (x *attempts) restore(k *Kept, edge int64) error {
 	x.kept, x.until, x.resume = k.Terms, k.Until, k.Resume
-	return x.chunks.restore(k.Visits, func(v *Visit) error {
+	err := x.chunks.restore(k.Visits, func(v *Visit) error {
 		if !x.put(v) {
 			return fmt.Errorf("the visit %x at %d is kept twice", v.Key, v.Time)
 		}
 		return nil
 	})
+	for err == nil && len(x.panes) > 0 && x.panes[0].start < edge {
+		x.forget()
+	}
+	return err
 }

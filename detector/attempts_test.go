@@ -458,6 +458,30 @@ func TestAttemptsFromTheMiddle(t *testing.T) {
 	f("from the beginning, where only marks came before", 0, PartitionState{Watermark: -3500, SilentAt: never}, false, false)
 }
 
+// Turned off while nothing came, and on again, nothing is told in panes that were closed meanwhile; what is still open is decided.
+func TestAttemptsAreNotToldInClosedPanes(t *testing.T) {
+	cfg := attemptsConfig(0)
+	a, p := openAttempts(t, cfg, 0, NewPartitionState(), Kept{})
+	for i, s := range []walk{{1500, "a", "form", "enter", "eu"}, {6500, "b", "form", "enter", "eu"}} {
+		e := s.event()
+		a.Count(p, int64(i), &e)
+	}
+	var log visitLog
+	log.write(t, p.Changes())
+	state := p.State()
+	state.Watermark = 15_000
+	b, q := openAttempts(t, cfg, p.Commit(), state, log.kept())
+	b.Advance(q, 20_000, false)
+	log.write(t, q.Changes())
+	deltas, _ := b.Flush()
+	got := map[string]int64{}
+	attemptsOf(got, deltas)
+	sameAttempts(t, "turned on again", got, map[string]int64{"16000 attempt abandon eu form": 1})
+	if len(log.chunks) > 0 {
+		t.Errorf("%d chunks are kept, expected none", len(log.chunks))
+	}
+}
+
 // What is open was kept of other visits where what makes a visit has changed.
 func TestVisitsThatAreOthers(t *testing.T) {
 	cfg := attemptsConfig(0)

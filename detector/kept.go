@@ -42,7 +42,7 @@ func (p *Partition) Restore(k Kept) error {
 		p.off.IDs = forgotten(k.IDs)
 	}
 	if p.attempts != nil && k.Terms != "" {
-		errs = append(errs, p.attempts.restore(&k))
+		errs = append(errs, p.attempts.restore(&k, p.edge))
 	} else {
 		p.off.Visits = forgotten(k.Visits)
 	}
