@@ -292,6 +292,9 @@ func (t *topicReplay) doubt(why string) {
 // expect keeps a mark's line until its partition comes to it.
 func (t *topicReplay) expect(about detector.Source, m pendingMark) {
 	s := t.sources[about]
+	if s != nil && m.resume > 0 {
+		m.before = max(m.before, s.first) // live followed nobody up to resume
+	}
 	if s == nil || m.before < s.first || m.before > s.end {
 		return
 	}

@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -170,6 +172,38 @@ func TestShapeOfVisits(t *testing.T) {
 	f(false, "region", "kind: step")
 	base = shape("endpoint", "kind: step")
 	f(false, "endpoint", "kind: step, endpoints: {ids: true}")
+}
+
+// A replay that begins behind a void follows nobody who was not followed live because of it.
+func TestReplayBehindAVoid(t *testing.T) {
+	c, err := ParseConfig("c.yaml", []byte(`{brokers: ["h:1"], max_ahead: 1h, sources: [{topic: web, kind: step, sessions: {timeout: 10s}}]}`))
+	check(t, err)
+	f := func(resume int64, want ...int64) {
+		t.Helper()
+		mark := wire.JSON(wire.Mark{V: 1, Void: []detector.Void{{Source: detector.Source{Topic: "web"}, Before: 3, Resume: resume}}})
+		lines := [][]byte{fmt.Appendf(nil, `{"topic":%q,"partition":0,"offset":0,"ts":%d,"payload":%s}`, c.Topics.Marks, simStart, kcatText(bytes.TrimSpace(mark)))}
+		for i := range int64(4) {
+			at := simStart + i*1_000_000
+			event := fmt.Appendf(nil, `{"time":%d,"session":"v","step":"form","action":"enter"}`, at)
+			lines = append(lines, fmt.Appendf(nil, `{"topic":"web","partition":0,"offset":%d,"ts":%d,"payload":%s}`, 10+i, at, kcatText(event)))
+		}
+		var got []int64
+		r := Replay{
+			Config: c.Engine(), Rules: runbook(t, c), Pipeline: c, Files: []string{writeLines(t, lines)}, Output: func(detector.Output) error { return nil },
+			Delta: func(d *detector.Delta) {
+				if attemptsIn([]detector.Delta{*d})["abandon"] > 0 {
+					got = append(got, (d.Pane-simStart)/1_000_000)
+				}
+			},
+		}
+		_, err := r.Run(t.Context())
+		check(t, err)
+		if !slices.Equal(got, want) {
+			t.Errorf("until offset %d: who entered at %v is told to have left, expected %v", resume, got, want)
+		}
+	}
+	f(5, 1, 2)
+	f(12, 2)
 }
 
 // Records that are lost, other timeouts, and a time in which nobody was followed, make void what is open; a restart alone does not.
