@@ -129,15 +129,16 @@ func (p *Producer) commit(ctx context.Context, messages []kafka.Message, offsets
 	if len(batches) == 0 && offsets == nil {
 		return nil
 	}
+	// Offsets first: if the group has moved on, nothing is written for nothing.
 	if offsets != nil {
-		if err := p.addGroup(ctx, offsets.Group); err != nil {
-			return fmt.Errorf("adding the group %s: %w", offsets.Group, err)
+		if err := p.commitOffsets(ctx, offsets); err != nil {
+			return fmt.Errorf("writing offsets: %w", err)
 		}
 	}
 	if err := p.addPartitions(ctx, batches); err != nil {
 		return fmt.Errorf("adding partitions: %w", err)
 	}
-	if err := p.write(ctx, batches, offsets); err != nil {
+	if err := p.write(ctx, batches); err != nil {
 		return err
 	}
 	if err := p.end(ctx, true); err != nil {
@@ -247,9 +248,8 @@ type written struct {
 	err  error
 }
 
-// write sends everything that is in the transaction: the partitions and the group beside one another, because they are written in different
-// logs and each answers only when that is done.
-func (p *Producer) write(ctx context.Context, batches []batch, offsets *Offsets) error {
+// write sends all batches, the partitions beside one another: each has a log of its own, and answers only when that is written.
+func (p *Producer) write(ctx context.Context, batches []batch) error {
 	by := map[partition][]batch{}
 	for _, b := range batches {
 		by[b.partition] = append(by[b.partition], b)
@@ -266,10 +266,6 @@ func (p *Producer) write(ctx context.Context, batches []batch, offsets *Offsets)
 			done <- w
 		}()
 	}
-	var refused error
-	if offsets != nil {
-		refused = p.commitOffsets(ctx, offsets)
-	}
 	var errs []error
 	for range by {
 		w := <-done
@@ -278,29 +274,22 @@ func (p *Producer) write(ctx context.Context, batches []batch, offsets *Offsets)
 			errs = append(errs, fmt.Errorf("writing to %s/%d: %w", w.topic, w.id, w.err))
 		}
 	}
-	switch {
-	case len(errs) > 0: // more than a refusal: nobody knows how far the broker has counted
-		return errors.Join(errs...)
-	case refused != nil:
-		return fmt.Errorf("writing offsets: %w", refused)
-	default:
-		return nil
-	}
+	return errors.Join(errs...)
 }
 
-func (p *Producer) addGroup(ctx context.Context, group string) error {
-	return p.retryBusy(ctx, func() error {
+func (p *Producer) commitOffsets(ctx context.Context, o *Offsets) error {
+	err := p.retryBusy(ctx, func() error {
 		res, err := p.cfg.Client.AddOffsetsToTxn(ctx, &kafka.AddOffsetsToTxnRequest{
-			TransactionalID: p.cfg.ID, ProducerID: p.pid, ProducerEpoch: p.epoch, GroupID: group,
+			TransactionalID: p.cfg.ID, ProducerID: p.pid, ProducerEpoch: p.epoch, GroupID: o.Group,
 		})
 		if err != nil {
 			return err
 		}
 		return res.Error
 	})
-}
-
-func (p *Producer) commitOffsets(ctx context.Context, o *Offsets) error {
+	if err != nil {
+		return err
+	}
 	return p.retryBusy(ctx, func() error {
 		res, err := p.cfg.Client.TxnOffsetCommit(ctx, &kafka.TxnOffsetCommitRequest{
 			TransactionalID: p.cfg.ID, ProducerID: p.pid, ProducerEpoch: p.epoch,
