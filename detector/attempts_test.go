@@ -272,7 +272,7 @@ func TestAttemptsOverRestarts(t *testing.T) {
 		delete(voids, 0)
 
 		whole, parts := map[string]int64{}, map[string]int64{}
-		a, p := openAttempts(t, cfg, 0, NewPartitionState(), Kept{})
+		a, p := takeUp(t, cfg, 0, NewPartitionState(), Kept{})
 		take := func(a *Aggregator, p *Partition, at int64) {
 			if resume, void := voids[at]; void && p.Offset() == at {
 				a.Void(p, resume)
@@ -289,7 +289,7 @@ func TestAttemptsOverRestarts(t *testing.T) {
 		attemptsOf(whole, deltas)
 
 		var log visitLog
-		b, q := openAttempts(t, cfg, 0, NewPartitionState(), Kept{})
+		b, q := takeUp(t, cfg, 0, NewPartitionState(), Kept{})
 		commit, state := int64(0), NewPartitionState()
 		flush := func() {
 			log.write(t, q.Changes())
@@ -307,7 +307,7 @@ func TestAttemptsOverRestarts(t *testing.T) {
 			case 0:
 				flush()
 			case 1:
-				b, q = openAttempts(t, cfg, commit, state, log.kept())
+				b, q = takeUp(t, cfg, commit, state, log.kept())
 			}
 			if most := 2*cfg.Sessions["t"].Max + 1; b.Visits() > most {
 				t.Fatalf("seed %d: %d visits are remembered, expected %d at most", seed, b.Visits(), most)
@@ -330,7 +330,8 @@ func TestAttemptsOverRestarts(t *testing.T) {
 	}
 }
 
-func openAttempts(t *testing.T, cfg Config, offset int64, state PartitionState, kept Kept) (*Aggregator, *Partition) {
+// takeUp is an aggregator over one partition, with what was kept of its events.
+func takeUp(t *testing.T, cfg Config, offset int64, state PartitionState, kept Kept) (*Aggregator, *Partition) {
 	t.Helper()
 	a := NewAggregator(cfg, 0, 1)
 	p := a.Add(oneSource, offset, state)
@@ -388,7 +389,7 @@ func TestWhatIsTurnedOffIsForgotten(t *testing.T) {
 		t.Helper()
 		kept := visits.kept()
 		kept.IDs = ids.kept().IDs
-		a, p := openAttempts(t, cfg, offset, state, kept)
+		a, p := takeUp(t, cfg, offset, state, kept)
 		if _, outdated := p.Follows(); outdated {
 			a.Void(p, offset+1)
 		}
@@ -447,7 +448,7 @@ func TestAttemptsFromTheMiddle(t *testing.T) {
 			t.Errorf("%s: at the end what is open has to be made void: %t", what, outdated)
 		}
 	}
-	b, q := openAttempts(t, off, 0, NewPartitionState(), Kept{})
+	b, q := takeUp(t, off, 0, NewPartitionState(), Kept{})
 	e := stream[0].event()
 	b.Count(q, 0, &e)
 	f("turned on", 1, q.State(), true, true)
@@ -461,7 +462,7 @@ func TestAttemptsFromTheMiddle(t *testing.T) {
 // Turned off while nothing came, and on again, nothing is told in panes that were closed meanwhile; what is still open is decided.
 func TestAttemptsAreNotToldInClosedPanes(t *testing.T) {
 	cfg := attemptsConfig(0)
-	a, p := openAttempts(t, cfg, 0, NewPartitionState(), Kept{})
+	a, p := takeUp(t, cfg, 0, NewPartitionState(), Kept{})
 	for i, s := range []walk{{1500, "a", "form", "enter", "eu"}, {6500, "b", "form", "enter", "eu"}} {
 		e := s.event()
 		a.Count(p, int64(i), &e)
@@ -470,7 +471,7 @@ func TestAttemptsAreNotToldInClosedPanes(t *testing.T) {
 	log.write(t, p.Changes())
 	state := p.State()
 	state.Watermark = 15_000
-	b, q := openAttempts(t, cfg, p.Commit(), state, log.kept())
+	b, q := takeUp(t, cfg, p.Commit(), state, log.kept())
 	b.Advance(q, 20_000, false)
 	log.write(t, q.Changes())
 	deltas, _ := b.Flush()
@@ -485,7 +486,7 @@ func TestAttemptsAreNotToldInClosedPanes(t *testing.T) {
 // What is open was kept of other visits where what makes a visit has changed.
 func TestVisitsThatAreOthers(t *testing.T) {
 	cfg := attemptsConfig(0)
-	_, p := openAttempts(t, cfg, 0, NewPartitionState(), Kept{})
+	_, p := takeUp(t, cfg, 0, NewPartitionState(), Kept{})
 	kept := p.Changes()
 	f := func(what string, want bool, change func(*Config, *Sessions)) {
 		t.Helper()
@@ -493,7 +494,7 @@ func TestVisitsThatAreOthers(t *testing.T) {
 		s := cfg.Sessions["t"]
 		change(&other, &s)
 		other.Sessions = map[string]Sessions{"t": s}
-		_, p := openAttempts(t, other, 10, NewPartitionState(), kept)
+		_, p := takeUp(t, other, 10, NewPartitionState(), kept)
 		if _, outdated := p.Follows(); outdated != want {
 			t.Errorf("%s: is what is open to be made void: %t", what, outdated)
 		}

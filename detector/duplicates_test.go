@@ -157,7 +157,7 @@ func TestDuplicatesOverRestarts(t *testing.T) {
 		}
 		stream := randomSent(g, &cfg, true)
 		var whole, parts total
-		a, p := whole.open(t, cfg, 0, NewPartitionState(), Kept{})
+		a, p := takeUp(t, cfg, 0, NewPartitionState(), Kept{})
 		for i, s := range stream {
 			e := s.event()
 			held += len(a.Count(p, int64(i), &e).Future)
@@ -165,7 +165,7 @@ func TestDuplicatesOverRestarts(t *testing.T) {
 		whole.flush(a)
 
 		log := changelog{}
-		b, q := parts.open(t, cfg, 0, NewPartitionState(), Kept{})
+		b, q := takeUp(t, cfg, 0, NewPartitionState(), Kept{})
 		commit, state := int64(0), NewPartitionState()
 		for int(q.Position()) < len(stream) {
 			i := q.Position()
@@ -180,7 +180,7 @@ func TestDuplicatesOverRestarts(t *testing.T) {
 				log.write(t, q.Changes())
 				commit, state = q.Commit(), q.State()
 			case 1:
-				b, q = parts.open(t, cfg, commit, state, log.kept())
+				b, q = takeUp(t, cfg, commit, state, log.kept())
 			}
 		}
 		parts.flush(b)
@@ -206,16 +206,6 @@ func TestDuplicatesOverRestarts(t *testing.T) {
 
 // total is what an aggregator handed over: events, and ids told to be forgotten.
 type total struct{ cells, forgotten int64 }
-
-func (x *total) open(t *testing.T, cfg Config, offset int64, state PartitionState, kept Kept) (*Aggregator, *Partition) {
-	t.Helper()
-	a := NewAggregator(cfg, 0, 1)
-	p := a.Add(oneSource, offset, state)
-	if err := p.Restore(kept); err != nil {
-		t.Fatal(err)
-	}
-	return a, p
-}
 
 func (x *total) flush(a *Aggregator) {
 	deltas, _ := a.Flush()
