@@ -29,11 +29,11 @@ func overBoth(t *testing.T, test func(t *testing.T, addr string)) {
 
 // foreign is a producer that is not ours, in a transaction.
 type foreign struct {
-	t      *testing.T
+	t      testing.TB
 	client *kgo.Client
 }
 
-func newForeign(t *testing.T, addr, id string) *foreign {
+func newForeign(t testing.TB, addr, id string) *foreign {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.TransactionalID(id), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.TransactionTimeout(time.Minute))

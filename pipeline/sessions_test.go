@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/kafkatest"
@@ -52,7 +53,8 @@ func newSessions(t *testing.T, addr string) *testPipeline {
 }
 
 // visitors writes what visitors do between two seconds: in each, three enter of whom one leaves without a word, a third of the time all do; the
-// others complete ten seconds later. The partition of a session is its number modulo partitions.
+// others complete ten seconds later. The partition of a session is its number modulo partitions. All come in one transaction: written one behind
+// the other, a partition whose turn is late would be idle, and its visits late.
 func (p *testPipeline) visitors(from, to, partitions int) {
 	p.t.Helper()
 	lines := map[int][]string{}
@@ -76,9 +78,11 @@ func (p *testPipeline) visitors(from, to, partitions int) {
 			}
 		}
 	}
+	together := newForeign(p.t, p.cfg.Brokers[0], p.cfg.Pipeline+"-visitors")
 	for id := range partitions {
-		p.writeLines(partition{p.topicOf(rules.KindStep), id}, lines[id]...)
+		together.write(partition{p.topicOf(rules.KindStep), id}, lines[id]...)
 	}
+	together.end(kgo.TryCommit)
 }
 
 // voided are the lines of marks by which the open attempts of partitions became void.
@@ -124,6 +128,9 @@ func TestSessionsOfAGrowingTopic(t *testing.T) {
 		edge := int64(simStart + 690_000)
 		p.judged(edge, w)
 		stop()
+		if got := w.Totals(); got.Late > 0 {
+			t.Errorf("%d visits were late, expected none", got.Late)
+		}
 		if kills.Load() < 3 {
 			t.Errorf("there were %d kills: the test shows too little", kills.Load())
 		}
