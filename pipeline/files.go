@@ -114,7 +114,7 @@ func (r *lineReader) next() (line []byte, number int64, err error) {
 			return nil, 0, err
 		}
 		r.number++
-		if len(bytes.TrimSpace(line)) > 0 {
+		if len(line) > 0 && (line[0] == '{' || len(bytes.TrimSpace(line)) > 0) {
 			return line, r.number - 1, nil
 		}
 	}
@@ -145,7 +145,10 @@ func (r *lineReader) line() ([]byte, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("cannot read %s behind line %d: %w", r.name, r.number, err)
 	}
-	return bytes.TrimRight(line, "\r\n"), err
+	for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
+		line = line[:len(line)-1]
+	}
+	return line, err
 }
 
 // row is the next row of a Parquet file.

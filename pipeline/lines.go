@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"runtime"
+	"sync"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/wire"
@@ -9,10 +11,11 @@ import (
 
 // lineBlock is some lines of a file, read and decoded.
 type lineBlock struct {
-	lines []line
-	bytes []byte // that texts and labels lie in
-	read  int64  // bytes of the file before the next block
-	err   error  // behind the lines; io.EOF at the end
+	lines   []line
+	bytes   []byte        // that texts and labels lie in
+	read    int64         // bytes of the file before the next block
+	err     error         // behind the lines; io.EOF at the end
+	decoded chan struct{} // has room for one: that it was
 }
 
 // line is one record of a file.
@@ -24,69 +27,81 @@ type line struct {
 	rejected *wire.Reject
 }
 
-// Bounds of a block, and how many of them there are of a file.
+// Bounds of a block, and how many of them there are of a file beside those that are decoded.
 const (
 	blockLines = 256
 	blockBytes = 256 << 10
 	blocks     = 3
 )
 
-// linesAhead reads and decodes a file on a goroutine of its own, some blocks ahead of where its events are counted.
-type linesAhead struct {
-	in      *lineReader
-	rows    *csvLines     // of a CSV file
-	decoder *wire.Decoder // nil: the records are of another shape, and decoded where they are counted
+// maxDecoders is how many goroutines decode the lines of one file at most: more than that could not be counted on one more.
+const maxDecoders = 4
 
-	full chan *lineBlock
+// linesAhead reads a file on a goroutine of its own and decodes it on others, some blocks ahead of where its events are counted. The blocks
+// are counted in the order in which they were read.
+type linesAhead struct {
+	in         *lineReader
+	rows       *csvLines            // of a CSV file
+	newDecoder func() *wire.Decoder // nil: the records are of another shape, and decoded where they are counted
+
+	work chan *lineBlock // to be decoded
+	full chan *lineBlock // the same, in their order
 	free chan *lineBlock
 	stop chan struct{}
 	now  *lineBlock
 	next int // line of now
+
+	decoders sync.WaitGroup
 }
 
 // start begins to read; close ends it.
 func (a *linesAhead) start() {
-	a.full, a.free, a.stop = make(chan *lineBlock, blocks), make(chan *lineBlock, blocks), make(chan struct{})
-	for range blocks {
-		a.free <- &lineBlock{}
+	decoders := min(runtime.GOMAXPROCS(0), maxDecoders)
+	all := blocks + decoders
+	a.work, a.full, a.free = make(chan *lineBlock, all), make(chan *lineBlock, all), make(chan *lineBlock, all) // there is room for every block
+	a.stop = make(chan struct{})
+	for range all {
+		a.free <- &lineBlock{decoded: make(chan struct{}, 1)}
 	}
-	if a.decoder != nil {
-		a.decoder.Keep()
+	go a.read()
+	for range decoders {
+		a.decoders.Go(a.decode)
 	}
-	go func() {
-		defer close(a.full)
-		for {
-			select {
-			case <-a.stop:
+}
+
+func (a *linesAhead) read() {
+	defer close(a.full)
+	defer close(a.work)
+	for {
+		select {
+		case <-a.stop:
+			return
+		case b := <-a.free:
+			a.fill(b)
+			a.work <- b
+			a.full <- b
+			if b.err != nil {
 				return
-			case b := <-a.free:
-				a.fill(b)
-				a.full <- b // there is room for every block
-				if b.err != nil {
-					return
-				}
 			}
 		}
-	}()
+	}
 }
 
 // fill reads lines into a block: as many as there are at hand, so that a line that is written now does not wait for others.
 func (a *linesAhead) fill(b *lineBlock) {
-	b.lines, b.bytes = b.lines[:0], b.bytes[:0]
-	if a.decoder != nil {
-		a.decoder.Forget()
-	}
+	b.lines, b.bytes, b.err = b.lines[:0], b.bytes[:0], nil
 	for len(b.lines) < blockLines && len(b.bytes) < blockBytes && b.err == nil && (len(b.lines) == 0 || a.in.atHand()) {
 		var text []byte
 		var number int64
 		if text, number, b.err = a.in.next(); b.err == nil {
-			a.take(b, text, number)
+			b.take(text, number)
 		}
 	}
 	b.read = a.in.raw.n.Load()
 }
 
-func (a *linesAhead) take(b *lineBlock, text []byte, number int64) {
+// take takes a line, which the reader will overwrite.
+func (b *lineBlock) take(text []byte, number int64) {
 	if len(b.lines) < cap(b.lines) {
 		b.lines = b.lines[:len(b.lines)+1] // its event has room for labels
 	} else {
@@ -94,19 +109,42 @@ func (a *linesAhead) take(b *lineBlock, text []byte, number int64) {
 	}
 	l := &b.lines[len(b.lines)-1]
 	l.number, l.text, l.rejected = number, b.keep(text), nil
-	if l.record = l.text; a.rows != nil {
-		l.record = b.keep(a.rows.object(text))
-	}
-	if a.decoder != nil {
-		l.rejected = a.decoder.Decode(l.record, -1, &l.event)
-	}
+	l.record = l.text
 }
 
-// keep copies what the reader will overwrite.
+// keep copies a text.
 func (b *lineBlock) keep(text []byte) []byte {
 	from := len(b.bytes)
 	b.bytes = append(b.bytes, text...)
 	return b.bytes[from:len(b.bytes):len(b.bytes)]
+}
+
+// decode decodes blocks until there are no more.
+func (a *linesAhead) decode() {
+	var rows *csvLines
+	if a.rows != nil {
+		rows = &csvLines{head: a.rows.head}
+	}
+	var d *wire.Decoder
+	if a.newDecoder != nil {
+		d = a.newDecoder()
+		d.Keep()
+	}
+	for b := range a.work {
+		for i := range b.lines {
+			l := &b.lines[i]
+			if rows != nil {
+				l.record = b.keep(rows.object(l.text))
+			}
+			if d != nil {
+				l.rejected = d.Decode(l.record, -1, &l.event)
+			}
+		}
+		if d != nil {
+			d.Forget()
+		}
+		b.decoded <- struct{}{}
+	}
 }
 
 // line is the next one, until the next call; at the end the error is io.EOF.
@@ -117,12 +155,13 @@ func (a *linesAhead) line(ctx context.Context) (*line, error) {
 				return nil, a.now.err
 			}
 			a.free <- a.now
+			a.now = nil
 		}
 		select {
-		case a.now = <-a.full:
-			a.next = 0
+		case b := <-a.full:
+			<-b.decoded
+			a.now, a.next = b, 0
 		case <-ctx.Done():
-			a.now = nil
 			return nil, ctx.Err()
 		}
 	}
@@ -138,5 +177,6 @@ func (a *linesAhead) close() error {
 	}
 	for range a.full { // until it is closed
 	}
+	a.decoders.Wait()
 	return a.in.close()
 }

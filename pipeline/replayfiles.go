@@ -57,17 +57,19 @@ func (r *Replay) open(name string) (*input, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &input{linesAhead: linesAhead{in: lines, decoder: wire.NewDecoder(rules.NoKind, r.Config.Labels)}, held: suspects{}}
+	in := &input{linesAhead: linesAhead{in: lines}, held: suspects{}}
 	if isCSV(name) {
 		if in.rows, err = readHead(lines); err != nil {
 			return nil, errors.Join(err, lines.close())
 		}
 	}
-	if r.Source != nil {
-		in.decoder, in.foreign = r.Source.Decoder(r.Config.Labels), r.Source.Input(r.Config.Labels, nil)
-	}
-	if in.foreign != nil {
-		in.decoder = nil
+	switch {
+	case r.Source == nil:
+		in.newDecoder = func() *wire.Decoder { return wire.NewDecoder(rules.NoKind, r.Config.Labels) }
+	case r.Source.plain():
+		in.newDecoder = func() *wire.Decoder { return r.Source.Decoder(r.Config.Labels) }
+	default:
+		in.foreign = r.Source.Input(r.Config.Labels, nil)
 	}
 	in.start()
 	return in, nil
