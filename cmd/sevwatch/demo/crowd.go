@@ -28,9 +28,8 @@ type crowd struct {
 }
 
 func newCrowd(o Options, url string, s *switches, e *emitter, t *tally) *crowd {
-	transport := &http.Transport{MaxIdleConnsPerHost: o.Visitors, DisableCompression: true}
 	return &crowd{
-		options: o, pace: pace(o.Scale), url: url, client: &http.Client{Transport: transport},
+		options: o, pace: pace(o.Scale), url: url, client: o.network.client(o.Visitors),
 		switches: s, emitter: e, tally: t,
 	}
 }

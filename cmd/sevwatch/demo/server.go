@@ -13,7 +13,7 @@ import (
 // stopWithin bounds the wait for requests that are still being served when a server stops.
 const stopWithin = 5 * time.Second
 
-// server is one HTTP server on loopback that can be waited for to the last connection.
+// server is one HTTP server that can be waited for to the last connection.
 type server struct {
 	name        string
 	listener    net.Listener
@@ -31,9 +31,28 @@ type serveError struct {
 func (e *serveError) Error() string { return fmt.Sprintf("cannot serve %s: %v", e.name, e.err) }
 func (e *serveError) Unwrap() error { return e.err }
 
-// listen takes a free port of loopback.
-func listen(name string, handler http.Handler) (*server, error) {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+// network is how the servers of a world are reached.
+type network struct {
+	listen func(name string) (net.Listener, error)
+	dial   func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// loopback gives every server a free port.
+var loopback = network{
+	listen: func(string) (net.Listener, error) {
+		return (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	},
+	dial: (&net.Dialer{}).DialContext,
+}
+
+// client keeps so many connections to a server.
+func (n network) client(connections int) *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: n.dial, MaxIdleConnsPerHost: connections, DisableCompression: true}}
+}
+
+// serve makes a server that can be reached and does not answer yet.
+func (n network) serve(name string, handler http.Handler) (*server, error) {
+	listener, err := n.listen(name)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen for %s: %w", name, err)
 	}

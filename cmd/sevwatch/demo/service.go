@@ -25,8 +25,8 @@ type api struct {
 	release release
 }
 
-func newService(storeURL string, p pace, s *switches, e *emitter) *service {
-	service := &service{switches: s, sessions: newSessions(), store: newStoreClient(storeURL, p, s)}
+func newService(client *http.Client, storeURL string, p pace, s *switches, e *emitter) *service {
+	service := &service{switches: s, sessions: newSessions(), store: newStoreClient(client, storeURL, p, s)}
 	service.stable = service.routes(stableRelease(), e)
 	service.bad = service.routes(badRelease(), e)
 	return service

@@ -25,7 +25,7 @@ func newPlace(t *testing.T, p pace) *place {
 	e := &emitter{sink: pl.memory}
 	fail := func(err error) { t.Error(err) }
 	store := listenFor(t, "question-store", newStore(Options{Seed: 1, Visitors: 300, Scale: float64(p)}, pl.switches, e), fail)
-	service := newService(store.url(), p, pl.switches, e)
+	service := newService(loopback.client(storeConnections), store.url(), p, pl.switches, e)
 	t.Cleanup(service.close)
 	pl.url = listenFor(t, "assessment-api", service, fail).url()
 	return pl
@@ -33,7 +33,7 @@ func newPlace(t *testing.T, p pace) *place {
 
 func listenFor(t *testing.T, name string, h http.Handler, fail context.CancelCauseFunc) *server {
 	t.Helper()
-	s, err := listen(name, h)
+	s, err := loopback.serve(name, h)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestVisitorWhoDoesNotWaitIsNoFailure(t *testing.T) {
 }
 
 func TestStoreIsDown(t *testing.T) {
-	down, err := listen("question-store", http.NotFoundHandler())
+	down, err := loopback.serve("question-store", http.NotFoundHandler())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func TestStoreIsDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	memory := newMemory()
-	service := newService(down.url(), 1, &switches{}, &emitter{sink: memory})
+	service := newService(loopback.client(storeConnections), down.url(), 1, &switches{}, &emitter{sink: memory})
 	t.Cleanup(service.close)
 	p := &place{t: t, memory: memory}
 	p.url = listenFor(t, "assessment-api", service, func(err error) { t.Error(err) }).url()
@@ -263,7 +263,7 @@ func TestStoreIsDown(t *testing.T) {
 }
 
 func TestServerThatEndsByItselfSaysSo(t *testing.T) {
-	s, err := listen("some-service", http.NotFoundHandler())
+	s, err := loopback.serve("some-service", http.NotFoundHandler())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,9 +32,8 @@ type storeClient struct {
 // trickle is one call of how many that an open breaker lets through, to see how the store is.
 const trickle = 12
 
-func newStoreClient(url string, p pace, s *switches) *storeClient {
-	transport := &http.Transport{MaxIdleConnsPerHost: storeConnections, DisableCompression: true}
-	return &storeClient{url: url, pace: p, switches: s, client: &http.Client{Transport: transport}}
+func newStoreClient(client *http.Client, url string, p pace, s *switches) *storeClient {
+	return &storeClient{url: url, pace: p, switches: s, client: client}
 }
 
 // get fetches a path on behalf of the request r and decodes the answer, or, while the breaker is open, mostly the last good one. Its errors say

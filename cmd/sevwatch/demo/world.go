@@ -32,6 +32,8 @@ type Options struct {
 	// OnFault, if not nil, is told of each start and each end of a fault as it happens. The script
 	// waits for it, so it must be quick.
 	OnFault func(fault Fault, started bool)
+
+	network network // loopback, but for tests
 }
 
 // World is the service, its crowd and its faults. It runs once.
@@ -70,6 +72,9 @@ func (o *Options) complete() error {
 	if o.Scale == 0 {
 		o.Scale = 1
 	}
+	if o.network.listen == nil {
+		o.network = loopback
+	}
 	if o.Sink == nil {
 		wrong = append(wrong, errors.New("no sink"))
 	}
@@ -93,12 +98,12 @@ func (w *World) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
-	store, err := listen("question-store", newStore(w.options, w.switches, w.emitter))
+	store, err := w.options.network.serve("question-store", newStore(w.options, w.switches, w.emitter))
 	if err != nil {
 		return err
 	}
-	service := newService(store.url(), w.pace, w.switches, w.emitter)
-	api, err := listen("assessment-api", service)
+	service := newService(w.options.network.client(storeConnections), store.url(), w.pace, w.switches, w.emitter)
+	api, err := w.options.network.serve("assessment-api", service)
 	if err != nil {
 		return errors.Join(err, store.stop())
 	}

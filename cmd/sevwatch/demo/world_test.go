@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"math"
+	"net"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -28,39 +30,101 @@ func TestNewSaysEverythingThatIsWrong(t *testing.T) {
 	}
 }
 
-// The whole world, twenty times as fast as in the demo: every fault shows in the events, and where and
-// when there is no fault none does.
-func TestWorld(t *testing.T) {
-	memory := newMemory()
-	var told []string
-	w, err := New(Options{
-		Seed: 42, Visitors: 25, Scale: 0.05, Sink: memory,
-		OnFault: func(f Fault, started bool) {
-			if started {
-				told = append(told, f.Name)
-			}
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Run(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	checkGone(t)
-	if err := w.Run(t.Context()); err == nil {
-		t.Error("a world runs once")
-	}
+// wires is a network in memory, so that waiting for an answer is waiting as for a clock: in a bubble of synctest time goes on exactly when
+// everybody waits, however busy the machine is.
+type wires map[string]*wire
 
-	events, faults := memory.all(t), w.Faults()
-	if !slices.Equal(told, []string{"bad deploy", "slow dependency", "busy dependency", "broken step"}) {
-		t.Errorf("told of %q", told)
+// wire is a server's listener.
+type wire struct {
+	name   string
+	calls  chan net.Conn
+	closed chan struct{}
+	close  func()
+}
+
+func newWires(names ...string) network {
+	w := wires{}
+	for _, name := range names {
+		closed := make(chan struct{})
+		w[name] = &wire{name, make(chan net.Conn), closed, sync.OnceFunc(func() { close(closed) })}
 	}
-	checkTotals(t, w.Totals(), events)
-	checkBadDeploy(t, events, faults[0])
-	checkSlowStore(t, events, faults[1])
-	checkBusyStore(t, events, faults[2])
-	checkBrokenStep(t, events, faults[3])
+	return network{
+		listen: func(name string) (net.Listener, error) { return w[name], nil },
+		dial: func(ctx context.Context, _, address string) (net.Conn, error) {
+			name, _, err := net.SplitHostPort(address)
+			if err != nil {
+				return nil, err
+			}
+			return w[name].call(ctx)
+		},
+	}
+}
+
+func (w *wire) call(ctx context.Context) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case w.calls <- there:
+		return here, nil
+	case <-w.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (w *wire) Accept() (net.Conn, error) {
+	select {
+	case c := <-w.calls:
+		return c, nil
+	case <-w.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (w *wire) Close() error {
+	w.close()
+	return nil
+}
+
+func (w *wire) Addr() net.Addr  { return w }
+func (w *wire) Network() string { return "memory" }
+func (w *wire) String() string  { return w.name }
+
+// The whole world, in a time that goes on when everybody waits: every fault shows in the events, and where and when there is no fault none does.
+func TestWorld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := newMemory()
+		var told []string
+		w, err := New(Options{
+			Seed: 42, Visitors: 25, Scale: 0.05, Sink: memory, network: newWires("question-store", "assessment-api"),
+			OnFault: func(f Fault, started bool) {
+				if started {
+					told = append(told, f.Name)
+				}
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		checkGone(t)
+		if err := w.Run(t.Context()); err == nil {
+			t.Error("a world runs once")
+		}
+
+		events, faults := memory.all(t), w.Faults()
+		if !slices.Equal(told, []string{"bad deploy", "slow dependency", "busy dependency", "broken step"}) {
+			t.Errorf("told of %q", told)
+		}
+		checkTotals(t, w.Totals(), events)
+		checkBadDeploy(t, events, faults[0])
+		checkSlowStore(t, events, faults[1])
+		checkBusyStore(t, events, faults[2])
+		checkBrokenStep(t, events, faults[3])
+	})
 }
 
 func checkTotals(t *testing.T, totals Totals, events []event) {
