@@ -14,24 +14,23 @@ import (
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/fetch"
-	"sevwatch/pipeline/txn"
 	"sevwatch/pipeline/wire"
 )
 
 // aggregateTask is one task of the first stage: it reads its source partitions, and what it decided on time from its partition of the
 // marks topic, and commits pane deltas, progress, rejected and late records and its offsets in one transaction. One goroutine owns it.
 type aggregateTask struct {
-	w        *Worker
-	a        assignment
-	seat     *seat
-	producer producer
-	agg      *detector.Aggregator
-	reader   reader
-	sources  map[detector.Source]*source
-	order    []*source // by topic and partition
-	marks    *markReader
-	clock    *clock
-	event    detector.Event
+	w       *Worker
+	a       assignment
+	seat    *seat
+	commits commits
+	agg     *detector.Aggregator
+	reader  reader
+	sources map[detector.Source]*source
+	order   []*source // by topic and partition
+	marks   *markReader
+	clock   *clock
+	event   detector.Event
 
 	aside     []kafka.Message // rejected and late records since the last flush
 	asideSize int
@@ -91,10 +90,11 @@ func (w *Worker) openAggregate(ctx context.Context, a assignment, seat *seat) (*
 		w: w, a: a, seat: seat, sources: map[detector.Source]*source{}, committed: map[detector.Source]int64{}, settle: engine.Settle(), handed: map[int64]int{},
 		agg: detector.NewAggregator(engine, a.task, w.cfg.Tasks.Aggregate), edge: unknown, flushed: w.now(),
 	}
-	var err error
-	if t.producer, err = w.broker.takeOver(ctx, w.transactionalID("aggregate", a.task)); err != nil {
+	p, err := w.broker.takeOver(ctx, w.transactionalID("aggregate", a.task))
+	if err != nil {
 		return nil, err
 	}
+	t.commits = newCommits(w, p, seat)
 	return t, t.restore(ctx)
 }
 
@@ -248,6 +248,7 @@ func (t *aggregateTask) pauseSource(s *source) {
 const tick = 100 * time.Millisecond
 
 func (t *aggregateTask) loop(ctx context.Context) error {
+	defer t.commits.wait()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
@@ -262,6 +263,10 @@ func (t *aggregateTask) loop(ctx context.Context) error {
 			return nil
 		case r := <-responses:
 			res = &r
+		case e := <-t.commits.ended:
+			if err := t.ended(e); err != nil {
+				return err
+			}
 		case <-changed:
 		case <-ticker.C:
 		}
@@ -275,7 +280,7 @@ func (t *aggregateTask) loop(ctx context.Context) error {
 	}
 }
 
-// step takes what a broker sent, if anything, and commits what is due.
+// step takes what a broker sent, if anything, and begins to commit what is due. What comes meanwhile is part of the next transaction.
 func (t *aggregateTask) step(ctx context.Context, res *fetch.Response) error {
 	if res != nil {
 		if err := t.response(res); err != nil {
@@ -297,7 +302,8 @@ func (t *aggregateTask) step(ctx context.Context, res *fetch.Response) error {
 		}
 		t.flush(mark)
 	}
-	return t.commit(ctx)
+	t.commits.begin(ctx, t.unsent.messages, t.unsent.offsets)
+	return nil
 }
 
 // grown ends a task that follows sessions when there are more partitions than it knows of, as a new generation of the group may say: it has to
@@ -318,7 +324,7 @@ func (t *aggregateTask) grown(ctx context.Context) error {
 	return nil
 }
 
-// full says whether enough is gathered while nothing can be committed.
+// full says whether enough is gathered while what was flushed is not committed.
 func (t *aggregateTask) full() bool {
 	return t.unsent != nil && (t.agg.Pending() > flushCells || t.asideSize > flushAside)
 }
@@ -546,27 +552,15 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 	t.aside, t.asideSize, t.edge, t.flushed = nil, 0, t.agg.Edge(), t.w.now()
 }
 
-// commit commits what was flushed. While the group is moving on it waits its turn.
-func (t *aggregateTask) commit(ctx context.Context) error {
-	m, free, _ := t.seat.get()
-	if !free {
-		return nil
-	}
-	b := t.unsent
-	start := t.w.now()
-	// A commit that has begun is finished, also when the worker is told to stop.
-	err := t.producer.Commit(context.WithoutCancel(ctx), b.messages, &txn.Offsets{
-		Group: m.group, Generation: m.generation, Member: m.member, Topics: b.offsets,
-	})
-	switch {
-	case errors.Is(err, txn.ErrNotMember), errors.Is(err, txn.ErrRebalancing):
-		t.seat.over(m)
-		return nil
-	case err != nil:
+// ended goes on after a transaction.
+func (t *aggregateTask) ended(e ended) error {
+	committed, err := t.commits.end(e)
+	if !committed {
 		return err
 	}
+	b := t.unsent
 	t.unsent = nil
-	t.w.metrics.commit("aggregate", t.w.now().Sub(start))
+	t.w.metrics.commit("aggregate", t.commits.took)
 	for _, e := range b.events {
 		t.w.metrics.counted.Add(int(e.Events))
 	}

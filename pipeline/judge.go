@@ -12,7 +12,6 @@ import (
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/fetch"
-	"sevwatch/pipeline/txn"
 	"sevwatch/pipeline/wire"
 	"sevwatch/rules"
 )
@@ -21,16 +20,16 @@ import (
 // its state, and its offset in one transaction. The offset is that of the earliest delta that its windows still need: a restart reads
 // from there again, up to where the state had come, without judging. One goroutine owns it.
 type judgeTask struct {
-	w        *Worker
-	a        assignment
-	seat     *seat
-	producer producer
-	judge    *detector.Judge
-	reader   reader
-	walker   fetch.Walker
-	deltas   wire.DeltaDecoder
-	control  controlReader
-	rules    *rules.File // in force
+	w       *Worker
+	a       assignment
+	seat    *seat
+	commits commits
+	judge   *detector.Judge
+	reader  reader
+	walker  fetch.Walker
+	deltas  wire.DeltaDecoder
+	control controlReader
+	rules   *rules.File // in force
 
 	loading bool            // reading again what the state already knows
 	known   int64           // offset up to which progress is in the state
@@ -38,6 +37,7 @@ type judgeTask struct {
 	first   map[int64]int64 // pane -> offset of its first delta
 	edge    int64           // that was flushed
 	unsent  *verdicts       // flushed, and not committed yet
+	ahead   int             // responses that were taken since
 }
 
 // verdicts is what one transaction of a judge task commits.
@@ -45,7 +45,11 @@ type verdicts struct {
 	messages []kafka.Message
 	offset   int64
 	outputs  []detector.Output
+	totals   detector.Totals
 }
+
+// maxAheadOfCommit is how many responses a judge task takes beside a transaction that is under way, so that a slow one does not make memory grow.
+const maxAheadOfCommit = 4
 
 // keyNext is the state record that says up to which offset progress is in the state.
 const keyNext = "next"
@@ -57,7 +61,7 @@ func (w *Worker) runJudge(ctx context.Context, a assignment, seat *seat) error {
 		return err
 	}
 	defer w.retire("judge", a.task)
-	t.report()
+	t.report(t.judge.Totals())
 	return reading(ctx, t.reader, t.loop)
 }
 
@@ -65,10 +69,11 @@ func (w *Worker) runJudge(ctx context.Context, a assignment, seat *seat) error {
 func (w *Worker) openJudge(ctx context.Context, a assignment, seat *seat) (*judgeTask, error) {
 	t := &judgeTask{w: w, a: a, seat: seat, judge: detector.NewJudge(w.cfg.Engine(), w.rules), first: map[int64]int64{}}
 	t.deltas.Known = t.judge.Known
-	var err error
-	if t.producer, err = w.broker.takeOver(ctx, w.transactionalID("judge", a.task)); err != nil {
+	p, err := w.broker.takeOver(ctx, w.transactionalID("judge", a.task))
+	if err != nil {
 		return nil, err
 	}
+	t.commits = newCommits(w, p, seat)
 	return t, t.restore(ctx)
 }
 
@@ -133,10 +138,11 @@ func (t *judgeTask) loaded() error {
 }
 
 func (t *judgeTask) loop(ctx context.Context) error {
+	defer t.commits.wait()
 	for {
 		responses := t.reader.Responses()
-		if t.unsent != nil {
-			responses = nil // nothing can be committed: hold the broker back
+		if t.full() {
+			responses = nil
 		}
 		_, _, changed := t.seat.get()
 		var res *fetch.Response
@@ -145,6 +151,10 @@ func (t *judgeTask) loop(ctx context.Context) error {
 			return nil
 		case r := <-responses:
 			res = &r
+		case e := <-t.commits.ended:
+			if err := t.ended(e); err != nil {
+				return err
+			}
 		case <-changed:
 		}
 		err := t.step(ctx, res)
@@ -157,9 +167,14 @@ func (t *judgeTask) loop(ctx context.Context) error {
 	}
 }
 
-// step takes what a broker sent, if anything, and commits what there is to tell.
+// full says whether nothing more is to be taken before what was flushed is committed.
+func (t *judgeTask) full() bool { return t.unsent != nil && t.ahead >= maxAheadOfCommit }
+
+// step takes what a broker sent, if anything, and begins to commit what there is to tell. What comes meanwhile is taken into panes, none of which is
+// closed before the end of the transaction.
 func (t *judgeTask) step(ctx context.Context, res *fetch.Response) error {
 	if res != nil {
+		t.ahead++
 		if err := t.response(res); err != nil {
 			return err
 		}
@@ -167,12 +182,10 @@ func (t *judgeTask) step(ctx context.Context, res *fetch.Response) error {
 	if t.unsent == nil && !t.loading {
 		t.advance()
 	}
-	if t.unsent != nil {
-		if err := t.commit(ctx); err != nil {
-			return err
-		}
-	}
-	if t.unsent == nil && t.judge.Stale() {
+	switch {
+	case t.unsent != nil:
+		t.commits.begin(ctx, t.unsent.messages, map[string][]kafka.TxnOffsetCommit{t.w.cfg.Topics.Panes: {{Partition: t.a.task, Offset: t.unsent.offset}}})
+	case t.judge.Stale():
 		return errRulesChanged
 	}
 	return nil
@@ -254,7 +267,7 @@ func (t *judgeTask) advance() {
 		return
 	}
 	t.edge = t.judge.Edge()
-	v := &verdicts{outputs: outputs, offset: t.needed()}
+	v := &verdicts{outputs: outputs, offset: t.needed(), totals: t.judge.Totals()}
 	for _, o := range outputs {
 		topic := t.w.cfg.Topics.Alerts
 		if o.Recovery != nil {
@@ -268,7 +281,7 @@ func (t *judgeTask) advance() {
 		m.Partition = t.a.task
 		v.messages = append(v.messages, m)
 	}
-	t.unsent = v
+	t.unsent, t.ahead = v, 0
 }
 
 // needed is the offset of the first delta that the windows still need.
@@ -284,40 +297,28 @@ func (t *judgeTask) needed() int64 {
 	return offset
 }
 
-// commit commits what was flushed. While the group is moving on it waits its turn.
-func (t *judgeTask) commit(ctx context.Context) error {
-	m, free, _ := t.seat.get()
-	if !free {
-		return nil
-	}
-	start := t.w.now()
-	// A commit that has begun is finished, also when the worker is told to stop.
-	err := t.producer.Commit(context.WithoutCancel(ctx), t.unsent.messages, &txn.Offsets{
-		Group: m.group, Generation: m.generation, Member: m.member,
-		Topics: map[string][]kafka.TxnOffsetCommit{t.w.cfg.Topics.Panes: {{Partition: t.a.task, Offset: t.unsent.offset}}},
-	})
-	switch {
-	case errors.Is(err, txn.ErrNotMember), errors.Is(err, txn.ErrRebalancing):
-		t.seat.over(m)
-		return nil
-	case err != nil:
+// ended goes on after a transaction.
+func (t *judgeTask) ended(e ended) error {
+	committed, err := t.commits.end(e)
+	if !committed {
 		return err
 	}
-	t.w.metrics.commit("judge", t.w.now().Sub(start))
-	for _, o := range t.unsent.outputs {
+	v := t.unsent
+	t.unsent = nil
+	t.w.metrics.commit("judge", t.commits.took)
+	for _, o := range v.outputs {
 		t.w.tell(o)
 	}
-	t.unsent = nil
 	if file := t.judge.Rules(); file != t.rules {
 		t.rules = file
 		t.w.log.Info("rules changed", zap.Int("task", t.a.task), zap.String("rules", file.Hash), zap.Stringer("edge", detector.Millis(t.edge)))
 	}
-	t.report()
+	t.report(v.totals)
 	return nil
 }
 
 // report tells the worker's health how far the task is.
-func (t *judgeTask) report() {
+func (t *judgeTask) report(totals detector.Totals) {
 	h := wire.HealthTask{Task: t.a.task, Open: new(int)}
 	*h.Open = t.judge.Open()
 	if edge := t.judge.Edge(); edge != unknown {
@@ -325,7 +326,7 @@ func (t *judgeTask) report() {
 		h.Edge = &m
 	}
 	t.w.report("judge", h)
-	t.w.account(t.judge.Totals())
+	t.w.account(totals)
 	t.w.metrics.lost(t.a.task, t.judge.Lost())
 	t.w.metrics.kept(t.a.task, t.judge)
 }

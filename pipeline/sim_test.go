@@ -137,12 +137,13 @@ type simWorker struct {
 
 // simTask is a task at work; neither is set while it could not be opened.
 type simTask struct {
-	stage     string
-	a         assignment
-	seat      *seat
-	worker    *simWorker
-	aggregate *aggregateTask
-	judge     *judgeTask
+	stage      string
+	a          assignment
+	seat       *seat
+	worker     *simWorker
+	aggregate  *aggregateTask
+	judge      *judgeTask
+	committing func() // a transaction that the broker has not heard of yet
 }
 
 const simStart = 1793534400000
@@ -469,8 +470,10 @@ func (s *simulation) step(ctx context.Context, t *simTask) error {
 	if t.aggregate == nil && t.judge == nil {
 		return s.open(ctx, t)
 	}
-	var err error
-	if t.aggregate != nil {
+	err := s.settle(t)
+	switch {
+	case err != nil:
+	case t.aggregate != nil:
 		r := t.aggregate.reader.(*memoryReader)
 		res := r.poll(s.random.IntN(8))
 		if t.aggregate.full() {
@@ -478,9 +481,9 @@ func (s *simulation) step(ctx context.Context, t *simTask) error {
 		} else {
 			err = t.aggregate.step(ctx, &res)
 		}
-	} else {
+	default:
 		r := t.judge.reader.(*memoryReader)
-		if t.judge.unsent != nil {
+		if t.judge.full() {
 			err = t.judge.step(ctx, nil)
 		} else {
 			res := r.poll(s.random.IntN(8))
@@ -488,10 +491,46 @@ func (s *simulation) step(ctx context.Context, t *simTask) error {
 		}
 	}
 	if err != nil {
+		t.commit() // which it waits for
 		s.say("%s: %s/%d ends: %v", t.worker.name, t.stage, t.a.task, err)
 		t.aggregate, t.judge = nil, nil
 	}
 	return nil
+}
+
+// commit lets the broker have the transaction that is under way, if it has not.
+func (t *simTask) commit() {
+	if t.committing != nil {
+		t.committing()
+		t.committing = nil
+	}
+}
+
+// settle lets the broker have the transaction that is under way, or not yet, and the task hear of it, or not yet.
+func (s *simulation) settle(t *simTask) error {
+	if s.random.IntN(3) > 0 {
+		t.commit()
+	}
+	hear := t.judge.ended
+	if t.aggregate != nil {
+		hear = t.aggregate.ended
+	}
+	if s.random.IntN(3) == 0 {
+		return nil
+	}
+	select {
+	case e := <-t.commits().ended:
+		return hear(e)
+	default:
+		return nil
+	}
+}
+
+func (t *simTask) commits() *commits {
+	if t.aggregate != nil {
+		return &t.aggregate.commits
+	}
+	return &t.judge.commits
 }
 
 func (s *simulation) open(ctx context.Context, t *simTask) error {
@@ -512,6 +551,8 @@ func (s *simulation) open(ctx context.Context, t *simTask) error {
 	s.say("%s opens %s/%d: %v", t.worker.name, t.stage, t.a.task, err)
 	if err != nil {
 		t.aggregate, t.judge = nil, nil
+	} else {
+		t.commits().beside = func(f func()) { t.committing = f }
 	}
 	return nil
 }
