@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -135,6 +136,8 @@ type clock struct {
 	low, high int64 // as told last
 	told      bool
 	lows      []lowAt   // how far the active partitions were when, oldest first
+	furthest  int64     // how far the furthest partition of all tasks was
+	furthered time.Time // when that was learned
 	on        *base     // all partitions of all tasks are idle
 	waiting   bool      // a mark is on its way
 	asked     time.Time // when it was written
@@ -154,7 +157,7 @@ type base struct {
 }
 
 func newClock(h *hints, task int, c *Config) *clock {
-	return &clock{hints: h, task: task, tasks: c.Tasks.Aggregate, pane: int64(c.Pane), idle: millis(c.IdleAfter)}
+	return &clock{hints: h, task: task, tasks: c.Tasks.Aggregate, pane: int64(c.Pane), idle: millis(c.IdleAfter), furthest: unknown}
 }
 
 const (
@@ -226,6 +229,9 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 	line := func(s *source, to, since int64) {
 		mark.Idle = append(mark.Idle, detector.Idle{Source: s.Source, Before: s.Offset(), To: s.WatermarkAt(to), Since: since})
 	}
+	if allHigh > c.furthest {
+		c.furthest, c.furthered = allHigh, now
+	}
 	if allLow != noLow {
 		c.on = nil
 		c.learn(allLow, now)
@@ -242,6 +248,9 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 	}
 	if allHigh == unknown {
 		return // nothing was ever heard: there is no event time to go on from
+	}
+	if slices.ContainsFunc(t.order, func(s *source) bool { return !s.added && (!s.asked.After(c.furthered) || now.Sub(s.asked) > maxAsked) }) {
+		return // it may hold what was written when the furthest records were, or while nobody asked
 	}
 	if c.on == nil || c.on.to < allHigh && c.on.since == 0 {
 		c.on = &base{to: allHigh, began: now}
@@ -260,6 +269,10 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 		}
 	}
 }
+
+// maxAsked is how long ago a partition may have been asked and had nothing, for time to go on there: what was written since then must not become
+// late. It is asked four times a second, unless this task stood still.
+const maxAsked = time.Second
 
 // maxLows bounds what is remembered of the active partitions; a partition that was asked longer ago waits for its next answer.
 const maxLows = 64

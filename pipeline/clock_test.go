@@ -1,0 +1,137 @@
+package pipeline
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go/protocol"
+	"go.uber.org/zap"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
+)
+
+// twoTasks are the aggregate tasks of a source of two partitions, one each, over a broker in memory.
+type twoTasks struct {
+	t      *testing.T
+	broker *memory
+	w      *Worker
+	tasks  [2]*aggregateTask
+}
+
+func newTwoTasks(t *testing.T) *twoTasks {
+	c, err := ParseConfig("two.yaml", []byte(`{pipeline: two, brokers: ['none:1'], pane: 1s, lateness: 1s, idle_after: 1s, tasks: {aggregate: 2, judge: 1}, sources: [{topic: web, kind: error, partitions: 2}]}`))
+	check(t, err)
+	two := &twoTasks{t: t, broker: newMemory(rand.New(rand.NewPCG(1, 1)), simStart)}
+	for _, spec := range c.specs() {
+		two.broker.makeTopic(spec.name, spec.partitions)
+	}
+	two.w = NewWorker(WorkerOptions{Config: c, Rules: &rules.File{}, Log: zap.NewNop()})
+	two.w.broker, two.w.now = two.broker, func() time.Time { return time.UnixMilli(two.broker.now) }
+	two.w.outputs = map[string][]int{c.Topics.Panes: {0}, c.Topics.Late: {0}, c.Topics.Rejected: {0}}
+	g := two.broker.group(two.w.groupID("aggregate"))
+	g.members["w"] = true
+	for k := range two.tasks {
+		a := assignment{k, map[string][]int{"web": {k}, c.Topics.Marks: {k}}}
+		two.tasks[k], err = two.w.openAggregate(t.Context(), a, newSeat(membership{two.w.groupID("aggregate"), "w", 0}))
+		check(t, err)
+		two.tasks[k].commits.beside = func(f func()) { f() }
+	}
+	return two
+}
+
+// write writes an event of a second to both partitions at once.
+func (two *twoTasks) write(second int) {
+	for id := range 2 {
+		line := fmt.Appendf(nil, `{"time":%d,"error_type":"boom"}`, simStart+second*1000)
+		two.broker.append(partition{"web", id}, -1, 0, protocol.Record{Value: protocol.NewBytes(line)})
+	}
+}
+
+// step lets a task go on, and what it commits be committed and heard of. Where it is deaf no response has come for it.
+func (two *twoTasks) step(k int, deaf bool) {
+	two.t.Helper()
+	two.broker.now += 20
+	for id := range 2 {
+		for _, r := range two.broker.records(partition{two.w.cfg.Topics.Marks, id}) {
+			m, err := wire.DecodeMark(r.value)
+			check(two.t, err)
+			two.w.hints.put(m)
+		}
+	}
+	task := two.tasks[k]
+	if deaf {
+		check(two.t, task.step(two.t.Context(), nil))
+	} else {
+		res := task.reader.(*memoryReader).poll(1 << 30)
+		check(two.t, task.step(two.t.Context(), &res))
+	}
+	select {
+	case e := <-task.commits.ended:
+		check(two.t, task.ended(e))
+	default:
+	}
+}
+
+// settle lets both go on for some seconds, with what the broker sends.
+func (two *twoTasks) settle(seconds int) {
+	for range seconds * 25 {
+		two.step(0, false)
+		two.step(1, false)
+	}
+}
+
+func (two *twoTasks) totals(k int) detector.Totals {
+	return two.tasks[k].order[0].State().Totals
+}
+
+// A task whose responses are slow takes no part of event time from the others: what was written for it when theirs was is not late, however
+// much longer than idle_after it waits for it, and although the others have read theirs to the end and are idle again.
+func TestNobodyIsIdleWhoseAnswerIsUnderWay(t *testing.T) {
+	two := newTwoTasks(t)
+	two.write(0)
+	two.settle(3)
+	two.write(100)
+	for range 200 {
+		two.step(0, false)
+		two.step(1, true)
+	}
+	two.settle(3)
+	for k := range two.tasks {
+		if got := two.totals(k); got.Late > 0 || got.Counted != 2 {
+			t.Errorf("task %d has the accounts %+v, expected 2 counted", k, got)
+		}
+	}
+}
+
+// A worker that stood still while all was silent takes the records that came meanwhile, before it lets event time go on.
+func TestNobodyIsIdleWhoStoodStill(t *testing.T) {
+	two := newTwoTasks(t)
+	two.write(0)
+	two.settle(5)
+	two.write(8)
+	two.broker.now += 60_000
+	two.step(0, true)
+	two.step(1, true)
+	two.settle(3)
+	for k := range two.tasks {
+		if got := two.totals(k); got.Late > 0 || got.Counted != 2 {
+			t.Errorf("task %d has the accounts %+v, expected 2 counted", k, got)
+		}
+	}
+}
+
+// While nothing comes event time goes on, as long as the partitions are asked and have nothing.
+func TestTimeGoesOnWhileAllIsSilent(t *testing.T) {
+	two := newTwoTasks(t)
+	two.write(0)
+	two.settle(20)
+	for k, task := range two.tasks {
+		if low := task.order[0].Watermark() - simStart; low < 15_000 {
+			t.Errorf("after some 20 s of silence the watermark of task %d is %d ms behind the event, expected 15,000 or more", k, low)
+		}
+	}
+}
