@@ -42,6 +42,7 @@ type aggregateTask struct {
 	unsent    *batch               // flushed, and not committed yet
 	edge      int64                // that was flushed
 	settle    int64                // ms: panes so far ahead of the slowest partition are not made smaller by the judges
+	apart     int64                // ms: what is further ahead of the slowest partition waits
 	handed    map[int64]int        // series that were handed over, by pane, while the slowest partition has not come there
 	flushed   time.Time
 	committed map[detector.Source]int64
@@ -489,13 +490,16 @@ func (t *aggregateTask) due() bool {
 	case t.agg.Pending() > flushCells || t.asideSize > flushAside:
 		return true
 	case len(t.order) > 0 && t.agg.Edge() > t.edge:
-		return t.calm() || since > flushBacklog
+		return t.rested()
 	case len(t.aside) > 0 || len(t.happened)+len(t.voids) > 0 || t.agg.Untold():
 		return since > flushAsides
 	default:
 		return false
 	}
 }
+
+// rested says whether to flush as soon as a pane closes: nothing more waits to be read, or the last flush was long ago.
+func (t *aggregateTask) rested() bool { return t.calm() || t.w.now().Sub(t.flushed) > flushBacklog }
 
 // calm says whether all sources are read to their ends, so that waiting would gather nothing.
 func (t *aggregateTask) calm() bool {

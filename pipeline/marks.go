@@ -176,7 +176,7 @@ func (c *clock) decide(t *aggregateTask) *wire.Mark {
 	if allLow, allHigh, known := c.hints.all(c.task, c.tasks, low, high); known {
 		c.advance(mark, t, allLow, allHigh, now)
 	}
-	if len(mark.Idle) == 0 && !c.news(low) {
+	if len(mark.Idle) == 0 && !c.news(t, low) {
 		return nil
 	}
 	if low != noLow {
@@ -203,12 +203,19 @@ func (c *clock) span(t *aggregateTask) (low, high int64) {
 	return low, high
 }
 
-// news says whether the other tasks need to hear how far this one is.
-func (c *clock) news(low int64) bool {
-	if c.tasks == 1 {
+// news says whether the other tasks need to hear how far this one is. In a backlog they do not hear of every pane, because a mark is a
+// transaction; only before one of them could be so far ahead of what it has heard that it waits.
+func (c *clock) news(t *aggregateTask, low int64) bool {
+	switch {
+	case c.tasks == 1:
 		return false
+	case !c.told || (low == noLow) != (c.low == noLow):
+		return true
+	case low == noLow || pane(low, c.pane) <= pane(c.low, c.pane):
+		return false
+	default:
+		return t.rested() || c.low == unknown || low-c.low > t.apart/4
 	}
-	return !c.told || (low == noLow) != (c.low == noLow) || low != noLow && pane(low, c.pane) > pane(c.low, c.pane)
 }
 
 func pane(t, length int64) int64 {

@@ -18,9 +18,9 @@ func (t *aggregateTask) skew() {
 	low, high := t.clock.span(t)
 	allLow, allHigh, known := t.w.hints.all(t.a.task, t.w.cfg.Tasks.Aggregate, low, high)
 	limit, waiting := int64(t.w.cfg.MaxSkew), 0
-	apart := limit
+	t.apart = limit
 	if known && t.crowded(allLow) {
-		apart = min(limit, t.settle)
+		t.apart = min(limit, t.settle)
 	}
 	for _, s := range t.order {
 		if s.began == unknown {
@@ -30,7 +30,7 @@ func (t *aggregateTask) skew() {
 		if !known || allLow == unknown {
 			slowest = s.began // somebody was not heard of yet, and may be anywhere
 		}
-		ahead := s.Clock() != unknown && slowest != noLow && s.Clock()-slowest > apart
+		ahead := s.Clock() != unknown && slowest != noLow && s.Clock()-slowest > t.apart
 		if ahead != s.ahead {
 			s.ahead = ahead
 			s.caughtUp = s.caughtUp && !ahead // nobody asks any more
