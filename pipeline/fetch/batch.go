@@ -33,12 +33,12 @@ type Header struct {
 
 // Headers decodes the record's headers.
 func (r *Record) Headers() ([]Header, error) {
-	in := decoder{in: r.headers}
 	var out []Header
-	for range r.count {
-		key, value := in.bytes(), in.bytes()
-		if in.err != nil {
-			return nil, in.err
+	for at := 0; len(out) < int(r.count); {
+		var key, value []byte
+		key, at = text(r.headers, at)
+		if value, at = text(r.headers, at); at > len(r.headers) {
+			return nil, errShort
 		}
 		out = append(out, Header{string(key), value})
 	}
@@ -67,7 +67,7 @@ type Walker struct {
 	producer map[int64]bool // that have an aborted transaction open here
 
 	batch    header
-	records  decoder
+	records  []byte
 	left     int32
 	unpacked []byte
 	zstd     *zstd.Decoder
@@ -143,7 +143,7 @@ func (w *Walker) open() bool {
 	if w.batch.compression() != 0 {
 		body, w.err = w.unpack(body)
 	}
-	w.records, w.left = decoder{in: body}, w.batch.count
+	w.records, w.left = body, w.batch.count
 	return true
 }
 
@@ -163,27 +163,30 @@ func (w *Walker) isAborted() bool {
 
 // record decodes the next record of the batch.
 func (w *Walker) record() {
-	d := &w.records
-	length := d.varint()
-	if d.err == nil && (length < 0 || length > int64(len(d.in))) {
-		d.err = errors.New("a record is longer than its batch")
-	}
-	if d.err != nil {
-		w.err = d.err
+	in := w.records
+	length, at := varint(in, 0)
+	switch {
+	case at > len(in):
+		w.err = errShort
+		return
+	case length < 0 || length > int64(len(in)-at):
+		w.err = errors.New("a record is longer than its batch")
 		return
 	}
-	in := decoder{in: d.in[:length]}
-	d.in = d.in[length:]
-	in.skip(1) // attributes
-	w.rec.Time = w.batch.baseTime + in.varint()
-	if w.batch.attributes&logAppendTime != 0 {
-		w.rec.Time = w.batch.maxTime
+	in, w.records = in[at:at+int(length)], in[at+int(length):]
+	time, at := varint(in, 1) // behind the attributes
+	offset, at := varint(in, at)
+	r := &w.rec
+	r.Key, at = text(in, at)
+	r.Value, at = text(in, at)
+	if r.count, at = varint(in, at); at > len(in) {
+		w.err = errShort
+		return
 	}
-	w.rec.Offset = w.batch.base + in.varint()
-	w.rec.Key, w.rec.Value = in.bytes(), in.bytes()
-	w.rec.count, w.rec.headers = in.varint(), in.in
-	w.rec.Control = w.batch.control()
-	w.err = in.err
+	r.Time, r.Offset, r.headers, r.Control = w.batch.baseTime+time, w.batch.base+offset, in[at:], w.batch.control()
+	if w.batch.attributes&logAppendTime != 0 {
+		r.Time = w.batch.maxTime
+	}
 }
 
 // unpack decompresses a batch's records.
@@ -285,43 +288,38 @@ func nextOffset(in []byte, position int64) int64 {
 	}
 }
 
-// decoder reads the fields of a record.
-type decoder struct {
-	in  []byte
-	err error
-}
-
 var errShort = errors.New("a record ends early")
 
-func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.in)
-	if n <= 0 {
-		d.err, d.in = errShort, nil
-		return 0
+// varint reads the number that begins at a place, and where it ends. That is beyond the end of in where there is no number, or the place is
+// beyond it already.
+func varint(in []byte, at int) (v int64, end int) {
+	if at < len(in) && in[at] < 0x80 { // most have one byte
+		return int64(in[at]>>1) ^ -int64(in[at]&1), at + 1
 	}
-	d.in = d.in[n:]
-	return v
+	return longVarint(in, at)
 }
 
-func (d *decoder) skip(n int) {
-	if n > len(d.in) {
-		d.err, d.in = errShort, nil
-		return
+func longVarint(in []byte, at int) (v int64, end int) {
+	if at+1 < len(in) && in[at+1] < 0x80 { // the others have two
+		u := int64(in[at]&0x7f) | int64(in[at+1])<<7
+		return u>>1 ^ -(u & 1), at + 2
 	}
-	d.in = d.in[n:]
+	if at < len(in) {
+		if v, n := binary.Varint(in[at:]); n > 0 {
+			return v, at + n
+		}
+	}
+	return 0, len(in) + 1
 }
 
-// bytes reads a length and as many bytes; a negative length is null.
-func (d *decoder) bytes() []byte {
-	n := d.varint()
-	if n < 0 || d.err != nil {
-		return nil
+// text reads a length and as many bytes, and where they end, as varint does; a negative length is null.
+func text(in []byte, at int) (b []byte, end int) {
+	n, at := varint(in, at)
+	switch {
+	case n < 0 || at > len(in):
+		return nil, at
+	case n > int64(len(in)-at):
+		return nil, len(in) + 1
 	}
-	if n > int64(len(d.in)) {
-		d.err, d.in = errShort, nil
-		return nil
-	}
-	b := d.in[:n:n]
-	d.in = d.in[n:]
-	return b
+	return in[at : at+int(n) : at+int(n)], at + int(n)
 }
