@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"slices"
 	"unicode/utf8"
 
@@ -47,6 +48,7 @@ type Decoder struct {
 	}
 
 	// Of the present record:
+	limit   int // of a label's bytes
 	scan    scanner
 	refusal *Reject // why it is no event although it may be JSON
 	event   *detector.Event
@@ -58,22 +60,22 @@ type Decoder struct {
 
 // field is a key: what its value is.
 type field struct {
-	name   string
-	quoted string // as it is mostly written: "name":
-	next   *field // the key that came behind it last: records of a source are alike, so that is tried first
-	seen   int64  // of unknown ones: how often
-	texts  bool   // its value is mostly a text
+	next *field // the key that came behind it last: records of a source are alike, so that is tried first
 
-	// The first and the last eight bytes of quoted, as a word has them, and which of its bits count; where quoted has fewer than eight, both
-	// are the first. No mask: it has more than sixteen.
+	// How the key is mostly written, and the quote behind it where its value is mostly a text: the first and the last eight bytes, as a word has
+	// them, and which of its bits count. Where there are fewer than eight, both are the first. No mask: there are more than sixteen.
 	first, last, mask uint64
-	at                int // of the last eight
+	at, size          int // of the last eight, of all
 
 	bit   uint64 // 0 of unknown ones
 	id    fieldID
-	label int     // index into Event.Labels, -1: none
 	word  wordID  // of texts that a kind depends on
 	value valueID // of numbers that are the event's value
+	label int     // index into Event.Labels, -1: none
+
+	name   string
+	quoted string // the key as it is mostly written: "name":
+	seen   int64  // of unknown ones: how often
 }
 
 type fieldID uint8
@@ -83,10 +85,11 @@ const (
 	fieldTime
 	fieldKind
 	fieldSession
+	fieldEventID
+	// The others are mostly no text.
 	fieldStatus
 	fieldNumber
 	fieldUnknown
-	fieldEventID
 )
 
 type wordID uint8
@@ -166,24 +169,26 @@ func (d *Decoder) Forget() { d.scan.buf = nil }
 
 func (f *field) named(name string) {
 	f.name, f.quoted = name, `"`+name+`":`
-	f.texts = f.id == fieldText || f.id == fieldTime || f.id == fieldKind || f.id == fieldSession || f.id == fieldEventID
-	switch n := len(f.quoted); {
+	begin := f.quoted
+	if f.id < fieldStatus {
+		begin += `"`
+	}
+	f.size = len(begin)
+	switch n := f.size; {
 	case n < 8:
-		word := append([]byte(f.quoted), make([]byte, 8-n)...)
+		word := append([]byte(begin), make([]byte, 8-n)...)
 		f.first, f.mask = binary.LittleEndian.Uint64(word), 1<<(8*n)-1
 		f.last = f.first
 	case n <= 16:
-		f.first, f.mask, f.at = binary.LittleEndian.Uint64([]byte(f.quoted)), ^uint64(0), n-8
-		f.last = binary.LittleEndian.Uint64([]byte(f.quoted[f.at:]))
+		f.first, f.mask, f.at = binary.LittleEndian.Uint64([]byte(begin)), ^uint64(0), n-8
+		f.last = binary.LittleEndian.Uint64([]byte(begin[f.at:]))
 	}
 }
 
-// begins says whether the bytes begin with the key as it is mostly written.
+// begins says whether the bytes begin with the key and its value's quote, as they are mostly written.
 func (f *field) begins(in []byte) bool {
-	if len(in) < 16 || f.mask == 0 {
-		return len(in) >= len(f.quoted) && string(in[:len(f.quoted)]) == f.quoted
-	}
-	return (binary.LittleEndian.Uint64(in)^f.first)&f.mask == 0 && (binary.LittleEndian.Uint64(in[f.at:f.at+8])^f.last)&f.mask == 0
+	return len(in) >= 16 && f.mask != 0 && (binary.LittleEndian.Uint64(in)^f.first)&f.mask == 0 &&
+		(binary.LittleEndian.Uint64(in[f.at:])^f.last)&f.mask == 0
 }
 
 // Unknown counts the keys that nobody knows, by name.
@@ -239,6 +244,7 @@ func (d *Decoder) reset(value []byte, timestamp int64, e *detector.Event) {
 	if !d.keeps {
 		d.scan.buf = d.scan.buf[:0]
 	}
+	d.limit = cmp.Or(d.LabelBytes, MaxLabel)
 	d.refusal, d.have, d.given, d.event = nil, 0, 0, e
 	d.values, d.words = [valueCount]int64{}, [wordCount][]byte{}
 	if cap(e.Labels) < d.labels {
@@ -257,16 +263,14 @@ func (d *Decoder) members() {
 		s.pos++
 		return
 	}
-	for f := &d.begin; s.err == nil; {
-		f = d.key(d.texts(f))
-		if s.err != nil {
+	for f, ended := &d.begin, false; s.err == nil; {
+		if f, ended = d.plainly(f); ended {
+			return
+		}
+		if f = d.key(f); s.err != nil {
 			return
 		}
 		d.value(f)
-		if s.pos < len(s.in) && s.in[s.pos] == ',' && s.err == nil {
-			s.pos++
-			continue
-		}
 		if s.peek() == ',' && s.err == nil {
 			s.pos++
 			continue
@@ -276,30 +280,41 @@ func (d *Decoder) members() {
 	}
 }
 
-// texts reads keys and texts as long as they are those that came last time, plainly written and followed by a comma, and returns the last
-// of them. All else it leaves where it is. This is where most of a record is read.
-func (d *Decoder) texts(f *field) *field {
+// plainly reads members as long as they are those that came last time, plainly written, and returns the last of them, and whether the object has
+// ended with it. All else it leaves where it is. This is where most of a record is read.
+func (d *Decoder) plainly(f *field) (last *field, ended bool) {
 	in, pos, read := d.scan.in, d.scan.pos, uint64(0)
-	for g := f.next; g != nil && g.texts && g.begins(in[pos:]) && (d.have|read)&g.bit == 0; g = f.next {
-		start := pos + len(g.quoted) + 1
-		if start >= len(in) || in[start-1] != '"' {
+	for g := f.next; g != nil && (d.have|read)&g.bit == 0 && g.begins(in[pos:]); g = f.next {
+		start, end := pos+g.size, 0
+		if g.id >= fieldStatus {
+			var v int64
+			if v, end = plainNumber(in, start); end == 0 || !d.takeNumber(g, v) {
+				break
+			}
+		} else {
+			i, found := start, uint64(0)
+			for ; i+8 <= len(in) && found == 0; i += 8 {
+				found = meaning(binary.LittleEndian.Uint64(in[i:]))
+			}
+			if end = i - 7 + bits.TrailingZeros64(found)>>3; end >= len(in) || in[end-1] != '"' || in[end] != ',' && in[end] != '}' {
+				break
+			}
+			d.take(g, in[start:end-1])
+		}
+		f, pos, read = g, end+1, read|g.bit
+		if in[end] == '}' {
+			ended = true
 			break
 		}
-		i := plain(in, start)
-		if i+1 >= len(in) || in[i] != '"' || in[i+1] != ',' {
-			break
-		}
-		d.take(g, in[start:i])
-		f, pos, read = g, i+2, read|g.bit
 	}
 	d.scan.pos, d.have, d.given = pos, d.have|read, d.given|read
-	return f
+	return f, ended
 }
 
 // key reads the key behind that of last, and the colon.
 func (d *Decoder) key(last *field) *field {
 	s := &d.scan
-	if f := last.next; f != nil && f.begins(s.in[s.pos:]) {
+	if f := last.next; f != nil && bytes.HasPrefix(s.in[s.pos:], []byte(f.quoted)) {
 		s.pos += len(f.quoted)
 		return f
 	}
@@ -357,6 +372,12 @@ func (d *Decoder) value(f *field) {
 // read reads the value of a known key.
 func (d *Decoder) read(f *field) {
 	s := &d.scan
+	if f.id >= fieldStatus {
+		if v, end := plainNumber(s.in, s.pos); end > 0 && d.takeNumber(f, v) {
+			s.pos = end
+			return
+		}
+	}
 	switch {
 	case f.id == fieldStatus:
 		d.statusClass(f)
@@ -383,14 +404,12 @@ func (d *Decoder) take(f *field, text []byte) {
 		}
 		fallthrough // it may be a label besides
 	case fieldText:
-		if f.word != noWord {
-			d.words[f.word] = text
-		}
+		d.words[f.word] = text // that of noWord is nobody's
 		if f.label < 0 {
 			return
 		}
-		if limit := cmp.Or(d.LabelBytes, MaxLabel); len(text) > limit {
-			d.refuse(OutOfRange, "%s has %d bytes, expected %d at most", f.name, len(text), limit)
+		if len(text) > d.limit {
+			d.refuse(OutOfRange, "%s has %d bytes, expected %d at most", f.name, len(text), d.limit)
 		}
 		e.Labels[f.label] = text
 	case fieldTime:
@@ -461,14 +480,20 @@ func (d *Decoder) numeric(key, expected string) []byte {
 
 var statusClasses = [...][]byte{1: []byte("1xx"), 2: []byte("2xx"), 3: []byte("3xx"), 4: []byte("4xx"), 5: []byte("5xx")}
 
-func (d *Decoder) statusClass(f *field) {
-	s := &d.scan
-	if v, end := plainNumber(s.in, s.pos); end > 0 && v >= 100e6 && v < 600e6 && v%1e6 == 0 {
-		if s.pos = end; d.status >= 0 {
-			d.event.Labels[d.status] = statusClasses[v/100e6]
-		}
-		return
+// takeNumber takes a number of 0 or more, in millionths, that is the value of a known key; false if it cannot be.
+func (d *Decoder) takeNumber(f *field, v int64) bool {
+	switch {
+	case f.id == fieldNumber:
+		d.values[f.value] = v
+	case f.id != fieldStatus || v < 100e6 || v >= 600e6 || v%1e6 != 0:
+		return false
+	case d.status >= 0:
+		d.event.Labels[d.status] = statusClasses[v/100e6]
 	}
+	return true
+}
+
+func (d *Decoder) statusClass(f *field) {
 	text := d.numeric(f.name, "a whole number")
 	if text == nil {
 		return
@@ -486,11 +511,7 @@ func (d *Decoder) statusClass(f *field) {
 
 // number reads a measured value.
 func (d *Decoder) number(f *field) {
-	s, id, key := &d.scan, f.value, f.name
-	if v, end := plainNumber(s.in, s.pos); end > 0 {
-		s.pos, d.values[id] = end, v
-		return
-	}
+	id, key := f.value, f.name
 	text := d.numeric(key, "a number")
 	if text == nil {
 		return

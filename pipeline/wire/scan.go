@@ -115,12 +115,16 @@ const (
 	spaces = ' ' * ones
 )
 
-// plain is where, from i on, the first byte is that is no printable ASCII or has a meaning in a string: quote, backslash, control
-// character, a part of a longer character. Eight bytes at a time: a borrow reaches a byte only from one that is to be found before it.
+// meaning has the highest bit of those bytes of a word that are no printable ASCII or have a meaning in a string: quote, backslash, control
+// character, a part of a longer character. It is right up to the first of them: a borrow reaches a byte only from one before it that is found.
+func meaning(x uint64) uint64 {
+	return (x | ((x ^ quotes) - ones) | ((x ^ slants) - ones) | (x - spaces)) & tops
+}
+
+// plain is where, from i on, the first byte is that has a meaning in a string or is no printable ASCII.
 func plain(in []byte, i int) int {
 	for ; i+8 <= len(in); i += 8 {
-		x := binary.LittleEndian.Uint64(in[i:])
-		if found := (x | ((x ^ quotes) - ones) | ((x ^ slants) - ones) | (x - spaces)) & tops; found != 0 {
+		if found := meaning(binary.LittleEndian.Uint64(in[i:])); found != 0 {
 			return i + bits.TrailingZeros64(found)>>3
 		}
 	}
