@@ -24,6 +24,7 @@ type Aggregator struct {
 	paneOrder   []int64
 	last        *aggregatePane   // where the last event was counted
 	spare       []*aggregatePane // to be used again
+	handed      handed           // at the last flush
 	silent      []Span
 	key         []byte
 	cells       int
@@ -37,6 +38,12 @@ type aggregate struct {
 	key    string
 	number int32 // among the known series
 	rank   int32 // in their order
+}
+
+// handed is the memory of what a flush hands over, to be used again.
+type handed struct {
+	series  []SeriesDelta
+	buckets Buckets
 }
 
 // aggregatePane is what a pane has gained since the last flush.
@@ -385,7 +392,8 @@ func (a *Aggregator) Untold() bool {
 // Pending is how many cells wait for the next flush: a measure of the memory in use.
 func (a *Aggregator) Pending() int { return a.cells }
 
-// Flush hands over what was gained since the last flush, sorted, and the progress that goes behind it. Memory starts anew.
+// Flush hands over what was gained since the last flush, sorted, and the progress that goes behind it. Memory starts anew: the deltas hold until
+// the next flush.
 func (a *Aggregator) Flush() ([]Delta, Progress) {
 	progress := Progress{V: 1, Task: a.task, Tasks: a.tasks, Set: a.set, Silent: mergeSpans(a.silent)}
 	for _, p := range a.partitions {
@@ -398,11 +406,12 @@ func (a *Aggregator) Flush() ([]Delta, Progress) {
 	a.order = a.series.ordered(a.order)
 	var deltas []Delta
 	used := 0
+	a.makeRoom()
 	for _, start := range a.paneOrder {
 		pane := a.panes[start]
 		used = max(used, len(pane.cells))
 		progress.Events = append(progress.Events, PaneEvents{start, pane.events})
-		deltas = append(deltas, pane.deltas(a.order)...)
+		deltas = pane.deltas(deltas, a.order, &a.handed)
 		a.reuse(pane)
 	}
 	clear(a.panes)
@@ -418,7 +427,23 @@ const (
 	maxKnown     = 1 << 12
 	maxSpare     = 64
 	maxSpareSize = 1 << 12
+	maxHanded    = 1 << 16 // series, and as many buckets each as an open cell has codes
 )
+
+// makeRoom makes room for all that is to be handed over, in what the last flush has handed over if that was little.
+func (a *Aggregator) makeRoom() {
+	if cap(a.handed.series) > maxHanded || cap(a.handed.buckets) > fewCodes*maxHanded {
+		a.handed = handed{}
+	}
+	buckets := 0
+	for _, start := range a.paneOrder {
+		for i := range a.panes[start].cells {
+			buckets += a.panes[start].cells[i].values.used()
+		}
+	}
+	a.handed.series = slices.Grow(a.handed.series[:0], a.cells)
+	a.handed.buckets = slices.Grow(a.handed.buckets[:0], buckets)
+}
 
 // reuse keeps the pane's memory, if it is little.
 func (a *Aggregator) reuse(p *aggregatePane) {
@@ -431,29 +456,22 @@ func (a *Aggregator) reuse(p *aggregatePane) {
 	a.spare = append(a.spare, p)
 }
 
-// deltas are the pane's cells by domain. order has all series.
-func (p *aggregatePane) deltas(order []*aggregate) []Delta {
-	buckets := 0
-	for i := range p.cells {
-		buckets += p.cells[i].values.used()
-	}
-	room := make(Buckets, 0, buckets) // of all cells together
-	series := make([]SeriesDelta, 0, len(p.cells))
-	var out []Delta
-	begin := 0
+// deltas appends the pane's cells by domain. order has all series.
+func (p *aggregatePane) deltas(out []Delta, order []*aggregate, room *handed) []Delta {
+	first, begin := len(out), 0
 	p.each(order, func(c *aggregateCell) {
-		if n := len(out); n == 0 || out[n-1].Domain != c.series.domain {
-			begin = len(series)
+		if n := len(out); n == first || out[n-1].Domain != c.series.domain {
+			begin = len(room.series)
 			out = append(out, Delta{Domain: c.series.domain, Pane: p.start})
 		}
-		from := len(room)
-		room = c.values.appendTo(room)
+		from := len(room.buckets)
+		room.buckets = c.values.appendTo(room.buckets)
 		d := SeriesDelta{Kind: c.series.kind, Labels: c.series.labels, Cell: Cell{Count: c.count, Valued: c.valued, Sum: c.sum, Max: c.max}}
-		if len(room) > from {
-			d.Buckets = room[from:len(room):len(room)]
+		if to := len(room.buckets); to > from {
+			d.Buckets = room.buckets[from:to:to]
 		}
-		series = append(series, d)
-		out[len(out)-1].Series = series[begin:]
+		room.series = append(room.series, d)
+		out[len(out)-1].Series = room.series[begin:]
 	})
 	return out
 }

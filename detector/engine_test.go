@@ -245,7 +245,12 @@ func (e *engine) flush(n int) {
 	deltas, progress := task.agg.Flush()
 	e.Shuffle(len(deltas), func(i, j int) { deltas[i], deltas[j] = deltas[j], deltas[i] })
 	for i := range deltas {
-		task.queue = append(task.queue, &deltas[i])
+		d := &deltas[i]
+		d.Series = slices.Clone(d.Series) // they hold until the next flush only
+		for n := range d.Series {
+			d.Series[n].Buckets = slices.Clone(d.Series[n].Buckets)
+		}
+		task.queue = append(task.queue, d)
 	}
 	task.queue = append(task.queue, &progress)
 	if !e.handOver {

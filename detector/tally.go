@@ -1,5 +1,7 @@
 package detector
 
+import "slices"
+
 // tally counts values by bucket code. The first few codes are kept as they come; many are counted.
 type tally struct {
 	few [fewCodes]int16
@@ -13,7 +15,7 @@ type dense struct {
 	low    int // place of counts[0]
 }
 
-const fewCodes = 12
+const fewCodes = 20
 
 // Between the code 0 and that of the smallest value that can be measured, a millionth, are no codes: leastCode and its negative are the
 // places 1 and -1.
@@ -49,6 +51,7 @@ func (t *tally) add(code int32) {
 			t.n++
 			return
 		}
+		t.grow(placeOf(int32(slices.Min(t.few[:]))), placeOf(int32(slices.Max(t.few[:]))))
 		for _, c := range t.few {
 			t.count(int32(c), 1)
 		}
@@ -60,17 +63,16 @@ func (t *tally) add(code int32) {
 func (d *dense) count(code int32, n int64) {
 	i := placeOf(code) - d.low
 	if uint(i) >= uint(len(d.counts)) {
-		d.grow(placeOf(code))
+		d.grow(placeOf(code), placeOf(code))
 		i = placeOf(code) - d.low
 	}
 	d.counts[i] += n
 }
 
-// grow makes room for a place: whole octaves.
-func (d *dense) grow(place int) {
+// grow makes room for the places from least to most: whole octaves.
+func (d *dense) grow(least, most int) {
 	const octave = 1 << Schema
-	low := place &^ (octave - 1)
-	high := low + octave
+	low, high := least&^(octave-1), most&^(octave-1)+octave
 	if d.counts == nil {
 		d.counts, d.low = make([]int64, high-low), low
 		return
