@@ -122,10 +122,34 @@ func (b *Buckets) add(code int32, n int64) {
 	}
 }
 
-// merge adds all of other, sign times.
+// merge adds all of other, sign times: from the back, so that every bucket is moved once.
 func (b *Buckets) merge(other Buckets, sign int64) {
+	i, missing := 0, 0
 	for _, x := range other {
-		b.add(x.Code, sign*x.N)
+		for i < len(*b) && (*b)[i].Code < x.Code {
+			i++
+		}
+		if i == len(*b) || (*b)[i].Code != x.Code {
+			missing++
+		}
+	}
+	from := len(*b) - 1
+	out := slices.Grow(*b, missing)[:len(*b)+missing]
+	to := len(out) - 1
+	for _, x := range slices.Backward(other) {
+		for ; from >= 0 && out[from].Code > x.Code; from, to = from-1, to-1 {
+			out[to] = out[from]
+		}
+		n := sign * x.N
+		if from >= 0 && out[from].Code == x.Code {
+			n += out[from].N
+			from--
+		}
+		out[to] = Bucket{Code: x.Code, N: n}
+		to--
+	}
+	if *b = out; sign < 0 {
+		*b = slices.DeleteFunc(out, func(x Bucket) bool { return x.N == 0 })
 	}
 }
 

@@ -15,7 +15,7 @@ type lookup struct {
 	slots  []slot // a power of two of them, at most half in use
 	all    []*aggregate
 	prints []uint64 // of all series, one behind the other: so a look-up touches little memory
-	print  []uint64 // of the event that is looked for
+	print  []uint64 // of the event that is looked for, and more
 }
 
 // slot is where a series is found: the place of its print, and one more than its number, 0 of an empty slot.
@@ -43,15 +43,15 @@ func (l *lookup) find(e *Event) (number int32, hash uint64) {
 
 // printed says whether the print of the event is the one that begins there. Prints tell their own length.
 func (l *lookup) printed(from uint32) bool {
-	there := l.prints[from:]
-	return len(there) >= len(l.print) && slices.Equal(there[:len(l.print)], l.print)
+	there, print := l.prints[from:], l.print[:l.print[0]]
+	return len(there) >= len(print) && slices.Equal(there[:len(print)], print)
 }
 
 // put adds the series that find did not find just now.
 func (l *lookup) put(s *aggregate, hash uint64) {
 	s.number = int32(len(l.all))
 	x := slot{hash, uint32(len(l.prints)), s.number + 1}
-	l.all, l.prints = append(l.all, s), append(l.prints, l.print...)
+	l.all, l.prints = append(l.all, s), append(l.prints, l.print[:l.print[0]]...)
 	if 2*len(l.all) <= len(l.slots) {
 		l.place(x)
 		return
@@ -89,39 +89,48 @@ func mix(x, y uint64) uint64 {
 // hash writes the event's print, which is all that is told of its kind and its labels as words, behind their number, and returns the hash
 // of it.
 func (l *lookup) hash(e *Event) uint64 {
-	l.print = append(l.print[:0], 0, uint64(e.Kind))
-	p := l.print
+	p, n, labels := l.print, 2, e.Labels
+	if len(p) < n+3*len(labels) {
+		p = make([]uint64, n+3*len(labels))
+	}
 	h := l.secret ^ uint64(e.Kind)*prime1
-	for i, v := range e.Labels {
+	for i := range labels {
+		v := labels[i]
 		if len(v) == 0 {
 			continue
 		}
 		place := uint64(i)<<32 | uint64(len(v))
-		h ^= place
 		for ; len(v) > 16; v = v[8:] {
-			word := binary.LittleEndian.Uint64(v)
-			p = append(p, word)
-			h = mix(h^prime0, word^prime1)
+			p = append(p, 0) // there is room for three words a label
+			p[n] = binary.LittleEndian.Uint64(v)
+			h = mix(h^p[n], prime0)
+			n++
 		}
-		first, last := ends(v)
-		p = append(p, place, first, last)
-		h = mix(h^first^prime0, last^prime1)
+		var first, last uint64
+		switch {
+		case len(v) >= 8:
+			first, last = binary.LittleEndian.Uint64(v), binary.LittleEndian.Uint64(v[len(v)-8:])
+		case cap(v) >= 8: // what lies behind it is there to be read
+			first = binary.LittleEndian.Uint64(v[:8]) & (1<<(8*len(v)) - 1)
+		default:
+			first = short(v)
+		}
+		word := p[n : n+3]
+		word[0], word[1], word[2] = place, first, last
+		h = mix(h^place^first, last^prime1)
+		n += 3
 	}
-	p[0] = uint64(len(p))
+	p[0], p[1] = uint64(n), uint64(e.Kind)
 	l.print = p
 	return h
 }
 
-// ends are the first and the last eight of up to sixteen bytes; they overlap where there are fewer.
-func ends(v []byte) (first, last uint64) {
-	switch n := len(v); {
-	case n >= 8:
-		return binary.LittleEndian.Uint64(v), binary.LittleEndian.Uint64(v[n-8:])
-	case n >= 4:
-		return uint64(binary.LittleEndian.Uint32(v)), uint64(binary.LittleEndian.Uint32(v[n-4:]))
-	default:
-		return uint64(v[0])<<16 | uint64(v[n/2])<<8 | uint64(v[n-1]), 0
+// short are fewer than eight bytes as a word.
+func short(v []byte) (word uint64) {
+	for i, b := range v {
+		word |= uint64(b) << (8 * i)
 	}
+	return word
 }
 
 // ordered brings order, which has the series that there were before, up to date: all series by domain and key.
