@@ -291,15 +291,8 @@ func (d *Decoder) plainly(f *field) (last *field, ended bool) {
 			if v, end = plainNumber(in, start); end == 0 || !d.takeNumber(g, v) {
 				break
 			}
-		} else {
-			i, found := start, uint64(0)
-			for ; i+8 <= len(in) && found == 0; i += 8 {
-				found = meaning(binary.LittleEndian.Uint64(in[i:]))
-			}
-			if end = i - 7 + bits.TrailingZeros64(found)>>3; end >= len(in) || in[end-1] != '"' || in[end] != ',' && in[end] != '}' {
-				break
-			}
-			d.take(g, in[start:end-1])
+		} else if end = d.plainText(g, start); end == 0 {
+			break
 		}
 		f, pos, read = g, end+1, read|g.bit
 		if in[end] == '}' {
@@ -309,6 +302,41 @@ func (d *Decoder) plainly(f *field) (last *field, ended bool) {
 	}
 	d.scan.pos, d.have, d.given = pos, d.have|read, d.given|read
 	return f, ended
+}
+
+// plainText takes the text that begins at a place, and returns where the comma or the closing bracket behind its quote is. End is 0 where
+// the text is not plain.
+func (d *Decoder) plainText(g *field, start int) (end int) {
+	in := d.scan.in
+	if g.id == fieldTime {
+		if t, ok := d.minute.again(in[start:]); ok {
+			if end = start + minuteLength; end < len(in) && (in[end] == ',' || in[end] == '}') {
+				d.event.Time = t
+				return end
+			}
+		}
+	}
+	i, found := start, uint64(0)
+	for ; i+8 <= len(in) && found == 0; i += 8 {
+		found = meaning(binary.LittleEndian.Uint64(in[i:]))
+	}
+	if found == 0 {
+		return 0
+	}
+	i += bits.TrailingZeros64(found)>>3 - 8
+	if i+1 >= len(in) || in[i] != '"' || in[i+1] != ',' && in[i+1] != '}' {
+		return 0
+	}
+	text := in[start:i]
+	if g.id != fieldText || len(text) > d.limit {
+		d.take(g, text)
+		return i + 1
+	}
+	d.words[g.word] = text
+	if g.label >= 0 {
+		d.event.Labels[g.label] = text
+	}
+	return i + 1
 }
 
 // key reads the key behind that of last, and the colon.

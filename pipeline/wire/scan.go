@@ -330,28 +330,35 @@ func (s *scanner) members(each func(), closing byte) {
 // plainNumber reads a number such as numbers mostly are, 0 or more, without an exponent, up to twelve digits before the point and six
 // behind it, and a comma or a closing bracket after it: its millionths, and where it ends. End is 0 of every other one.
 func plainNumber(in []byte, i int) (v int64, end int) {
-	begin := i
-	for ; i < len(in) && in[i]-'0' <= 9; i++ {
-		v = v*10 + int64(in[i]-'0')
-	}
-	whole := i - begin
-	if whole == 0 || whole > 12 || whole > 1 && in[begin] == '0' || i == len(in) {
+	v, end = plainDigits(in, i, 0)
+	whole, places := end-i, 0
+	if whole == 0 || whole > 12 || whole > 1 && in[i] == '0' || end == len(in) {
 		return 0, 0
 	}
-	places := 0
-	if in[i] == '.' {
-		begin = i + 1
-		for i++; i < len(in) && in[i]-'0' <= 9; i++ {
-			v = v*10 + int64(in[i]-'0')
+	if in[end] == '.' {
+		i = end + 1
+		if v, end = plainDigits(in, i, v); end == len(in) {
+			return 0, 0
 		}
-		if places = i - begin; places == 0 || places > 6 || i == len(in) {
+		if places = end - i; places == 0 || places > 6 {
 			return 0, 0
 		}
 	}
-	if in[i] != ',' && in[i] != '}' {
+	if in[end] != ',' && in[end] != '}' {
 		return 0, 0
 	}
-	return v * tens[6-places], i
+	return v * tens[6-places], end
+}
+
+// plainDigits reads the digits from i on behind those of v, and where they end.
+func plainDigits(in []byte, i int, v int64) (int64, int) {
+	for n, c := range in[i:] {
+		if c -= '0'; c > 9 {
+			return v, i + n
+		}
+		v = v*10 + int64(c)
+	}
+	return v, len(in)
 }
 
 // plainWhole reads a whole number from 1 on, up to fourteen digits, and a comma or a closing bracket after it, and where it ends. End is 0 of

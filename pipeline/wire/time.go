@@ -1,5 +1,7 @@
 package wire
 
+import "encoding/binary"
+
 // maxTime is the last millisecond of the year 9999.
 const maxTime = 253402300799999
 
@@ -48,25 +50,42 @@ func parseTime(in []byte) (int64, bool) {
 
 // minute is the last minute that a time lay in: the next one mostly lies there too, so that only its seconds are to be read.
 type minute struct {
-	text  [17]byte // 2026-11-01T12:00:
-	start int64    // epoch ms
+	text  [2]uint64 // 2026-11-01T12:00
+	start int64     // epoch ms
 	set   bool
 }
 
-// time is parseTime.
-func (m *minute) time(in []byte) (int64, bool) {
-	const length = len("2026-11-01T12:00:03.120Z")
-	short := len(in) == length && in[19] == '.' && in[23] == 'Z'
-	if short && m.set && [17]byte(in[:17]) == m.text {
-		second, ms := digits(in[17:19]), digits(in[20:23])
-		if second >= 0 && second < 60 && ms >= 0 {
-			return m.start + second*1000 + ms, true
-		}
+// minuteLength is how long a time is that is as most are, with the quote behind it.
+const minuteLength = len(`2026-11-01T12:00:03.120Z"`)
+
+// again is the time that stands at the begin of in with a quote behind it, if it lies in the minute and is as long as most.
+func (m *minute) again(in []byte) (t int64, ok bool) {
+	if len(in) < minuteLength || !m.set || in[16] != ':' || binary.LittleEndian.Uint64(in) != m.text[0] || binary.LittleEndian.Uint64(in[8:]) != m.text[1] {
+		return 0, false
 	}
+	// What is left fits in a word: each of its digits is 0 to 9 then, and all else is 0.
+	x := binary.LittleEndian.Uint64(in[17:]) ^ shape
+	if (x|(x+beyond))&tops != 0 {
+		return 0, false
+	}
+	second := int64(x&0xff)*10 + int64(x>>8&0xff)
+	ms := int64(x>>24&0xff)*100 + int64(x>>32&0xff)*10 + int64(x>>40&0xff)
+	return m.start + second*1000 + ms, second < 60
+}
+
+// 00.000Z" as a word, and what makes the highest bit of a byte that is more than 9, or more than 0 where there is no digit.
+const (
+	shape  = '0' | '0'<<8 | '.'<<16 | '0'<<24 | '0'<<32 | '0'<<40 | 'Z'<<48 | '"'<<56
+	beyond = 0x7f7f_7676_767f_7676
+)
+
+// time is parseTime, and remembers the minute.
+func (m *minute) time(in []byte) (int64, bool) {
 	t, ok := parseTime(in)
-	if ok && short {
+	if ok && len(in) == minuteLength-1 && in[19] == '.' && in[23] == 'Z' {
 		if second := digits(in[17:19]); second < 60 {
-			m.text, m.start, m.set = [17]byte(in[:17]), t-second*1000-digits(in[20:23]), true
+			m.text = [2]uint64{binary.LittleEndian.Uint64(in), binary.LittleEndian.Uint64(in[8:])}
+			m.start, m.set = t-second*1000-digits(in[20:23]), true
 		}
 	}
 	return t, ok
