@@ -63,7 +63,8 @@ type field struct {
 	next *field // the key that came behind it last: records of a source are alike, so that is tried first
 
 	// How the key is mostly written, and the quote behind it where its value is mostly a text: the first and the last eight bytes, as a word has
-	// them, and which of its bits count. Where there are fewer than eight, both are the first. No mask: there are more than sixteen.
+	// them, and which of its bits count. Where there are fewer than eight, both are the first; where there are more than sixteen, both are nothing that
+	// JSON can begin with.
 	first, last, mask uint64
 	at, size          int // of the last eight, of all
 
@@ -173,22 +174,25 @@ func (f *field) named(name string) {
 	if f.id < fieldStatus {
 		begin += `"`
 	}
-	f.size = len(begin)
+	f.size, f.mask = len(begin), ^uint64(0)
 	switch n := f.size; {
 	case n < 8:
 		word := append([]byte(begin), make([]byte, 8-n)...)
 		f.first, f.mask = binary.LittleEndian.Uint64(word), 1<<(8*n)-1
 		f.last = f.first
 	case n <= 16:
-		f.first, f.mask, f.at = binary.LittleEndian.Uint64([]byte(begin)), ^uint64(0), n-8
+		f.first, f.at = binary.LittleEndian.Uint64([]byte(begin)), n-8
 		f.last = binary.LittleEndian.Uint64([]byte(begin[f.at:]))
 	}
 }
 
-// begins says whether the bytes begin with the key and its value's quote, as they are mostly written.
-func (f *field) begins(in []byte) bool {
-	return len(in) >= 16 && f.mask != 0 && (binary.LittleEndian.Uint64(in)^f.first)&f.mask == 0 &&
-		(binary.LittleEndian.Uint64(in[f.at:])^f.last)&f.mask == 0
+// begins says whether at a place stand the key and its value's quote, as they are mostly written.
+func (f *field) begins(in []byte, pos int) bool {
+	if pos+16 > len(in) {
+		return false
+	}
+	there := in[pos : pos+16]
+	return (binary.LittleEndian.Uint64(there)^f.first)&f.mask == 0 && (binary.LittleEndian.Uint64(there[f.at:])^f.last)&f.mask == 0
 }
 
 // Unknown counts the keys that nobody knows, by name.
@@ -283,8 +287,8 @@ func (d *Decoder) members() {
 // plainly reads members as long as they are those that came last time, plainly written, and returns the last of them, and whether the object has
 // ended with it. All else it leaves where it is. This is where most of a record is read.
 func (d *Decoder) plainly(f *field) (last *field, ended bool) {
-	in, pos, read := d.scan.in, d.scan.pos, uint64(0)
-	for g := f.next; g != nil && (d.have|read)&g.bit == 0 && g.begins(in[pos:]); g = f.next {
+	in, pos, have := d.scan.in, d.scan.pos, d.have
+	for g := f.next; g != nil && have&g.bit == 0 && g.begins(in, pos); g = f.next {
 		start, end := pos+g.size, 0
 		if g.id >= fieldStatus {
 			var v int64
@@ -294,13 +298,13 @@ func (d *Decoder) plainly(f *field) (last *field, ended bool) {
 		} else if end = d.plainText(g, start); end == 0 {
 			break
 		}
-		f, pos, read = g, end+1, read|g.bit
+		f, pos, have = g, end+1, have|g.bit
 		if in[end] == '}' {
 			ended = true
 			break
 		}
 	}
-	d.scan.pos, d.have, d.given = pos, d.have|read, d.given|read
+	d.scan.pos, d.given, d.have = pos, d.given|have&^d.have, have
 	return f, ended
 }
 
