@@ -61,6 +61,8 @@ type aggregateCell struct {
 	sum           Sum
 	max           int64
 	values        tally
+	sessioned     int64
+	sessions      *Distinct // nil without
 }
 
 // value takes one event's value in.
@@ -71,6 +73,15 @@ func (c *aggregateCell) value(v int64) {
 	c.valued++
 	c.sum = c.sum.Add(sumOf(v))
 	c.values.add(codeOf(v))
+}
+
+// session takes in which session one event came from, by its hash.
+func (c *aggregateCell) session(hash uint64) {
+	if c.sessions == nil {
+		c.sessions = &Distinct{}
+	}
+	c.sessioned++
+	c.sessions.Add(hash)
 }
 
 // Partition is one source partition: its own clock and its own accounts. Nothing that another partition does changes what is late here.
@@ -87,6 +98,7 @@ type Partition struct {
 	totals    Totals
 	behind    Behind
 	guard
+	counts   bool      // of how many sessions its events come
 	ids      *ids      // nil: duplicates are not looked for
 	attempts *attempts // nil: sessions are not followed
 	off      Kept      // what was kept of what is turned off, to be forgotten at the next flush
@@ -121,6 +133,7 @@ func (a *Aggregator) Add(s Source, offset int64, state PartitionState) *Partitio
 		watermark: state.Watermark, silentAt: state.SilentAt, totals: state.Totals,
 	}
 	p.edge = floor(p.watermark, a.cfg.Pane)
+	p.counts = a.cfg.CountSessions[s.Topic]
 	p.ids = newIDs(a.cfg.Duplicates[s.Topic], a.cfg.Pane)
 	p.attempts = newAttempts(&a.cfg, s.Topic, a.set.Topics[s.Topic])
 	p.takeBack(offset, &state)
@@ -283,6 +296,9 @@ func (a *Aggregator) take(p *Partition, e *Event) {
 	cell.count++
 	if e.HasValue {
 		cell.value(e.Value)
+	}
+	if p.counts && len(e.Session) > 0 {
+		cell.session(SessionHash(e.Session))
 	}
 	if p.attempts != nil {
 		a.follow(p, e, cell.series.labels)
@@ -466,7 +482,9 @@ func (p *aggregatePane) deltas(out []Delta, order []*aggregate, room *handed) []
 		}
 		from := len(room.buckets)
 		room.buckets = c.values.appendTo(room.buckets)
-		d := SeriesDelta{Kind: c.series.kind, Labels: c.series.labels, Cell: Cell{Count: c.count, Valued: c.valued, Sum: c.sum, Max: c.max}}
+		d := SeriesDelta{Kind: c.series.kind, Labels: c.series.labels, Cell: Cell{
+			Count: c.count, Valued: c.valued, Sum: c.sum, Max: c.max, Sessioned: c.sessioned, Sessions: c.sessions,
+		}}
 		if to := len(room.buckets); to > from {
 			d.Buckets = room.buckets[from:to:to]
 		}

@@ -61,11 +61,15 @@ type Visit struct {
 	Complete bool
 	Void     bool    // it only shows that the attempt before goes on: it is not told how its own ends
 	Labels   []Label // of the series of one that enters
+	Session  uint64  // its hash, of one that enters where sessions are counted; else 0
 }
 
 // Size is about how many bytes the visit takes in a changelog, if nobody else has its labels.
 func (v *Visit) Size() int {
 	n := 96
+	if v.Session != 0 {
+		n += 28
+	}
 	for _, l := range v.Labels {
 		n += len(l.Name) + len(l.Value) + 32
 	}
@@ -97,6 +101,7 @@ func compareVisits(x, y *Visit) int {
 type attempts struct {
 	Sessions
 	cfg            *Config
+	topic          string
 	known          map[ID][]*Visit // in order
 	chunks[*Visit]                 // by the panes of the deadlines
 	until          int64           // what was entered before this event time is not followed
@@ -109,7 +114,7 @@ func newAttempts(cfg *Config, topic string, partitions int) *attempts {
 	if !s.On() {
 		return nil
 	}
-	x := &attempts{Sessions: s, cfg: cfg, known: map[ID][]*Visit{}, chunks: chunks[*Visit]{size: (*Visit).Size}, until: never}
+	x := &attempts{Sessions: s, cfg: cfg, topic: topic, known: map[ID][]*Visit{}, chunks: chunks[*Visit]{size: (*Visit).Size}, until: never}
 	x.terms = fmt.Sprintf("%d partitions, panes of %d, domain %q, shape %q, %d", partitions, cfg.Pane, cfg.Domain, s.Shape, s.Timeout)
 	for _, step := range sortedKeys(s.Timeouts) {
 		x.terms += fmt.Sprintf(", %q %d", step, s.Timeouts[step])
@@ -150,6 +155,9 @@ func (x *attempts) visitOf(e *Event, labels []Label) (v *Visit, ok bool) {
 	}
 	if !v.Complete {
 		v.Labels = labels
+	}
+	if !v.Complete && x.cfg.CountSessions[x.topic] {
+		v.Session = SessionHash(e.Session)
 	}
 	v.Key = IDOf(slices.Concat(domain, []byte{SeriesKeyEnd}, step, []byte{SeriesKeyEnd}, e.Session))
 	return v, true
@@ -264,7 +272,11 @@ func (a *Aggregator) decide(p *Partition) {
 	for len(x.panes) > 0 && x.panes[0].start < p.edge {
 		for _, v := range x.panes[0].items {
 			if action := x.ended(v); v.followed() && action != "" {
-				a.cell(a.pane(x.panes[0].start), x.attempt(v, action)).count++
+				cell := a.cell(a.pane(x.panes[0].start), x.attempt(v, action))
+				cell.count++
+				if v.Session != 0 {
+					cell.session(v.Session)
+				}
 			}
 		}
 		x.forget()

@@ -27,6 +27,9 @@ type Cell struct {
 	Sum     Sum     `json:"sum,omitzero"`     // of the values, in millionths
 	Max     int64   `json:"max,omitempty"`    // largest value; of no meaning without values
 	Buckets Buckets `json:"buckets,omitzero"` // of the values
+
+	Sessioned int64     `json:"sessioned,omitempty"` // how many told of their session, where sessions are counted
+	Sessions  *Distinct `json:"sessions,omitempty"`  // which sessions those were; nil without
 }
 
 // merge adds what another cell of the same series and pane counted. It gives the same in any order.
@@ -38,6 +41,8 @@ func (c *Cell) merge(o *Cell) {
 	c.Valued += o.Valued
 	c.Sum = c.Sum.Add(o.Sum)
 	c.Buckets.merge(o.Buckets, 1)
+	c.Sessioned += o.Sessioned
+	c.Sessions = united(c.Sessions, o.Sessions)
 }
 
 // SeriesDelta is what one series gained in the delta's pane.

@@ -86,7 +86,7 @@ type pane struct {
 	start int64
 	cells []seriesCell
 	index []int32
-	dists []Cell // of the cells whose distribution some group needs
+	dists []Cell // of the cells of which more is kept than a count: the distribution, where some group needs it, and sessions
 
 	limit  uint64   // series with such a hash or a larger one are counted together, unless they are known
 	exact  []uint64 // while it is restored: hashes of those of them that were counted apart, sorted
@@ -179,16 +179,17 @@ func (p *pane) holds(s *series) bool { return int(s.number) < len(p.index) && p.
 // add adds to the series' cell in an open pane what another of the same series and pane has.
 func (d *domain) add(p *pane, s *series, o *Cell) {
 	c := d.cellOf(p, s)
-	kept := Cell{Count: o.Count}
+	kept := Cell{Count: o.Count, Sessioned: o.Sessioned, Sessions: o.Sessions}
 	if s.hist {
 		kept = *o
 	}
 	switch {
 	case c.dist > 0:
 		p.dists[c.dist-1].merge(&kept)
-	case s.hist || kept.Count > mostCounted-int64(c.count):
+	case s.hist || kept.Sessions != nil || kept.Count > mostCounted-int64(c.count):
 		kept.Count += int64(c.count)
 		kept.Buckets = slices.Clone(kept.Buckets)
+		kept.Sessions = united(nil, kept.Sessions)
 		p.dists = append(p.dists, kept)
 		c.dist = int32(len(p.dists))
 	default:

@@ -40,6 +40,9 @@ type Config struct {
 	// By topic; of those that are not here nothing is remembered.
 	Duplicates map[string]Duplicates
 	Sessions   map[string]Sessions
+
+	// CountSessions are the topics in which it is counted how many different sessions events come from.
+	CountSessions map[string]bool
 }
 
 // latenessOf is how far the watermarks of the topic's partitions stay behind, in ms.

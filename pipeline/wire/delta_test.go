@@ -38,6 +38,14 @@ func randomDelta(seed int64, n int) *detector.Delta {
 				s.Buckets = append(s.Buckets, detector.Bucket{Code: code, N: 1 + r.Int63n(1<<40)})
 			}
 		}
+		if r.Intn(3) == 0 {
+			s.Sessions = &detector.Distinct{}
+			for range 1 + r.Intn(400) {
+				s.Sessioned++
+				s.Sessions.Add(r.Uint64())
+			}
+			s.Count += s.Sessioned
+		}
 		d.Series = append(d.Series, s)
 	}
 	return d
@@ -72,6 +80,14 @@ func TestDeltaEdges(t *testing.T) {
 		Buckets: detector.Buckets{{Code: -maxCode, N: 1}, {Code: 0, N: 1 << 62}, {Code: maxCode, N: 1}},
 	})})
 	f(detector.Delta{Series: one(detector.Cell{Count: 2, Valued: 1, Sum: detector.Sum{Hi: math.MaxInt64}, Max: math.MaxInt64})})
+	few := &detector.Distinct{Few: []uint64{0, 1, math.MaxUint64}}
+	f(detector.Delta{Series: one(detector.Cell{Count: 3, Sessioned: 3, Sessions: few})})
+	low, high := make([]byte, detector.Registers), slices.Repeat([]byte{detector.MaxRank}, detector.Registers)
+	low[detector.Registers-1] = 1
+	f(detector.Delta{Series: slices.Concat(
+		one(detector.Cell{Count: 1 << 62, Sessioned: 1 << 62, Sessions: &detector.Distinct{Many: high}}),
+		one(detector.Cell{Count: 257, Sessioned: 257, Sessions: &detector.Distinct{Many: low}}),
+		one(detector.Cell{Count: 1}))})
 	if got := EncodeDelta(&detector.Delta{Pane: 5}); len(got) != 0 {
 		t.Errorf("a delta of nothing is written as %x", got)
 	}
@@ -83,7 +99,9 @@ func TestDeltaBytes(t *testing.T) {
 		{Kind: rules.KindLatency, Labels: []detector.Label{{Name: "a", Value: "x"}, {Name: "b", Value: "a"}}, Cell: detector.Cell{
 			Count: 3, Valued: 2, Sum: detector.Sum{Hi: -1, Lo: 5}, Max: -7, Buckets: detector.Buckets{{Code: -2, N: 1}, {Code: 300, N: 2}},
 		}},
-		{Kind: rules.KindError, Labels: []detector.Label{{Name: "b", Value: "x"}}, Cell: detector.Cell{Count: 1}},
+		{Kind: rules.KindError, Labels: []detector.Label{{Name: "b", Value: "x"}}, Cell: detector.Cell{
+			Count: 4, Sessioned: 3, Sessions: &detector.Distinct{Few: []uint64{5, 0x0102030405060708}},
+		}},
 	}}
 	want := []byte{
 		1,             // version
@@ -93,7 +111,8 @@ func TestDeltaBytes(t *testing.T) {
 		byte(rules.KindLatency), 2, 0, 1, 2, 0, 3, 3, // labels, count, flags
 		2, 1, 5, 13, // valued, sum, max
 		2, 3, 1, 0xdc, 4, 2, // buckets: -2, then 302 more
-		byte(rules.KindError), 1, 2, 1, 1, 0,
+		byte(rules.KindError), 1, 2, 1, 4, 4,
+		3, 2, 0, 0, 0, 0, 0, 0, 0, 5, 1, 2, 3, 4, 5, 6, 7, 8, // sessioned, hashes
 	}
 	if got := EncodeDelta(d); len(got) != 1 || !bytes.Equal(got[0], want) {
 		t.Errorf("got\n%v\nexpected\n%v", got, want)
@@ -133,12 +152,28 @@ func TestDeltaMistakes(t *testing.T) {
 	f("the labels [{b a} {a b}] are not in order", 1, 0, 2, 1, 'a', 1, 'b', 1, latency, 2, 1, 0, 0, 1, 1, 0)
 	f("the labels [{a a} {a b}] are not in order", 1, 0, 2, 1, 'a', 1, 'b', 1, latency, 2, 0, 0, 0, 1, 1, 0)
 	f("0 is no count", 1, 0, 0, 1, latency, 0, 0, 0)
-	f("flags 4 are unknown", 1, 0, 0, 1, latency, 0, 1, 4)
+	f("flags 8 are unknown: a newer version has written it, let the workers that judge be of that first", 1, 0, 0, 1, latency, 0, 1, 8)
 	f("0 is no count", 1, 0, 0, 1, latency, 0, 1, 1, 0, 0, 0, 0)
 	f("the buckets are not in order, or one is of code 1 + 0", 1, 0, 0, 1, latency, 0, 1, 2, 2, 2, 1, 0, 1)
 	f("the buckets are not in order, or one is of code 1 + -1", 1, 0, 0, 1, latency, 0, 1, 2, 2, 2, 1, 1, 1)
 	f("the buckets are not in order, or one is of code 0 + 65537", slices.Concat([]byte{1, 0, 0, 1, latency, 0, 1, 2, 1}, binary.AppendVarint(nil, maxCode+1), []byte{1})...)
 	f("the buckets are not in order, or one is of code 65536 + 1", slices.Concat([]byte{1, 0, 0, 1, latency, 0, 1, 2, 2}, binary.AppendVarint(nil, maxCode), []byte{1, 2, 1})...)
+	sessions := func(count, sessioned, n byte, rest ...byte) []byte {
+		return append([]byte{1, 0, 0, 1, latency, 0, count, 4, sessioned, n}, rest...)
+	}
+	five, six := []byte{0, 0, 0, 0, 0, 0, 0, 5}, []byte{0, 0, 0, 0, 0, 0, 0, 6}
+	registers := make([]byte, detector.Registers)
+	f("0 is no count", sessions(9, 0, 1, five...)...)
+	f("the sessions are not in order", sessions(9, 9, 2, slices.Concat(six, five)...)...)
+	f("the sessions are not in order", sessions(9, 9, 2, slices.Concat(five, five)...)...)
+	f("1 of 9 events are said to come of 2 sessions (0: of more than can be listed)", sessions(9, 1, 2, slices.Concat(five, six)...)...)
+	f("3 of 2 events are said to come of 2 sessions (0: of more than can be listed)", sessions(2, 3, 2, slices.Concat(five, six)...)...)
+	f("257 sessions are listed, expected 256 at most", slices.Concat(sessions(9, 9, 0x81), []byte{2}, make([]byte, 257*8))...)
+	f("the largest register holds 0, expected 1 to 54", sessions(9, 9, 0, registers...)...)
+	registers[2] = 55
+	f("the largest register holds 55, expected 1 to 54", sessions(9, 9, 0, registers...)...)
+	registers[2] = 54
+	f("9 of 9 events are said to come of 0 sessions (0: of more than can be listed)", sessions(9, 9, 0, registers...)...)
 	f("9223372036854775807 is no count", slices.Concat([]byte{1, 0, 0, 1, latency, 0}, binary.AppendUvarint(nil, math.MaxInt64), []byte{0})...)
 }
 
@@ -157,6 +192,7 @@ func TestDeltaSize(t *testing.T) {
 				Name: fmt.Sprintf("%s%02d", strings.Repeat("l", 62), l), Value: value + strings.Repeat("v", MaxLabel-len(value)),
 			})
 		}
+		s.Sessioned, s.Sessions = 1<<62, &detector.Distinct{Many: slices.Repeat([]byte{detector.MaxRank}, detector.Registers)}
 		for _, code := range allCodes() {
 			s.Buckets = append(s.Buckets, detector.Bucket{Code: code, N: 1 << 62})
 		}

@@ -85,6 +85,7 @@ type visit struct {
 	Deadline int64  `json:"d"`
 	Labels   int    `json:"l,omitempty"` // one more than their place; 0: it is a completion
 	Void     bool   `json:"x,omitempty"`
+	Session  uint64 `json:"s,omitempty"`
 }
 
 func encodeVisits(items []*detector.Visit) []byte {
@@ -94,7 +95,7 @@ func encodeVisits(items []*detector.Visit) []byte {
 	out := visits{V: 1}
 	places := map[string]int{}
 	for _, v := range items {
-		w := visit{Key: v.Key[:], Time: v.Time, Deadline: v.Deadline, Void: v.Void}
+		w := visit{Key: v.Key[:], Time: v.Time, Deadline: v.Deadline, Void: v.Void, Session: v.Session}
 		if !v.Complete {
 			key := string(detector.AppendSeriesKey(nil, rules.KindStep, v.Labels))
 			if places[key] == 0 {
@@ -117,7 +118,7 @@ func decodeVisits(value []byte) (items []*detector.Visit, err error) {
 		return nil, errors.New("there are no visits in it")
 	}
 	for _, w := range in.Visits {
-		v := &detector.Visit{Time: w.Time, Deadline: w.Deadline, Complete: w.Labels == 0, Void: w.Void}
+		v := &detector.Visit{Time: w.Time, Deadline: w.Deadline, Complete: w.Labels == 0, Void: w.Void, Session: w.Session}
 		if len(w.Key) != len(v.Key) || w.Labels < 0 || w.Labels > len(in.Labels) {
 			return nil, fmt.Errorf("a visit has a key of %d bytes and labels %d of %d", len(w.Key), w.Labels, len(in.Labels))
 		}

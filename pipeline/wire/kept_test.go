@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -29,7 +30,7 @@ func someVisits() []*detector.Visit {
 		{Key: detector.IDOf([]byte("a")), Time: 31_000, Deadline: 61_000, Labels: labels},
 		{Key: detector.IDOf([]byte("a")), Time: 32_000, Deadline: 62_000, Complete: true},
 		{Key: detector.IDOf([]byte("b")), Time: 31_000, Deadline: 61_000, Labels: labels, Void: true},
-		{Key: detector.IDOf([]byte("c")), Time: 31_500, Deadline: 61_500, Labels: labels[:1]},
+		{Key: detector.IDOf([]byte("c")), Time: 31_500, Deadline: 61_500, Labels: labels[:1], Session: math.MaxUint64},
 	}
 }
 

@@ -270,6 +270,8 @@ type personDelta struct {
 			Index int32 `json:"index"`
 			Count int64 `json:"count"`
 		} `json:"buckets"`
+		Sessioned int64    `json:"sessioned"`
+		Sessions  []string `json:"sessions"`
 	} `json:"series"`
 }
 
@@ -279,13 +281,20 @@ const indexZero = 4096
 func (p personDelta) delta() *detector.Delta {
 	d := &detector.Delta{Domain: p.Domain, Pane: p.Pane}
 	for _, s := range p.Series {
-		out := detector.SeriesDelta{Kind: rules.KindOf(s.Kind), Cell: detector.Cell{Count: s.Count, Sum: s.Sum, Max: s.Max}}
+		out := detector.SeriesDelta{Kind: rules.KindOf(s.Kind), Cell: detector.Cell{Count: s.Count, Sum: s.Sum, Max: s.Max, Sessioned: s.Sessioned}}
 		for _, name := range slices.Sorted(maps.Keys(s.Labels)) {
 			out.Labels = append(out.Labels, detector.Label{Name: name, Value: s.Labels[name]})
 		}
 		for _, b := range s.Buckets {
 			out.Buckets = append(out.Buckets, detector.Bucket{Code: b.Index + indexZero, N: b.Count})
 			out.Valued += b.Count
+		}
+		for _, hex := range s.Sessions {
+			hash, err := strconv.ParseUint(hex, 16, 64)
+			if err != nil {
+				panic(err)
+			}
+			out.Sessions = &detector.Distinct{Few: []uint64{hash}}
 		}
 		d.Series = append(d.Series, out)
 	}
@@ -312,7 +321,7 @@ func checkDelta(t *testing.T, example []byte) {
 		`{"kind":"latency","duration_ms":24,"status":200,"service":"assessment-api","endpoint":"/v1/answers","region":"eu-west","step":"questions","version":"1.42.0"}`,
 		`{"kind":"latency","duration_ms":37,"status":204,"service":"assessment-api","endpoint":"/v1/answers","region":"eu-west","step":"questions","version":"1.42.0"}`,
 		`{"kind":"latency","duration_ms":98,"status":200,"service":"assessment-api","endpoint":"/v1/answers","region":"eu-west","step":"questions","version":"1.42.0"}`,
-		`{"kind":"error","error_type":"TimeoutError","service":"assessment-api"}`)
+		`{"kind":"error","error_type":"TimeoutError","service":"assessment-api","session":"5f1c09aa2b7d4e10"}`)
 	if diff := cmp.Diff([]detector.Delta{*want}, deltas, cmpopts.EquateEmpty(), inAnyOrder); diff != "" {
 		t.Errorf("the events of the example give another delta (-want +got):\n%s", diff)
 	}
@@ -323,7 +332,9 @@ var inAnyOrder = cmpopts.SortSlices(func(x, y detector.SeriesDelta) bool { retur
 // aggregated is what one flush tells of events in the pane of 2026-11-01T12:00.
 func aggregated(t *testing.T, events ...string) ([]detector.Delta, detector.Progress) {
 	t.Helper()
-	a := detector.NewAggregator(detector.DefaultConfig(), 0, 1)
+	cfg := detector.DefaultConfig()
+	cfg.CountSessions = map[string]bool{"t": true}
+	a := detector.NewAggregator(cfg, 0, 1)
 	p := a.Add(detector.Source{Topic: "t"}, 0, detector.NewPartitionState())
 	d := wire.NewDecoder(rules.NoKind, rules.DefaultLabels())
 	var e detector.Event
