@@ -381,7 +381,7 @@ func (d *domain) enter(p *pane) {
 			if !b.group.concerns(cell) {
 				continue
 			}
-			b.group.move(b, cell, 1)
+			b.group.enter(b, cell, p.start)
 			if b.group.entered != p.start {
 				b.group.entered = p.start
 				d.entered = append(d.entered, b.group)

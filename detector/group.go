@@ -14,7 +14,8 @@ type group struct {
 	// The window, kept by adding the pane that closes and dropping the one that leaves.
 	num, den int64
 	hist     dense
-	cells    int64 // cells in the window; 0 means that it is empty
+	sessions sessionWindow // of rules that count them
+	cells    int64         // cells in the window; 0 means that it is empty
 
 	first   int64 // start of the first pane that it was seen in; never while it is unknown
 	last    int64 // end of the last pane that it had data in
@@ -34,18 +35,37 @@ type ruleState struct {
 	window   int // index into the domain's windows
 	identity string
 	hist     bool // the signal needs the distribution
+	distinct bool // it counts sessions
 	own      bool // it is about the pipeline itself
 }
 
-// concerns says whether a cell tells the group anything: a quantile is made of values, an event without one is nothing to it.
-func (g *group) concerns(c *Cell) bool { return !g.rule.hist || c.Valued > 0 }
+// concerns says whether a cell tells the group anything: a quantile is made of values, an event without one is nothing to it. Likewise with
+// sessions.
+func (g *group) concerns(c *Cell) bool { return g.rule.counted(c) > 0 }
+
+// counted is how many events of a cell the signal is made of.
+func (r *ruleState) counted(c *Cell) int64 {
+	switch {
+	case r.hist:
+		return c.Valued
+	case r.distinct:
+		return c.Sessioned
+	default:
+		return c.Count
+	}
+}
+
+// enter adds a cell of the pane that begins at start, which concerns the group.
+func (g *group) enter(b *binding, c *Cell, start int64) {
+	g.move(b, c, 1)
+	if g.rule.distinct {
+		g.sessions.add(start, c.Sessions)
+	}
+}
 
 // move adds (sign 1) or drops (sign -1) one cell that concerns the group.
 func (g *group) move(b *binding, c *Cell, sign int64) {
-	count := c.Count
-	if g.rule.hist {
-		count = c.Valued
-	}
+	count := g.rule.counted(c)
 	if b.num {
 		g.num += sign * count
 	}
@@ -92,6 +112,9 @@ func (g *group) measure(edge int64, w *windowCount, observed bool) rules.Measure
 	}
 	if g.rule.hist {
 		m.Dist = g.hist.appendTo(nil)
+	}
+	if g.rule.distinct {
+		m.Sessions = g.sessions.since(edge - int64(g.rule.Window)).count(g.num)
 	}
 	if g.usual != nil {
 		m.Usual = g.usual.expected(g.rule.Signal.Deviation)

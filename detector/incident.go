@@ -156,6 +156,7 @@ type Window struct {
 
 // Impact is what people felt, in the window.
 type Impact struct {
+	Sessions int64  `json:"sessions,omitempty"` // absent where nobody counts them
 	Events   int64  `json:"events"`
 	Share    *Num   `json:"share,omitempty"`
 	Sentence string `json:"sentence"`

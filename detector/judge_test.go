@@ -186,6 +186,10 @@ func TestDeltas(t *testing.T) {
 				c.Sum = c.Sum.Add(sumOf(e.value))
 				c.Buckets.add(codeOf(e.value), 1)
 			}
+			if e.session != "" {
+				c.Sessioned++
+				c.Sessions = united(c.Sessions, &Distinct{Few: []uint64{SessionHash([]byte(e.session))}})
+			}
 		}
 		for _, r := range record(tale, 3, tale.seed) {
 			if d, ok := r.(*Delta); ok {

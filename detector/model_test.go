@@ -48,6 +48,7 @@ type modelEvent struct {
 // modelPart is what an event is to a rule.
 type modelPart struct {
 	num, den bool
+	picked   bool   // for the numerator, whether or not it counts there
 	group    string // the values of the rule's `by` labels
 }
 
@@ -133,6 +134,9 @@ func (m *model) near(source int, newest int64) {
 func (m *model) count(source int, counted *taleEvent) {
 	m.clocks[source] = max(m.clocks[source], counted.time-m.t.lateness(source))
 	e := &modelEvent{taleEvent: *counted, domain: counted.labels[m.t.cfg.Domain]}
+	if !m.t.cfg.CountSessions[m.t.sources[source].Topic] {
+		e.session = ""
+	}
 	for _, r := range m.t.file.Rules() {
 		e.plays = append(e.plays, partOf(r, e))
 	}
@@ -159,7 +163,8 @@ func partOf(r *rules.Rule, e *modelEvent) modelPart {
 		}
 	}
 	// A quantile is made of values: an event without one says nothing.
-	if r.Signal.Distribution() != nil && !e.hasValue {
+	part.picked = part.num
+	if r.Signal.Distribution() != nil && !e.hasValue || r.Signal.Distinct != nil && e.session == "" {
 		part.num = false
 	}
 	return part
@@ -323,6 +328,7 @@ type facts struct {
 	full     bool
 	observed bool
 	usual    float64
+	sessions int64 // that are touched
 }
 
 func (g *modelGroup) facts(edge int64) facts {
@@ -345,7 +351,36 @@ func (g *modelGroup) facts(edge int64) facts {
 	if g.r.Signal.Deviation != nil {
 		f.usual = g.usual(edge)
 	}
+	f.sessions = g.sessions(edge)
 	return f
+}
+
+// sessions is how many sessions the window's events touch: of a value or an entering nobody knows whether it went wrong, so all of them.
+func (g *modelGroup) sessions(edge int64) int64 {
+	s := &g.r.Signal
+	hashes, events := map[uint64]bool{}, int64(0)
+	for pane := edge - int64(g.r.Window); pane < edge; pane += g.m.t.cfg.Pane {
+		for _, e := range g.m.byPane[pane] {
+			p := e.plays[g.index]
+			touched := p.picked
+			switch {
+			case s.Absence != nil:
+				touched = false
+			case s.Completion != nil && (s.Completion.Start != nil || s.Completion.Against == rules.Enters):
+				touched = p.picked || p.den
+			case s.Completion != nil:
+				touched = p.den && !p.picked
+			}
+			if touched && e.session != "" && e.domain == g.domain && p.group == g.labels {
+				hashes[SessionHash([]byte(e.session))] = true
+				events++
+			}
+		}
+	}
+	if len(hashes) <= 256 {
+		return int64(len(hashes))
+	}
+	return distinctOf(slices.Collect(maps.Keys(hashes))).count(events).N
 }
 
 // usual is the lower median of the quantiles of the last panes with data that lie before the window and never were in a window
@@ -486,7 +521,7 @@ func (g *modelGroup) close(edge int64) []string {
 // missed says whether an empty window means something to the rule: then the group is known until it is gone for good.
 func (g *modelGroup) missed() bool {
 	s := g.r.Signal
-	tooFew := (s.Count != nil || s.Rate != nil) && g.r.Severities[0].Below != nil
+	tooFew := (s.Count != nil || s.Rate != nil || s.Distinct != nil) && g.r.Severities[0].Below != nil
 	return s.Absence != nil && g.alive || s.Deviation != nil || g.r.NoData == rules.NoDataFire || tooFew
 }
 
@@ -830,7 +865,7 @@ func (g *modelGroup) knowledge(f facts) knowledge {
 			return small
 		}
 		return enough
-	case rules.SignalCount, rules.SignalRate:
+	case rules.SignalCount, rules.SignalRate, rules.SignalDistinct:
 		if f.stream == 0 {
 			return empty
 		}
@@ -856,6 +891,8 @@ func (g *modelGroup) value(f facts) float64 {
 		return float64(f.num)
 	case rules.SignalRate:
 		return float64(f.num) / (float64(g.r.Window) / 1000)
+	case rules.SignalDistinct:
+		return float64(f.sessions)
 	case rules.SignalAbsence:
 		return float64(g.silent) / 1000
 	case rules.SignalQuantile:
@@ -1017,6 +1054,9 @@ func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) [
 		}
 	}
 	row.affected, row.contributors = g.impact(edge, f)
+	if k != empty {
+		row.sessions = f.sessions
+	}
 	if transition == "resolved" {
 		row.contributors = ""
 	}
@@ -1364,7 +1404,7 @@ func (g *modelGroup) blames(edge int64, f facts, version string) bool {
 			carry += n
 		}
 	})
-	tooFew := g.r.Severities[0].Below != nil && (g.r.Signal.Count != nil || g.r.Signal.Rate != nil)
+	tooFew := g.r.Severities[0].Below != nil && (g.r.Signal.Count != nil || g.r.Signal.Rate != nil || g.r.Signal.Distinct != nil)
 	return all > 0 && version != "" && carry*5 >= all*4 && !tooFew
 }
 

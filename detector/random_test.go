@@ -40,6 +40,7 @@ func TestModel(t *testing.T) {
 				told[string(o.Incident.Signal.Name)] = true
 				told["parent"] = told["parent"] || o.Incident.Parent != ""
 				told["children"] = told["children"] || o.Incident.ChildrenCount > 1
+				told["sessions"] = told["sessions"] || o.Incident.Impact.Sessions > MaxFew
 				told["suppressed"] = told["suppressed"] || o.Incident.Suppressed != nil
 				for _, h := range o.Incident.HeldBack {
 					told["held back by "+string(h.Rail)] = true
@@ -47,9 +48,9 @@ func TestModel(t *testing.T) {
 			}
 		}
 	})
-	const expected = "abandonment absence children completion count deviation " +
+	const expected = "abandonment absence children completion count deviation distinct " +
 		"held back by after_deploy held back by approval held back by attempts held back by budget_per_hour held back by cooldown held back by expiry held back by one_at_a_time " +
-		"parent quantile rate ratio " +
+		"parent quantile rate ratio sessions " +
 		"sevwatch.incident.acknowledged.v1 sevwatch.incident.deescalated.v1 sevwatch.incident.escalated.v1 sevwatch.incident.expired.v1 sevwatch.incident.flapping.v1 sevwatch.incident.no_data.v1 " +
 		"sevwatch.incident.opened.v1 sevwatch.incident.overdue.v1 sevwatch.incident.reopened.v1 sevwatch.incident.resolved.v1 " +
 		"sevwatch.incident.silenced.v1 sevwatch.incident.updated.v1 sevwatch.recovery.approved.v1 sevwatch.recovery.cancelled.v1 sevwatch.recovery.expired.v1 sevwatch.recovery.failed.v1 " +
@@ -194,6 +195,12 @@ func TestRepartitioned(t *testing.T) {
 func repartition(t *tale, g *rand.Rand) {
 	end := t.steps[len(t.steps)-1]
 	n := 1 + g.IntN(6)
+	for i := range t.steps {
+		if s := &t.steps[i]; s.what == stepEvent && !t.cfg.CountSessions[t.sources[s.source].Topic] {
+			s.event.session = ""
+		}
+	}
+	t.cfg.CountSessions = map[string]bool{"other": true}
 	t.sources, t.cfg.Lateness = nil, t.cfg.MaxLateness()
 	for i := range n {
 		t.sources = append(t.sources, Source{"other", i})

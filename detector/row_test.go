@@ -19,6 +19,7 @@ type row struct {
 	severity, previous, peak rules.Severity
 	started, respondBy       int64
 	num, den, affected       int64
+	sessions                 int64
 	observed                 float64 // NaN: absent
 	threshold, expected      float64
 	contributors, change     string
@@ -33,9 +34,9 @@ type row struct {
 func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format("02T15:04:05") }
 
 func (r row) String() string {
-	return fmt.Sprintf("%s %s r%d %s %s %s<%s peak %s, %d/%d = %.6g of %.6g usually %.6g, %d affected [%s] respond by %s after %q acknowledged=%v silent for %d suppressed until %d parent %s children %d held back %s",
+	return fmt.Sprintf("%s %s r%d %s %s %s<%s peak %s, %d/%d = %.6g of %.6g usually %.6g, %d affected in %d sessions [%s] respond by %s after %q acknowledged=%v silent for %d suppressed until %d parent %s children %d held back %s",
 		clock(r.at), r.about, r.revision, r.transition, r.phase, r.severity, r.previous, r.peak, r.num, r.den, r.observed, r.threshold,
-		r.expected, r.affected, r.contributors, clock(r.respondBy), r.change, r.acknowledged, r.silenced, r.suppressed, r.parent, r.children, r.held)
+		r.expected, r.affected, r.sessions, r.contributors, clock(r.respondBy), r.change, r.acknowledged, r.silenced, r.suppressed, r.parent, r.children, r.held)
 }
 
 // rowsOf are the engine's outputs as lines, those of one edge in the order of the lines.
@@ -81,7 +82,7 @@ func rowOf(file *rules.File, about string, o Output) string {
 	out := row{
 		at: int64(i.At), about: about, revision: i.Revision, transition: string(i.Transition), phase: string(i.Status.Phase),
 		severity: i.Severity, previous: i.PreviousSeverity, peak: i.PeakSeverity, started: int64(i.StartedAt),
-		respondBy: int64(i.RespondBy), num: i.Signal.Numerator, affected: i.Impact.Events,
+		respondBy: int64(i.RespondBy), num: i.Signal.Numerator, affected: i.Impact.Events, sessions: i.Impact.Sessions,
 		observed: math.NaN(), threshold: float64(i.Signal.Threshold),
 		acknowledged: i.Status.Acknowledged, parent: i.Parent, children: i.ChildrenCount,
 	}

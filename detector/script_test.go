@@ -211,6 +211,10 @@ func (s *script) partitions(args []string) string {
 	}
 	if s.engine == nil {
 		s.tale.sources, s.tale.there = all, len(all)
+		s.tale.cfg.CountSessions = map[string]bool{}
+		for _, source := range all {
+			s.tale.cfg.CountSessions[source.Topic] = true
+		}
 		s.engine = newEngine(s.tale, s.tasks, 1)
 		s.engine.restore, s.engine.handOver = s.restore, s.flushPanes
 		s.engine.onRecord = func(r any) { s.log = append(s.log, r) }
@@ -296,7 +300,7 @@ func (s *script) deal(events []stream.Event, args []string) {
 			source = chosen
 		}
 		s.engine.step(&taleStep{what: stepEvent, source: source, event: taleEvent{
-			time: e.Time, kind: e.Kind, labels: e.Labels, hasValue: e.Valued, value: e.Value,
+			time: e.Time, kind: e.Kind, labels: e.Labels, hasValue: e.Valued, value: e.Value, session: e.Session,
 		}})
 	}
 	if s.flushPanes {

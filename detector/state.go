@@ -494,7 +494,7 @@ func (d *domain) refill(edge int64, windows []*windowCount) {
 				if !b.group.concerns(cell) {
 					continue
 				}
-				b.group.move(b, cell, 1)
+				b.group.enter(b, cell, p.start)
 				b.group.last = max(b.group.last, p.start+d.cfg.Pane)
 				if b.group.usual != nil {
 					b.group.usual.clear()

@@ -111,11 +111,12 @@ type taleEvent struct {
 	labels   map[string]string
 	value    int64
 	hasValue bool
+	session  string
 }
 
 // of is the event as the engine takes it.
 func (e *taleEvent) of(cfg *Config) *Event {
-	out := &Event{Time: e.time, Kind: e.kind, Value: e.value, HasValue: e.hasValue}
+	out := &Event{Time: e.time, Kind: e.kind, Value: e.value, HasValue: e.hasValue, Session: []byte(e.session)}
 	for _, name := range cfg.Labels {
 		out.Labels = append(out.Labels, []byte(e.labels[name]))
 	}
@@ -144,6 +145,8 @@ type teller struct {
 	versions []string
 	badShare float64
 	slow     float64
+	people   *rand.Rand // whose sessions the events come from
+	crowd    int        // how many sessions there are
 }
 
 // newTale makes up the tale of that seed. A punctual one has nothing late in it; one without silences leaves every gap unexplained.
@@ -166,6 +169,11 @@ func newTale(tb testing.TB, seed uint64, punctual, silences bool) *tale {
 	if seed%3 == 0 { // a source with a lateness of its own
 		own := rand.New(rand.NewPCG(seed, 0x1a7e))
 		g.cfg.LatenessOf = map[string]int64{"topic1": pick(own, 0, pane/2, 2*pane, 5*pane)}
+	}
+	g.people = rand.New(rand.NewPCG(seed, 0x5e55))
+	g.crowd = pick(g.people, 3, 40, 1_000_000)
+	if seed%3 > 0 { // sessions are counted, in one topic or in both
+		g.cfg.CountSessions = map[string]bool{"topic0": true, "topic1": seed%7 > 0}
 	}
 	g.yaml = randomRules(g.Rand, pane)
 	file, err := rules.Parse(fmt.Sprintf("seed%d.yaml", seed), []byte(g.yaml), rules.Options{Pane: rules.Duration(pane)})
@@ -239,7 +247,7 @@ func (g *teller) phase(panes int) {
 		case mood == 2: // low traffic
 			g.events(g.IntN(2))
 		case mood == 3 && n == panes-1: // a burst
-			g.events(60)
+			g.events(pick(g.people, 60, 60, 60, 400))
 		default:
 			g.events(g.IntN(2*rate + 1))
 		}
@@ -298,6 +306,9 @@ func (g *teller) events(n int) {
 
 // put sends an event to a partition, where it comes a little late, or too late.
 func (g *teller) put(e taleEvent) {
+	if n := g.people.IntN(g.crowd); n%5 > 0 {
+		e.session = fmt.Sprint(n)
+	}
 	source := g.IntN(len(g.busy))
 	for !g.busy[source] {
 		source = g.IntN(len(g.busy))
@@ -418,6 +429,9 @@ var signals = []madeUp{
 	{`{ratio: {errors: 'latency{status_class="5xx"}', total: latency}}`, shares, false, 1, true},
 	{`{count: 'error{category="security"}'}`, counts, false, 0, false},
 	{`{count: 'latency{endpoint=~"/.*"}'}`, counts, true, 0, false},
+	{"{distinct: error}", counts, false, 0, false},
+	{`{distinct: 'latency{endpoint=~"/.*"}'}`, append(counts, 100, 300), true, 0, false},
+	{"{distinct: step}", append(counts, 100, 300), true, 0, false},
 	{"{rate: latency}", rates, true, 0, false},
 	{"{rate: error}", rates, false, 0, false},
 	{"{quantile: {of: latency, q: 0.95}}", times, true, 2, true},

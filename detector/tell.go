@@ -135,7 +135,8 @@ func (d *domain) describe(g *group, m rules.Measure, v rules.Verdict, transition
 		}
 	}
 	if v.Evidence != rules.Nothing && !v.Blind {
-		incident.Impact.Sentence = r.Impact(m)
+		m.Sessions = d.touched(g, edge)
+		incident.Impact.Sessions, incident.Impact.Sentence = m.Sessions.N, r.Impact(m)
 	}
 	if v.Evidence == rules.Enough && !v.Blind {
 		if whole := max(m.Num, m.Den); whole > 0 && len(r.Signal.Den) > 0 {
@@ -306,7 +307,7 @@ func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, 
 			if b.group != g || !b.num && !completion {
 				continue
 			}
-			n := c.Count
+			n := g.rule.counted(c)
 			switch {
 			case g.rule.hist:
 				n = g.rule.Wrong(c.Buckets, m)

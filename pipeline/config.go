@@ -402,11 +402,13 @@ func (c *Config) Engine() detector.Config {
 		LatenessOf: map[string]int64{},
 		Limits:     detector.Limits{Series: c.Limits.Series, Groups: c.Limits.Groups, Incidents: c.Limits.Incidents},
 		Duplicates: map[string]detector.Duplicates{}, Sessions: map[string]detector.Sessions{},
+		CountSessions: map[string]bool{},
 	}
 	for i := range c.Sources {
 		s := &c.Sources[i]
 		sessions := s.sessions()
 		sessions.Shape = s.shape(c.Domain)
+		engine.CountSessions[s.Topic] = s.Counts
 		engine.LatenessOf[s.Topic], engine.Duplicates[s.Topic], engine.Sessions[s.Topic] = int64(s.Lateness), s.duplicates(), sessions
 	}
 	return engine
@@ -414,7 +416,7 @@ func (c *Config) Engine() detector.Config {
 
 // RuleOptions is what rules are checked against.
 func (c *Config) RuleOptions() rules.Options {
-	return rules.Options{Labels: c.Labels, Pane: c.Pane}
+	return rules.Options{Labels: c.Labels, Pane: c.Pane, Sessionless: c.sessionless()}
 }
 
 // clientID is how this worker calls itself towards Kafka: the same after a restart, and different from every other worker's. Without

@@ -19,19 +19,20 @@ import (
 type SourceConfig struct {
 	Where      strictyaml.Where
 	Topic      string                 `yaml:"topic,required"`
-	Kind       Kind                   `yaml:"kind"`        // of records that do not say it
-	Format     Format                 `yaml:"format"`      // of a record's value
-	Fields     map[string]FieldConfig `yaml:"fields"`      // where the keys of an event are; none: where the contract has them
-	Endpoints  EndpointsConfig        `yaml:"endpoints"`   // which paths are one endpoint
-	KeepLabels []string               `yaml:"keep_labels"` // no others make a series; none: all
-	DropLabels []string               `yaml:"drop_labels"` // that make no series
-	Isolation  Isolation              `yaml:"isolation"`   // default read_committed
-	MaxBytes   int                    `yaml:"max_bytes"`   // larger records are rejected
-	LongLabels LongLabels             `yaml:"long_labels"` // what happens to labels of more than wire.MaxLabel bytes
-	Lateness   rules.Duration         `yaml:"lateness"`    // default: the pipeline's
-	Duplicates DuplicatesConfig       `yaml:"duplicates"`  // which events are not counted again
-	Sessions   SessionsConfig         `yaml:"sessions"`    // for how long visitors who entered a step are waited for
-	Partitions int                    `yaml:"partitions"`  // only for `sevwatch topics`, when it has to make the topic
+	Kind       Kind                   `yaml:"kind"`           // of records that do not say it
+	Format     Format                 `yaml:"format"`         // of a record's value
+	Fields     map[string]FieldConfig `yaml:"fields"`         // where the keys of an event are; none: where the contract has them
+	Endpoints  EndpointsConfig        `yaml:"endpoints"`      // which paths are one endpoint
+	KeepLabels []string               `yaml:"keep_labels"`    // no others make a series; none: all
+	DropLabels []string               `yaml:"drop_labels"`    // that make no series
+	Isolation  Isolation              `yaml:"isolation"`      // default read_committed
+	MaxBytes   int                    `yaml:"max_bytes"`      // larger records are rejected
+	LongLabels LongLabels             `yaml:"long_labels"`    // what happens to labels of more than wire.MaxLabel bytes
+	Lateness   rules.Duration         `yaml:"lateness"`       // default: the pipeline's
+	Duplicates DuplicatesConfig       `yaml:"duplicates"`     // which events are not counted again
+	Sessions   SessionsConfig         `yaml:"sessions"`       // for how long visitors who entered a step are waited for
+	Counts     bool                   `yaml:"count_sessions"` // in how many sessions something goes wrong
+	Partitions int                    `yaml:"partitions"`     // only for `sevwatch topics`, when it has to make the topic
 }
 
 // FieldConfig is where one key of an event is found in records of another shape.
@@ -249,6 +250,7 @@ func (k *checker) sources(c *Config) {
 		k.endpoints(&s.Endpoints)
 		k.duplicates(s)
 		k.sessions(c, s)
+		k.counts(s)
 		k.someLabels(c, s, "keep_labels", s.KeepLabels)
 		k.someLabels(c, s, "drop_labels", s.DropLabels)
 		if len(s.KeepLabels) > 0 && len(s.DropLabels) > 0 {
@@ -293,6 +295,37 @@ func (k *checker) sessions(c *Config, s *SourceConfig) {
 			k.fail(s.Where.Of("drop_labels"), "drop_labels has %q, which sessions needs", name)
 		}
 	}
+}
+
+// counts checks that the session of an event can be read where sessions are counted.
+func (k *checker) counts(s *SourceConfig) {
+	if _, mapped := s.Fields["session"]; s.Counts && len(s.Fields) > 0 && !mapped {
+		k.fail(s.Where.Of("count_sessions"), "count_sessions is true, but fields lacks session")
+	}
+}
+
+// sessionless are the kinds of events of which no source counts the sessions. Records of a source that has a kind are taken to be of it.
+func (c *Config) sessionless() []rules.Kind {
+	counted := map[rules.Kind]bool{}
+	for i := range c.Sources {
+		s := &c.Sources[i]
+		follows := s.sessions()
+		_, mapped := s.Fields["kind"]
+		for _, name := range rules.Kinds() {
+			kind := rules.KindOf(name)
+			if s.Counts && (kind == s.Kind.Kind || s.Kind.Kind == rules.NoKind || mapped || s.Format.Format == wire.FormatOTLP) {
+				counted[kind] = true
+				counted[rules.KindAttempt] = counted[rules.KindAttempt] || kind == rules.KindStep && follows.On()
+			}
+		}
+	}
+	out := []rules.Kind{}
+	for kind := rules.KindError; kind.Known(); kind++ {
+		if !counted[kind] {
+			out = append(out, kind)
+		}
+	}
+	return out
 }
 
 // maxTimeout is how long visitors can be waited for.

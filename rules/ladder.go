@@ -2,7 +2,8 @@ package rules
 
 // Measure is the numbers of one group's window at a pane's edge.
 type Measure struct {
-	Num, Den int64        // counted by Signal.Num and Signal.Den
+	Num, Den int64        // counted by Signal.Num and Signal.Den; distinct: only events that told of their session
+	Sessions Sessions     // distinct: which those of Num came from. In a sentence about impact: which are touched; 0: not counted
 	Dist     Distribution // of the values counted in Num; nil unless the signal is made of a quantile
 	Usual    float64      // deviation: what the quantile usually is; 0 while that is not known
 	Stream   int64        // events of any series in the window: whether anything was heard at all
@@ -83,7 +84,7 @@ func (r *Rule) evidence(m Measure) Evidence {
 	}
 }
 
-// samples is what sample.min is compared with: events the signal is made of, or for counts and rates, where nothing is a number
+// samples is what sample.min is compared with: events the signal is made of, or for counts, rates and sessions, where nothing is a number
 // too, the events of the whole stream.
 func (r *Rule) samples(m Measure) int64 {
 	if r.Signal.needsData() {
@@ -102,6 +103,8 @@ func (r *Rule) value(m Measure) float64 {
 		return float64(m.Num) / float64(max(m.Num, m.Den))
 	case SignalRate:
 		return float64(m.Num) * 1000 / float64(r.Window)
+	case SignalDistinct:
+		return float64(m.Sessions.N)
 	case SignalQuantile:
 		return m.Dist.Quantile(r.Signal.Quantile.Q)
 	case SignalDeviation:

@@ -14,6 +14,9 @@ import (
 type Options struct {
 	Labels []string // labels that series can have; nil means DefaultLabels
 	Pane   Duration // the smallest slice of event time; 0 means 10s
+
+	// Sessionless are the kinds of events of which no source counts the sessions; nil where that is not known.
+	Sessionless []Kind
 }
 
 // MaxBytes bounds a rule file: one record of the control log holds all of it, as JSON, and Kafka takes records of 1 MiB.
@@ -139,6 +142,7 @@ func (v *validator) rule(r *Rule) {
 		r.Signal.compile(v.fail)
 	}
 	v.labels(r)
+	v.sessions(r)
 	v.window(r)
 	v.sample(r)
 	v.ladder(r)
@@ -257,6 +261,21 @@ func (v *validator) labels(r *Rule) {
 	}
 }
 
+// sessions checks that somebody counts those that the rule asks for.
+func (v *validator) sessions(r *Rule) {
+	of := r.Signal.Distinct
+	if of == nil {
+		return
+	}
+	pos := r.Signal.Where.Of("distinct")
+	switch {
+	case of.Kind == KindPipeline:
+		v.fail(pos, "distinct is %s, expected a kind of events: what happens to the pipeline has no session", of)
+	case slices.Contains(v.opt.Sessionless, of.Kind):
+		v.fail(pos, "distinct is %s, but nobody counts the sessions of %s events: no source that has them says count_sessions: true", of, of.Kind)
+	}
+}
+
 func (v *validator) window(r *Rule) {
 	pane := v.opt.Pane
 	if r.Where.Has("window") && r.Where.Readable("window") {
@@ -288,6 +307,9 @@ func (v *validator) sample(r *Rule) {
 	}
 	if s.Min > 0 && (typ == SignalCount || typ == SignalRate) {
 		v.fail(s.Where.Of("min"), "sample.min is %d, expected none: a %s is itself the number of events", s.Min, typ)
+	}
+	if s.Min > 0 && typ == SignalDistinct {
+		v.fail(s.Where.Of("min"), "sample.min is %d, expected none: distinct is itself the number of sessions", s.Min)
 	}
 	if !s.Where.Has("wilson_lower") || !s.Where.Readable("wilson_lower") {
 		return

@@ -215,6 +215,10 @@ func optionsOf(t *testing.T, data []byte) (opt Options) {
 			if err := opt.Pane.UnmarshalText([]byte(value)); err != nil {
 				t.Fatal(err)
 			}
+		case "sessionless":
+			for _, name := range strings.Split(value, ",") {
+				opt.Sessionless = append(opt.Sessionless, Kind(slices.Index(kindNames[:], name)))
+			}
 		default:
 			t.Fatalf("unknown option %q", key)
 		}

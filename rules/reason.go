@@ -26,6 +26,8 @@ func (s *Signal) what() string {
 		return "silence of " + s.Absence.Kind.String() + " events for"
 	case SignalRate:
 		return "rate of " + s.Num[0].Kind.String() + " events"
+	case SignalDistinct:
+		return "count of sessions with " + s.Num[0].Kind.String() + " events"
 	default:
 		return "count of " + s.Num[0].Kind.String() + " events"
 	}
@@ -40,6 +42,8 @@ func (s *Signal) Print(v float64) string {
 		return round(v, 4)
 	case "events":
 		return counted(v, "event")
+	case "sessions":
+		return counted(v, "session")
 	case "times":
 		return round(v, 3) + " times the usual"
 	default:
@@ -57,6 +61,8 @@ func (r *Rule) evidenceOf(m Measure) string {
 		return fmt.Sprintf(": %s, usually %s, of %s", q.Print(m.Dist.Quantile(q.Q)), round(m.Usual, 4), counted(float64(m.Num), "sample"))
 	case r.Signal.Type == SignalQuantile:
 		return ": " + counted(float64(m.Num), "sample")
+	case r.Signal.Type == SignalDistinct:
+		return ": " + counted(float64(m.Num), "event")
 	default:
 		return ""
 	}
@@ -79,8 +85,10 @@ func counted(n float64, thing string) string {
 }
 
 // measured is the value as a sentence begins: "error share 23.4 % over 5m", "3 error events over 5m".
-func (r *Rule) measured(v float64) string {
+func (r *Rule) measured(m Measure, v float64) string {
 	switch r.Signal.Type {
+	case SignalDistinct:
+		return m.Sessions.String() + " with " + r.Signal.Num[0].Kind.String() + " events" + r.over()
 	case SignalCount:
 		return counted(v, r.Signal.Num[0].Kind.String()+" event") + r.over()
 	case SignalRate:
@@ -113,7 +121,7 @@ func (r *Rule) Breach(m Measure, i int) string {
 	if t.For > 0 {
 		held = " for " + t.For.String()
 	}
-	return fmt.Sprintf("%s is %s %s (%s)%s%s", r.measured(v.Value), direction, r.Signal.Print(t.threshold()), t.Severity, held, r.evidenceOf(m))
+	return fmt.Sprintf("%s is %s %s (%s)%s%s", r.measured(m, v.Value), direction, r.Signal.Print(t.threshold()), t.Severity, held, r.evidenceOf(m))
 }
 
 // Recovery is the sentence that tells why tier i is left.
@@ -131,33 +139,35 @@ func (r *Rule) Recovery(m Measure, i int) string {
 	if keep := *r.Recover.KeepFiringFor; keep > 0 {
 		stays, long = "has stayed", ", for "+keep.String()
 	}
-	return fmt.Sprintf("%s %s %s %s, the recovery bound of %s%s%s", r.measured(r.value(m)), stays, direction, r.Signal.Print(bound),
+	return fmt.Sprintf("%s %s %s %s, the recovery bound of %s%s%s", r.measured(m, r.value(m)), stays, direction, r.Signal.Print(bound),
 		t.Severity, long, r.evidenceOf(m))
 }
 
 // Impact is the sentence that tells what people felt in the window.
-func (r *Rule) Impact(m Measure) string {
+func (r *Rule) Impact(m Measure) string { return r.impact(m) + r.touched(m.Sessions) }
+
+func (r *Rule) impact(m Measure) string {
 	whole := max(m.Num, m.Den)
 	window := "in the last " + r.Window.String()
 	switch r.Signal.Type {
 	case SignalRatio:
-		return fmt.Sprintf("%d of %d requests failed %s (%s).", m.Num, whole, window, r.Signal.Print(r.value(m)))
+		return fmt.Sprintf("%d of %d requests failed %s (%s)", m.Num, whole, window, r.Signal.Print(r.value(m)))
 	case SignalCompletion:
-		return fmt.Sprintf("%d of %d visitors did not complete %s.", whole-m.Num, whole, window)
+		return fmt.Sprintf("%d of %d visitors did not complete %s", whole-m.Num, whole, window)
 	case SignalAbandonment:
-		return fmt.Sprintf("%d of %d visitors abandoned %s (%s).", m.Num, whole, window, r.Signal.Print(r.value(m)))
+		return fmt.Sprintf("%d of %d visitors abandoned %s (%s)", m.Num, whole, window, r.Signal.Print(r.value(m)))
 	case SignalQuantile, SignalDeviation:
 		q := r.Signal.Distribution()
 		share, direction := 1-q.Q, "above"
 		if r.Below() {
 			share, direction = q.Q, "at or below"
 		}
-		return fmt.Sprintf("%s %% of %s were %s %s %s.", round(share*100, 6), counted(float64(m.Num), q.Of.Kind.String()+" event"), direction,
+		return fmt.Sprintf("%s %% of %s were %s %s %s", round(share*100, 6), counted(float64(m.Num), q.Of.Kind.String()+" event"), direction,
 			q.Print(m.Dist.Quantile(q.Q)), window)
 	case SignalAbsence:
-		return fmt.Sprintf("No %s event for %s.", r.Signal.Absence.Kind, Duration(m.Silent))
+		return fmt.Sprintf("No %s event for %s", r.Signal.Absence.Kind, Duration(m.Silent))
 	default:
-		return fmt.Sprintf("%s %s.", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), window)
+		return fmt.Sprintf("%s %s", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), window)
 	}
 }
 

@@ -1,6 +1,9 @@
 package rules
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestReasons: the sentences that people read, of each signal: why the worst tier is reached, why it is left, and what people felt.
 func TestReasons(t *testing.T) {
@@ -84,6 +87,49 @@ func TestReasons(t *testing.T) {
 		"abandonment 66.7 % over 1m is above 33 % (Sev4): 2 of 3",
 		"abandonment 66.7 % over 1m has stayed under 26.4 %, the recovery bound of Sev4, for 5m: 2 of 3",
 		"2 of 3 visitors abandoned in the last 1m (66.7 %).")
+	f("signal: {distinct: error}, severities: [{severity: sev2, above: 1000, for: 1m}]",
+		Measure{Num: 3100, Sessions: Sessions{N: 1243, About: true}, Stream: 5000},
+		"about 1240 sessions with error events over 1m is above 1000 sessions (Sev2) for 1m: 3100 events",
+		"about 1240 sessions with error events over 1m has stayed under 800 sessions, the recovery bound of Sev2, for 5m: 3100 events",
+		"3100 error events in the last 1m, in about 1240 sessions.")
+	f("signal: {distinct: step}, severities: [{severity: sev2, below: 3}]",
+		Measure{Num: 7, Sessions: Sessions{N: 1}, Stream: 7, Full: true},
+		"1 session with step events over 1m is below 3 sessions (Sev2): 7 events",
+		"1 session with step events over 1m has stayed over 3.75 sessions, the recovery bound of Sev2, for 5m: 7 events",
+		"7 step events in the last 1m, in 1 session.")
+}
+
+// TestTouchedSessions: whose sessions an incident touches, and how the sentence about the impact says it.
+func TestTouchedSessions(t *testing.T) {
+	f := func(rule, touches, end string) {
+		t.Helper()
+		r := ruleOf(t, rule)
+		got := ""
+		for _, part := range []string{"num", "den", "num den"} {
+			if r.Touches(strings.Contains(part, "num"), strings.Contains(part, "den")) {
+				got += part + ", "
+			}
+		}
+		if strings.TrimSuffix(got, ", ") != touches {
+			t.Errorf("%s touches %q, expected %q", rule, got, touches)
+		}
+		m := measured(of(240, 35349.87))
+		m.Den, m.Sessions = 500, Sessions{N: 31}
+		if sentence := r.Impact(m); !strings.HasSuffix(sentence, end) || strings.Count(sentence, ".") > 2 {
+			t.Errorf("%s: %q, expected that it ends with %q", rule, sentence, end)
+		}
+	}
+	f("signal: {ratio: {errors: error, total: latency}}", "num, num den", "(48 %), in 31 sessions.")
+	f("signal: {count: error}", "num, num den", "in the last 1m, in 31 sessions.")
+	f("signal: {abandonment: {steps: step}}", "num, num den", "(48 %), in 31 sessions.")
+	f("signal: {completion: {steps: step}}, severities: [{severity: sev2, below: 0.5}]", "den", "did not complete in the last 1m, in 31 sessions.")
+	f("signal: {completion: {steps: step, against: attempts}}, severities: [{severity: sev2, below: 0.5}]", "den", "in 31 sessions.")
+	all := "in the last 1m; all that was measured came from 31 sessions."
+	f("signal: {completion: {steps: step, against: enters}}, severities: [{severity: sev2, below: 0.5}]", "num, den, num den", all)
+	f("signal: {completion: {start: step, finish: error}}, severities: [{severity: sev2, below: 0.5}]", "num, den, num den", all)
+	f("signal: {quantile: {of: latency, q: 0.95}}", "num, den, num den", all)
+	f("signal: {deviation: {quantile: {of: latency, q: 0.5}}}", "num, den, num den", all)
+	f("signal: {absence: latency}, severities: [{severity: sev1, above: 120}]", "", "")
 }
 
 // TestBlindReasons: an empty window that a rule counts as a breach has no numbers to show.
@@ -97,6 +143,7 @@ func TestBlindReasons(t *testing.T) {
 	}
 	f("{ratio: {errors: error, total: latency}}", "error share over 1m has no data, which this rule counts as Sev1")
 	f("{count: error}", "count of error events over 1m has no data, which this rule counts as Sev1")
+	f("{distinct: error}", "count of sessions with error events over 1m has no data, which this rule counts as Sev1")
 	f("{rate: latency}", "rate of latency events over 1m has no data, which this rule counts as Sev1")
 	f("{quantile: {of: latency, q: 0.95}}", "p95 of latency over 1m has no data, which this rule counts as Sev1")
 	f("{completion: {steps: step}}", "completion over 1m has no data, which this rule counts as Sev1")

@@ -13,6 +13,7 @@ type Signal struct {
 	Ratio       *Ratio           `yaml:"ratio"`       // errors of all, 0..1
 	Count       *Selector        `yaml:"count"`       // events in the window
 	Rate        *Selector        `yaml:"rate"`        // events a second
+	Distinct    *Selector        `yaml:"distinct"`    // different sessions that the events in the window came from
 	Quantile    *Quantile        `yaml:"quantile"`    // of the values in the window, in their unit
 	Absence     *Selector        `yaml:"absence"`     // seconds without an event, after the window had sample.min of them
 	Completion  *Flow            `yaml:"completion"`  // visitors who completed of those who ended (or entered), 0..1
@@ -21,7 +22,7 @@ type Signal struct {
 
 	Type     SignalType `yaml:"-"`
 	Num, Den []Selector `yaml:"-"`
-	Unit     string     `yaml:"-"` // of the measured value: share, events, events/s, ms, s, value, score, times
+	Unit     string     `yaml:"-"` // of the measured value: share, events, events/s, sessions, ms, s, value, score, times
 }
 
 // SignalType is which of the signals a rule has.
@@ -32,6 +33,7 @@ const (
 	SignalRatio       SignalType = "ratio"
 	SignalCount       SignalType = "count"
 	SignalRate        SignalType = "rate"
+	SignalDistinct    SignalType = "distinct"
 	SignalQuantile    SignalType = "quantile"
 	SignalAbsence     SignalType = "absence"
 	SignalCompletion  SignalType = "completion"
@@ -108,7 +110,7 @@ func (s *Signal) share() bool {
 // bounded says whether the measured value is never below 0.
 func (s *Signal) bounded() bool { return s.Type != "" && s.Unit != "value" && s.Unit != "score" }
 
-// needsData says whether an empty window is no evidence at all. Counts, rates and absence also know something of an empty window.
+// needsData says whether an empty window is no evidence at all. Counts, rates, sessions and absence also know something of an empty window.
 func (s *Signal) needsData() bool { return s.share() || s.Distribution() != nil }
 
 // Distribution is the quantile that the signal is made of, or nil.
@@ -124,7 +126,7 @@ func (s *Signal) Distribution() *Quantile {
 }
 
 // signalKeys are the keys of a signal, of which a rule has one.
-var signalKeys = []string{"ratio", "count", "rate", "quantile", "absence", "completion", "abandonment", "deviation"}
+var signalKeys = []string{"ratio", "count", "rate", "distinct", "quantile", "absence", "completion", "abandonment", "deviation"}
 
 // compile sets Type, Num, Den and Unit from the key that was written, and reports what is wrong with it.
 func (s *Signal) compile(fail func(pos strictyaml.Pos, format string, args ...any)) {
@@ -146,6 +148,9 @@ func (s *Signal) compile(fail func(pos strictyaml.Pos, format string, args ...an
 	}
 	if s.Rate != nil {
 		set(SignalRate, "events/s", []Selector{*s.Rate}, nil)
+	}
+	if s.Distinct != nil {
+		set(SignalDistinct, "sessions", []Selector{*s.Distinct}, nil)
 	}
 	if s.Quantile != nil {
 		set(SignalQuantile, s.Quantile.Of.Kind.Unit(), []Selector{s.Quantile.Of}, nil)
@@ -192,6 +197,7 @@ func (s *Signal) selectors() []written {
 	}
 	add(s.Where, "count", s.Count)
 	add(s.Where, "rate", s.Rate)
+	add(s.Where, "distinct", s.Distinct)
 	add(s.Where, "absence", s.Absence)
 	if s.Ratio != nil {
 		add(s.Ratio.Where, "errors", &s.Ratio.Errors)

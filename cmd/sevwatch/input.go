@@ -208,8 +208,12 @@ func (in *replayInput) engine() detector.Config {
 }
 
 func (in *replayInput) options() rules.Options {
-	cfg := in.engine()
-	return rules.Options{Labels: cfg.Labels, Pane: rules.Duration(cfg.Pane)}
+	if in.cfg != nil {
+		return in.cfg.RuleOptions()
+	}
+	opt := (&pipeline.Config{}).RuleOptions()
+	opt.Pane = in.flags.Pane
+	return opt
 }
 
 // pipeline is whose topics are replayed, or that files may be exported from.

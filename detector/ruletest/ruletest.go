@@ -117,6 +117,9 @@ const (
 	maxEvents     = 5_000_000
 )
 
+// topic is what the events of a test come from.
+const topic = "test"
+
 // defaultStart is a Monday morning.
 const defaultStart = Moment(1793610000000)
 
@@ -310,5 +313,6 @@ func (f *File) Check(file *rules.File) error {
 func (f *File) config() detector.Config {
 	c := detector.DefaultConfig()
 	c.Labels, c.Domain, c.Pane, c.Lateness = f.Labels, f.Domain, int64(f.Pane), int64(*f.Lateness)
+	c.CountSessions = map[string]bool{topic: true}
 	return c
 }

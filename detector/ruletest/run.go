@@ -92,9 +92,9 @@ type teller struct {
 func (t *Test) tell(cfg detector.Config, file *rules.File) (told []Line, late int64, err error) {
 	e := &teller{cfg: cfg, file: file, engine: detector.NewLocal(cfg, file), offsets: make([]int64, t.Partitions)}
 	for p := range t.Partitions {
-		e.partitions = append(e.partitions, e.engine.Add(detector.Source{Topic: "test", Partition: p}, 0, detector.NewPartitionState()))
+		e.partitions = append(e.partitions, e.engine.Add(detector.Source{Topic: topic, Partition: p}, 0, detector.NewPartitionState()))
 	}
-	e.engine.SetPartitions(detector.PartitionSet{Version: 1, Topics: map[string]int{"test": t.Partitions}})
+	e.engine.SetPartitions(detector.PartitionSet{Version: 1, Topics: map[string]int{topic: t.Partitions}})
 	dealt := 0
 	for _, a := range t.arrivals(cfg.Pane) {
 		if a.silence != nil {
@@ -150,7 +150,7 @@ func (e *teller) take(a arrival) {
 		e.engine.Happened(detector.Happening{Source: about, Name: a.event.Labels["name"], Pane: e.cfg.PaneOf(a.event.Time), Count: 1})
 		return
 	}
-	event := detector.Event{Time: a.event.Time, Kind: a.event.Kind, Value: a.event.Value, HasValue: a.event.Valued}
+	event := detector.Event{Time: a.event.Time, Kind: a.event.Kind, Session: []byte(a.event.Session), Value: a.event.Value, HasValue: a.event.Valued}
 	for _, name := range e.cfg.Labels {
 		event.Labels = append(event.Labels, []byte(a.event.Labels[name]))
 	}

@@ -18,7 +18,8 @@ import (
 // The count is that of a pane (`20`) or of a second, a minute or an hour (`20/s`, `3/m`, `1/h`), evenly spread over it. The labels are
 // those of the braces. Values, if any, are one number, a range with everything in it equally frequent (`80..120`), or a distribution by
 // its quantiles (`p50=80,p95=200,p99=900`), straight between them and flat beyond. errors=5% makes that share of latency events fail:
-// they get the status class 5xx, the others 2xx, and beside each that fails an error event comes with the same labels.
+// they get the status class 5xx, the others 2xx, and beside each that fails an error event comes with the same labels. sessions=50 makes them
+// come from the sessions 1 to 50 in turn, the same for all recipes; otherwise they tell of no session.
 type Recipe struct {
 	Count  int
 	Per    int64 // ms that Count is for; 0: a pane
@@ -28,6 +29,8 @@ type Recipe struct {
 	names  []string // of Labels, as they were written
 	points []point  // of the distribution, by rank; none: no values
 	failed int64    // millionths of the events that fail
+
+	sessions int64 // that the events come from; 0: they tell of none
 }
 
 // point says that the share rank of all values stays at or under value.
@@ -35,11 +38,12 @@ type point struct{ rank, value float64 }
 
 // Event is one event of a stream.
 type Event struct {
-	Time   int64 // epoch ms
-	Kind   rules.Kind
-	Labels map[string]string
-	Valued bool
-	Value  int64 // millionths of the kind's unit
+	Time    int64 // epoch ms
+	Kind    rules.Kind
+	Labels  map[string]string
+	Session string
+	Valued  bool
+	Value   int64 // millionths of the kind's unit
 }
 
 const form = "a recipe such as `20/s latency{service=\"api\"} 80..120 errors=5%`"
@@ -134,6 +138,14 @@ func (r *Recipe) word(text string) error {
 		r.failed = int64(s)
 		return nil
 	}
+	if sessions, ok := strings.CutPrefix(text, "sessions="); ok {
+		n, err := strconv.Atoi(sessions)
+		if err != nil || n < 1 || n > maxCount {
+			return strictyaml.ErrExpected(fmt.Sprintf("sessions= with 1 to %d, where %q stands", maxCount, text))
+		}
+		r.sessions = int64(n)
+		return nil
+	}
 	if !r.Kind.Valued() {
 		return strictyaml.ErrExpected("nothing behind the labels of " + r.Kind.String() + " events, which carry no value, where " + strconv.Quote(text) + " stands")
 	}
@@ -207,7 +219,7 @@ func (r *Recipe) Between(from, to, pane int64) []Event {
 				rank = Spread(number) // a few a second have to show the whole distribution too
 			}
 			if at := start + int64(i)*per/int64(r.Count); r.Per == 0 || at < to {
-				out = r.add(out, at, rank, number)
+				out = r.add(out, at, rank, number, start/per*int64(r.Count)+int64(i))
 			}
 			number++
 		}
@@ -219,14 +231,17 @@ func (r *Recipe) Between(from, to, pane int64) []Event {
 func (r *Recipe) At(time int64) []Event {
 	var out []Event
 	for i := range r.Count {
-		out = r.add(out, time, float64(i)/float64(max(1, r.Count-1)), i)
+		out = r.add(out, time, float64(i)/float64(max(1, r.Count-1)), i, int64(i))
 	}
 	return out
 }
 
-// add appends event number n, and the error beside it if it failed.
-func (r *Recipe) add(out []Event, time int64, rank float64, n int) []Event {
+// add appends event number n, and the error beside it if it failed. turn counts the events of all time: it is the turn of one session after the other.
+func (r *Recipe) add(out []Event, time int64, rank float64, n int, turn int64) []Event {
 	e := Event{Time: time, Kind: r.Kind, Labels: r.Labels, Valued: r.points != nil}
+	if r.sessions > 0 {
+		e.Session = strconv.FormatInt(turn%r.sessions+1, 10)
+	}
 	if e.Valued {
 		e.Value = r.at(rank)
 	}
@@ -238,7 +253,7 @@ func (r *Recipe) add(out []Event, time int64, rank float64, n int) []Event {
 		return append(out, e)
 	}
 	e.Labels = r.with("5xx")
-	return append(out, e, Event{Time: time, Kind: rules.KindError, Labels: r.Labels})
+	return append(out, e, Event{Time: time, Kind: rules.KindError, Labels: r.Labels, Session: e.Session})
 }
 
 // with is the labels and a status class, unless they have one.
