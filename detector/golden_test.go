@@ -27,10 +27,13 @@ func (l *lottery) upTo(n int64) int64 {
 func TestGoldenHash(t *testing.T) {
 	outputs := goldenRun(goldenRules(t, func(yaml string) string { return yaml }), nil)
 	text := lines(outputs)
-	for _, signal := range []string{"ratio", "quantile", "deviation", "rate", "completion", "abandonment", "absence", "count"} {
+	for _, signal := range []string{"ratio", "quantile", "deviation", "rate", "completion", "abandonment", "absence", "count", "distinct"} {
 		if !strings.Contains(text, `"signal":{"name":"`+signal+`"`) {
 			t.Errorf("the golden stream tells nothing of %s", signal)
 		}
+	}
+	if !strings.Contains(text, "with latency events over 5m is above") || !strings.Contains(text, ", in about ") {
+		t.Error("the golden stream tells of no number of sessions, or of no estimate")
 	}
 	if n := strings.Count(text, "\n"); n < 200 {
 		t.Errorf("the golden stream has only %d messages", n)
@@ -71,6 +74,7 @@ func goldenRules(t *testing.T, change func(yaml string) string) *rules.File {
 // has read so many.
 func goldenRun(file *rules.File, exchange func(n int64, j *Judge) *Judge) []Output {
 	cfg := DefaultConfig()
+	cfg.CountSessions = map[string]bool{"events": true}
 	agg, judge := NewAggregator(cfg, 0, 1), NewJudge(cfg, file)
 	agg.SetPartitions(PartitionSet{Version: 1, Topics: map[string]int{"events": 1}})
 	p := agg.Add(Source{"events", 0}, 0, NewPartitionState())
@@ -105,6 +109,7 @@ func goldenEvent(l *lottery, now, mood int64) taleEvent {
 		"service": []string{"api", "web"}[l.upTo(2)], "endpoint": []string{"/a", "/b", ""}[l.upTo(3)],
 		"version": strconv.FormatInt(1+mood/3, 10), "step": []string{"s1", "s2"}[l.upTo(2)],
 	}}
+	e.session = strconv.FormatInt(now%[]int64{200_000, 200_000, 50, 400_000}[mood%4], 10)
 	bad := l.upTo(100) < []int64{0, 1, 3, 15, 60, 90}[mood%6]
 	value := (1 + l.upTo(200_000)) * (1 + l.upTo(1000)) * []int64{1, 1, 1, 8, 1, 60}[mood%6]
 	switch kind := l.upTo(200); {
