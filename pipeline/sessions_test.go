@@ -32,6 +32,11 @@ groups:
         signal: {count: 'attempt{action="abandon",region="completes"}'}
         window: 1s
         severities: [{severity: sev1, above: 0}]
+      - alert: Visitors
+        signal: {distinct: step}
+        window: 20s
+        severities: [{severity: sev4, above: 30}]
+        recover: {keep_firing_for: 10s}
       - alert: Void
         signal: {count: 'pipeline{name="sessions_void"}'}
         by: [topic, partition]
@@ -44,6 +49,7 @@ func newSessions(t *testing.T, addr string) *testPipeline {
 	p := newPipeline(t, addr, func(c *Config) {
 		c.Pane, c.Lateness = second, 5*second // while nothing is written, time goes on
 		c.IdleAfter = 100 * millisecond
+		c.Sources[2].Counts = true
 		c.Sources[2].Sessions = SessionsConfig{Timeout: 20 * second, MaxVisits: 10_000}
 	})
 	var err error
@@ -139,6 +145,14 @@ func TestSessionsOfAGrowingTopic(t *testing.T) {
 		}
 		if n := len(p.incidents("Void")); n < 4 {
 			t.Errorf("%d messages tell of what is void, expected one of each partition at least", n)
+		}
+		for _, i := range p.incidents("Left") { // every session enters once
+			if i.Impact.Sessions != i.Impact.Events {
+				t.Errorf("%d attempts were abandoned in %d sessions: %s", i.Impact.Events, i.Impact.Sessions, i.Impact.Sentence)
+			}
+		}
+		if v := p.incidents("Visitors"); len(v) == 0 || v[0].Impact.Sessions <= 30 || v[0].Impact.Sessions >= v[0].Impact.Events {
+			t.Errorf("the visitors are told as %s", wire.JSON(v))
 		}
 		late := 0 // attempts are told again, after the void
 		for _, i := range p.incidents("Left") {

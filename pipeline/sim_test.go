@@ -29,7 +29,7 @@ var (
 // committed messages as a replay of the events, and every event is accounted for.
 func TestSimulation(t *testing.T) {
 	first := max(*simSeed, 1)
-	words, applied, changed := 0, 0, 0
+	words, applied, changed, touched, estimated := 0, 0, 0, 0, 0
 	var duplicates, attempts int64
 	for seed := first; seed < first+uint64(*simRuns); seed++ {
 		s := newSimulation(seed)
@@ -40,10 +40,15 @@ func TestSimulation(t *testing.T) {
 		duplicates += s.totals.Duplicate
 		attempts += s.attempts
 		changed += s.changed
+		touched += s.touched
+		estimated += s.estimated
 		applied += len(s.broker.records(partition{s.cfg.Topics.Control, 0})) - s.spoken
 	}
 	if *simRuns >= 40 && (duplicates == 0 || attempts < 500) {
 		t.Errorf("the schedules had %d duplicates and %d attempts, expected some, and 500 at least", duplicates, attempts)
+	}
+	if *simRuns >= 40 && (touched < 100 || estimated == 0) {
+		t.Errorf("%d messages say how many sessions are touched, %d of them about how many, expected 100 and 1 at least", touched, estimated)
 	}
 	if *simRuns >= 40 && (words == 0 || applied == 0 || changed < 100) {
 		t.Errorf("people's words have led to %d messages, %d were logged as applied, and %d messages are by rules that came later: expected some, some, and 100 at least",
@@ -84,6 +89,17 @@ groups:
         window: 2s
         severities: [{severity: sev2, above: 0.7}, {severity: sev3, above: 0.3}]
         recover: {keep_firing_for: 1s}
+      - alert: Touched
+        signal: {distinct: latency}
+        by: [service]
+        window: 4s
+        severities: [{severity: sev2, above: 250}, {severity: sev3, above: 40, for: 1s}, {severity: sev4, above: 20}]
+        recover: {keep_firing_for: 1s}
+      - alert: TouchedByLeaving
+        signal: {distinct: attempt}
+        window: 3s
+        severities: [{severity: sev4, above: 2}]
+        recover: {keep_firing_for: 1s}
       - alert: NotFollowed
         signal: {count: 'pipeline{name="sessions_full"}'}
         window: 1s
@@ -107,6 +123,7 @@ func simChanges() []string {
 
 type simulation struct {
 	random    *rand.Rand
+	people    *rand.Rand // whose sessions the events come from
 	broker    *memory
 	cfg       *Config
 	rules     *rules.File
@@ -124,6 +141,8 @@ type simulation struct {
 	spoken    int        // control records that people wrote
 	words     int        // messages that were told because of them
 	changed   int        // messages by rules that came later
+	touched   int        // messages that say how many sessions are touched
+	estimated int        // of them, about how many
 	zombies   []*simTask // tasks whose worker sleeps or does not know yet that they are somebody else's
 }
 
@@ -164,7 +183,18 @@ func newSimulation(seed uint64) *simulation {
 	if seed%6 == 0 {                                                  // more comes than may be kept
 		s.cfg.Limits = Limits{Series: 1 + int(seed%5), Groups: 6, Incidents: 1}
 	}
+	s.people = rand.New(rand.NewPCG(seed, 0x5e55))
+	counts := seed%2 == 0
+	for i := range s.cfg.Sources {
+		s.cfg.Sources[i].Counts = counts
+	}
 	for _, text := range simChanges() {
+		if follows := s.cfg.source("assessment.steps").Sessions.Timeout > 0; !counts || !follows {
+			text = strings.ReplaceAll(text, "distinct: attempt", "count: attempt")
+		}
+		if !counts {
+			text = strings.ReplaceAll(text, "distinct: latency", "count: latency")
+		}
 		file, err := rules.Parse("sim.yaml", []byte(text), s.cfg.RuleOptions())
 		if err != nil {
 			file = &rules.File{Text: []byte(text), Hash: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(text)))}
@@ -227,7 +257,11 @@ func (s *simulation) invent() {
 	seconds := 10 + s.random.IntN(20)
 	for second := range seconds {
 		bad := s.random.IntN(3) == 0
-		for range 5 + s.random.IntN(30) {
+		requests := 5 + s.random.IntN(30)
+		if s.people.IntN(100) == 0 { // more sessions in a window than are counted exactly
+			requests += 1500
+		}
+		for range requests {
 			kind, topic := "latency", "assessment.latency"
 			if bad && s.random.IntN(2) == 0 {
 				kind, topic = "error", "assessment.errors"
@@ -236,6 +270,9 @@ func (s *simulation) invent() {
 			e := map[string]any{
 				"time": at, "kind": kind, "service": fmt.Sprint("s", s.random.IntN(2)), "region": fmt.Sprint("r", s.random.IntN(2)),
 				"tenant": fmt.Sprint("t", s.random.IntN(2)), "id": fmt.Sprint(at, s.random.Int64()),
+			}
+			if n := s.people.IntN(2000); n%10 > 0 {
+				e["session"] = fmt.Sprint("v", n)
 			}
 			if kind == "latency" {
 				e["duration_ms"] = s.random.IntN(100)
@@ -785,6 +822,12 @@ func (s *simulation) compare(want map[string]string, edge int64) error {
 					return fmt.Errorf("%s was published twice: %s", key, r.value)
 				}
 				got[key] = string(r.value)
+				if strings.Contains(got[key], `"impact":{"sessions":`) {
+					s.touched++
+				}
+				if strings.Contains(got[key], ` in about `) {
+					s.estimated++
+				}
 				if strings.Contains(got[key], `"word":`) {
 					s.words++
 				}

@@ -20,6 +20,11 @@ groups:
         severities: [{severity: sev1, above: 0.5}, {severity: sev3, above: 0.1}]
         recover: {keep_firing_for: 20s}
         labels: {team: a}
+      - alert: Touched
+        signal: {distinct: error}
+        window: 1m
+        severities: [{severity: sev2, above: 20}]
+        recover: {keep_firing_for: 0s}
       - alert: Silent
         signal: {absence: latency}
         window: 1m
@@ -71,6 +76,23 @@ func TestWhatIsToldAsExpectedPasses(t *testing.T) {
 `)
 	if r.Diff != "" || r.Name != "it" || r.Pos.Line != 2 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// A test can say how many sessions its events come from.
+func TestSessions(t *testing.T) {
+	r := diff(t, `
+    about: [Touched]
+    input:
+      - {feed: 0s..2m, events: ['500 error{service="api"} sessions=20']}
+      - {feed: 2m..3m, events: ['50 error{service="api"} sessions=30', '100 error{service="api"}']}
+      - {feed: 3m..5m, events: ['50 error{service="api"} sessions=10']}
+    expect:
+      - "2m10s Sev2 opened Touched because 30 sessions with error events over 1m is above 20 sessions (Sev2): 2550 events"
+      - "4m Sev2 resolved Touched because 10 sessions with error events over 1m is under 16 sessions, the recovery bound of Sev2: 300 events"
+`)
+	if r.Diff != "" {
+		t.Errorf("got %s", r.Diff)
 	}
 }
 
@@ -161,7 +183,7 @@ tests:
 		t.Fatal(err)
 	}
 	err = f.Check(ruleFile(t, someRules))
-	for _, want := range []string{`t.yaml:2:31: there is no rule "Eros", expected one of Errors, Silent`, `t.yaml:2:58: the test is not about Silent`} {
+	for _, want := range []string{`t.yaml:2:31: there is no rule "Eros", expected one of Errors, Touched, Silent`, `t.yaml:2:58: the test is not about Silent`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not reported in\n%v", want, err)
 		}

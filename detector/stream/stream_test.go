@@ -98,6 +98,27 @@ func TestRecipeErrors(t *testing.T) {
 	}
 }
 
+// Sessions take turns, over all slices and recipes alike; a failed request and its error are of one session.
+func TestRecipeSessions(t *testing.T) {
+	f := func(text string, from, to int64, want string) {
+		t.Helper()
+		var got []string
+		for _, e := range recipe(t, text).Between(from, to, 10_000) {
+			got = append(got, e.Session)
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, expected %q", text, got, want)
+		}
+	}
+	f("3 error sessions=2", 0, 20_000, "1 2 1 2 1 2")
+	f("3 error sessions=2", 10_000, 20_000, "2 1 2")
+	f("1/s latency 80 sessions=4 errors=50%", 0, 4000, "1 2 2 3 4 4")
+	f("2 error", 0, 10_000, " ")
+	if at := recipe(t, "3 error sessions=2").At(5); at[0].Session != "1" || at[2].Session != "1" {
+		t.Errorf("at one moment they are %v", at)
+	}
+}
+
 func TestRecipeMistakes(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
@@ -120,6 +141,8 @@ func TestRecipeMistakes(t *testing.T) {
 	f("5 latency p50=80,p90=70", "quantiles that rise")
 	f("5 latency p101=80", "quantiles such as")
 	f("5 error 80", "carry no value")
+	f("5 error sessions=0", "sessions= with 1 to")
+	f("5 error sessions=x", "sessions= with 1 to")
 	f("5 error errors=5%", "with latency events only")
 	f("5 latency errors=150%", "a share such as")
 	f("5 latency errors=-1", "a share such as")
