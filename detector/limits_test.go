@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
+
 	"sevwatch/rules"
 )
 
@@ -132,13 +134,25 @@ func TestLimitsModel(t *testing.T) {
 			for _, p := range d.panes[:d.closed] {
 				got := map[string]int64{}
 				var room Cell
+				var sessions, all Distinct
 				for i := range p.cells {
+					if c := p.cell(&p.cells[i], &room); c.Sessions != nil {
+						sessions.Union(c.Sessions)
+					}
 					switch s, c := d.of(&p.cells[i]), p.cell(&p.cells[i], &room); {
 					case s.overflow:
 						got[""] += c.Count
 					case !s.made:
 						got[s.key] += c.Count
 					}
+				}
+				for _, e := range m.byPane[p.start] {
+					if e.domain == name && e.session != "" {
+						all.Add(SessionHash([]byte(e.session)))
+					}
+				}
+				if diff := gocmp.Diff(all, sessions, anyEmpty); diff != "" {
+					t.Fatalf("seed %d: the sessions of the pane %s (-those of its events +those of its cells):\n%s", tale.seed, Millis(p.start), diff)
 				}
 				if !maps.Equal(got, want[p.start]) {
 					t.Fatalf("seed %d: of %d series the pane %s has\n%v\nexpected\n%v", tale.seed, tale.cfg.Limits.Series, Millis(p.start), got, want[p.start])

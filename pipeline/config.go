@@ -408,7 +408,7 @@ func (c *Config) Engine() detector.Config {
 		s := &c.Sources[i]
 		sessions := s.sessions()
 		sessions.Shape = s.shape(c.Domain)
-		engine.CountSessions[s.Topic] = s.Counts
+		engine.CountSessions[s.Topic] = s.CountSessions
 		engine.LatenessOf[s.Topic], engine.Duplicates[s.Topic], engine.Sessions[s.Topic] = int64(s.Lateness), s.duplicates(), sessions
 	}
 	return engine

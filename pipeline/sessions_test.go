@@ -49,7 +49,7 @@ func newSessions(t *testing.T, addr string) *testPipeline {
 	p := newPipeline(t, addr, func(c *Config) {
 		c.Pane, c.Lateness = second, 5*second // while nothing is written, time goes on
 		c.IdleAfter = 100 * millisecond
-		c.Sources[2].Counts = true
+		c.Sources[2].CountSessions = true
 		c.Sources[2].Sessions = SessionsConfig{Timeout: 20 * second, MaxVisits: 10_000}
 	})
 	var err error

@@ -186,7 +186,7 @@ func newSimulation(seed uint64) *simulation {
 	s.people = rand.New(rand.NewPCG(seed, 0x5e55))
 	counts := seed%2 == 0
 	for i := range s.cfg.Sources {
-		s.cfg.Sources[i].Counts = counts
+		s.cfg.Sources[i].CountSessions = counts
 	}
 	for _, text := range simChanges() {
 		if follows := s.cfg.source("assessment.steps").Sessions.Timeout > 0; !counts || !follows {

@@ -17,22 +17,22 @@ import (
 
 // SourceConfig is a topic that events come from.
 type SourceConfig struct {
-	Where      strictyaml.Where
-	Topic      string                 `yaml:"topic,required"`
-	Kind       Kind                   `yaml:"kind"`           // of records that do not say it
-	Format     Format                 `yaml:"format"`         // of a record's value
-	Fields     map[string]FieldConfig `yaml:"fields"`         // where the keys of an event are; none: where the contract has them
-	Endpoints  EndpointsConfig        `yaml:"endpoints"`      // which paths are one endpoint
-	KeepLabels []string               `yaml:"keep_labels"`    // no others make a series; none: all
-	DropLabels []string               `yaml:"drop_labels"`    // that make no series
-	Isolation  Isolation              `yaml:"isolation"`      // default read_committed
-	MaxBytes   int                    `yaml:"max_bytes"`      // larger records are rejected
-	LongLabels LongLabels             `yaml:"long_labels"`    // what happens to labels of more than wire.MaxLabel bytes
-	Lateness   rules.Duration         `yaml:"lateness"`       // default: the pipeline's
-	Duplicates DuplicatesConfig       `yaml:"duplicates"`     // which events are not counted again
-	Sessions   SessionsConfig         `yaml:"sessions"`       // for how long visitors who entered a step are waited for
-	Counts     bool                   `yaml:"count_sessions"` // in how many sessions something goes wrong
-	Partitions int                    `yaml:"partitions"`     // only for `sevwatch topics`, when it has to make the topic
+	Where         strictyaml.Where
+	Topic         string                 `yaml:"topic,required"`
+	Kind          Kind                   `yaml:"kind"`           // of records that do not say it
+	Format        Format                 `yaml:"format"`         // of a record's value
+	Fields        map[string]FieldConfig `yaml:"fields"`         // where the keys of an event are; none: where the contract has them
+	Endpoints     EndpointsConfig        `yaml:"endpoints"`      // which paths are one endpoint
+	KeepLabels    []string               `yaml:"keep_labels"`    // no others make a series; none: all
+	DropLabels    []string               `yaml:"drop_labels"`    // that make no series
+	Isolation     Isolation              `yaml:"isolation"`      // default read_committed
+	MaxBytes      int                    `yaml:"max_bytes"`      // larger records are rejected
+	LongLabels    LongLabels             `yaml:"long_labels"`    // what happens to labels of more than wire.MaxLabel bytes
+	Lateness      rules.Duration         `yaml:"lateness"`       // default: the pipeline's
+	Duplicates    DuplicatesConfig       `yaml:"duplicates"`     // which events are not counted again
+	Sessions      SessionsConfig         `yaml:"sessions"`       // for how long visitors who entered a step are waited for
+	CountSessions bool                   `yaml:"count_sessions"` // in how many sessions something goes wrong
+	Partitions    int                    `yaml:"partitions"`     // only for `sevwatch topics`, when it has to make the topic
 }
 
 // FieldConfig is where one key of an event is found in records of another shape.
@@ -299,7 +299,7 @@ func (k *checker) sessions(c *Config, s *SourceConfig) {
 
 // counts checks that the session of an event can be read where sessions are counted.
 func (k *checker) counts(s *SourceConfig) {
-	if _, mapped := s.Fields["session"]; s.Counts && len(s.Fields) > 0 && !mapped {
+	if _, mapped := s.Fields["session"]; s.CountSessions && len(s.Fields) > 0 && !mapped {
 		k.fail(s.Where.Of("count_sessions"), "count_sessions is true, but fields lacks session")
 	}
 }
@@ -313,7 +313,7 @@ func (c *Config) sessionless() []rules.Kind {
 		_, mapped := s.Fields["kind"]
 		for _, name := range rules.Kinds() {
 			kind := rules.KindOf(name)
-			if s.Counts && (kind == s.Kind.Kind || s.Kind.Kind == rules.NoKind || mapped || s.Format.Format == wire.FormatOTLP) {
+			if s.CountSessions && (kind == s.Kind.Kind || s.Kind.Kind == rules.NoKind || mapped || s.Format.Format == wire.FormatOTLP) {
 				counted[kind] = true
 				counted[rules.KindAttempt] = counted[rules.KindAttempt] || kind == rules.KindStep && follows.On()
 			}

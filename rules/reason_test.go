@@ -22,10 +22,10 @@ func TestReasons(t *testing.T) {
 	}
 	// The sentence of docs/messages.md.
 	f("signal: {ratio: {errors: error, total: latency}}, severities: [{severity: sev1, above: 0.5, for: 30s}]",
-		Measure{Num: 312, Den: 500},
+		Measure{Num: 312, Den: 500, Sessions: Sessions{N: 240}},
 		"error share 62.4 % over 1m is above 50 % (Sev1) for 30s: 312 of 500",
 		"error share 62.4 % over 1m has stayed under 40 %, the recovery bound of Sev1, for 5m: 312 of 500",
-		"312 of 500 requests failed in the last 1m (62.4 %).")
+		"312 of 500 requests failed in the last 1m (62.4 %), in 240 sessions.")
 	f("signal: {ratio: {errors: 'latency{status_class=\"5xx\"}', total: latency}}, recover: {keep_firing_for: 0s}",
 		Measure{Num: 30, Den: 10},
 		`share of latency{status_class="5xx"} 100 % over 1m is above 50 % (Sev1): 30 of 30`,

@@ -34,27 +34,34 @@ type point struct {
 }
 
 // shape is a rule whose memory is measured.
-type shape struct{ name, signal, by, window string }
+type shape struct {
+	name, signal, by, window string
+
+	sessions int // that every series has in a pane, others in each; 0: they are not counted
+}
 
 var shapes = []shape{
-	{"count 5m", `{count: latency}`, "service", "5m"},
-	{"ratio 5m", `{ratio: {errors: 'latency{status_class="5xx"}', total: latency}}`, "service", "5m"},
-	{"ratio 5m, a group each", `{ratio: {errors: 'latency{status_class="5xx"}', total: latency}}`, "endpoint", "5m"},
-	{"quantile 5m", `{quantile: {of: latency, q: 0.95}}`, "service", "5m"},
-	{"count 1h", `{count: latency}`, "service", "1h"},
-	{"ratio 1h", `{ratio: {errors: 'latency{status_class="5xx"}', total: latency}}`, "service", "1h"},
-	{"quantile 1h", `{quantile: {of: latency, q: 0.95}}`, "service", "1h"},
-	{"runbook", "", "", ""},
+	{"count 5m", `{count: latency}`, "service", "5m", 0},
+	{"ratio 5m", `{ratio: {errors: 'latency{status_class="5xx"}', total: latency}}`, "service", "5m", 0},
+	{"ratio 5m, a group each", `{ratio: {errors: 'latency{status_class="5xx"}', total: latency}}`, "endpoint", "5m", 0},
+	{"quantile 5m", `{quantile: {of: latency, q: 0.95}}`, "service", "5m", 0},
+	{"count 1h", `{count: latency}`, "service", "1h", 0},
+	{"ratio 1h", `{ratio: {errors: 'latency{status_class="5xx"}', total: latency}}`, "service", "1h", 0},
+	{"quantile 1h", `{quantile: {of: latency, q: 0.95}}`, "service", "1h", 0},
+	{"runbook", "", "", "", 0},
 }
 
 func main() {
 	most := flag.Int("most", 1_000_000, "largest number of series")
 	peak := flag.Int("peak", 0, "only so many series of every ratio rule, each in a process of its own, and how much memory that takes at most")
 	only := flag.String("only", "", "only the rule of that name, with -peak series")
+	sessions := flag.Bool("sessions", false, "only what it costs to count sessions")
 	results := flag.String("results", "", "directory for curves.svg and scale.json")
 	flag.Parse()
 	var err error
 	switch {
+	case *sessions:
+		err = runSessions()
 	case *only != "":
 		err = one(*only, *peak)
 	case *peak > 0:
@@ -182,7 +189,7 @@ func measure(s shape, n int) (point, error) {
 	judge := detector.NewJudge(cfg, file)
 	decoder := wire.DeltaDecoder{Known: judge.Known}
 	var values [][]byte
-	for from := 0; from < n; from += together {
+	for from := 0; from < n && s.sessions == 0; from += together {
 		values = append(values, wire.EncodeDelta(pane(from, min(n, from+together)))...)
 	}
 	panes := int64(0)
@@ -191,6 +198,9 @@ func measure(s shape, n int) (point, error) {
 	}
 	out := point{Series: n, Close: 1e9, Merge: 1e9}
 	for at := int64(0); at <= panes; at++ {
+		if s.sessions > 0 {
+			values = wire.EncodeDelta(sessionPane(n, s.sessions, int(at)))
+		}
 		start := cpu()
 		for _, value := range values {
 			d, err := decoder.Decode("", value)

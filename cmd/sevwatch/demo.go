@@ -111,6 +111,9 @@ func demoBroker() (*pipeline.Config, *kfake.Cluster, error) {
 		broker.Close()
 		return nil, nil, err
 	}
+	for i := range cfg.Sources {
+		cfg.Sources[i].CountSessions = true
+	}
 	return cfg, broker, nil
 }
 
@@ -200,6 +203,7 @@ func (s *kafkaSink) refused() int64 {
 type told struct {
 	incident *detector.Incident // its last revision
 	peak     rules.Severity
+	sessions int64     // the most that it touched
 	opened   time.Time // when the first revision was published
 	resolved time.Time // and the last one, once it is over
 }

@@ -100,7 +100,7 @@ func (s *screen) tell(o detector.Output) {
 		s.incidents[i.ID] = t
 		s.order = append(s.order, t)
 	}
-	t.incident, t.peak = i, i.PeakSeverity
+	t.incident, t.peak, t.sessions = i, i.PeakSeverity, max(t.sessions, i.Impact.Sessions)
 	if i.Transition == detector.Resolved {
 		t.resolved = now
 	}
@@ -138,6 +138,9 @@ func (s *screen) why(i *detector.Incident) {
 			parts = append(parts, fmt.Sprintf("%s=%s %.0f %%", c.Label, c.Value, float64(c.Share)*100))
 		}
 	}
+	if i.Impact.Sessions > 0 {
+		s.wrap("       ", "touches "+sessions(i.Impact.Sessions))
+	}
 	if len(parts) > 0 {
 		s.wrap("       ", "mostly "+strings.Join(parts[:min(3, len(parts))], ", "))
 	}
@@ -145,6 +148,9 @@ func (s *screen) why(i *detector.Incident) {
 		s.wrap("       ", fmt.Sprintf("follows the %s of %s %s", c.Change, c.Service, c.Version))
 	}
 }
+
+// sessions is a number of sessions as people read it.
+func sessions(n int64) string { return rules.Sessions{N: n, About: n > detector.MaxFew}.String() }
 
 // wrap prints text in lines of at most width columns.
 func (s *screen) wrap(indent, text string) {
@@ -225,8 +231,8 @@ func (s *screen) judge(f demo.Fault) bool {
 			continue
 		}
 		text, helped := s.remedy(f)
-		fmt.Fprintf(s.out, "  %s %-16s found %4.1f s after it began, by %s (%s)\n", mark(helped), f.Name,
-			t.opened.Sub(f.StartedAt).Seconds(), t.incident.Rule.Name, t.peak)
+		fmt.Fprintf(s.out, "  %s %-16s found %4.1f s after it began, by %s (%s, %s)\n", mark(helped), f.Name,
+			t.opened.Sub(f.StartedAt).Seconds(), t.incident.Rule.Name, t.peak, sessions(t.sessions))
 		fmt.Fprintf(s.out, "    %-16s %s\n", "", cmp.Or(text, "the runbook has no action for it: "+s.ended(t)))
 		return helped
 	}
