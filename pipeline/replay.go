@@ -104,6 +104,7 @@ func (r *Replay) Run(ctx context.Context) (Summary, error) {
 		cfg.Lateness = int64(r.Source.Lateness)
 		cfg.Duplicates = map[string]detector.Duplicates{fileTopic: r.Source.duplicates()}
 		cfg.Sessions = map[string]detector.Sessions{fileTopic: r.Source.sessions()}
+		cfg.CountSessions = map[string]bool{fileTopic: r.Source.CountSessions}
 	}
 	engine := r.engine(cfg)
 	for _, c := range r.Control {

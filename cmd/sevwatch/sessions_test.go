@@ -70,6 +70,30 @@ sources:
 	expect(t, "two files", exitDone, code, stderr, "each file is taken for a partition")
 }
 
+// A file's sessions are counted where its source says so; a rule about them is refused where nobody does.
+func TestReplayCountsSessions(t *testing.T) {
+	var b strings.Builder
+	for i := range 600 {
+		fmt.Fprintf(&b, `{"time":%d,"kind":"error","service":"api","session":"v%d"}`+"\n", 1793534400000+i*200, i%40)
+	}
+	file := write(t, "errors.ndjson", []byte(b.String()))
+	ruleFile := write(t, "rules.yaml", []byte("groups: [{name: g, rules: [{alert: Touched, signal: {distinct: error}, window: 1m, severities: [{severity: sev3, above: 30}]}]}]\n"))
+	f := func(counts string, args []string, code int, want string) {
+		t.Helper()
+		config := write(t, "sevwatch.yaml", []byte("{brokers: ['localhost:9092'], sources: [{topic: errors, kind: error"+counts+"}]}\n"))
+		for i := range args {
+			args[i] = strings.Replace(args[i], "CONFIG", config, 1)
+		}
+		got, stdout, stderr := call(t, "", append([]string{"replay", "--rules", ruleFile}, append(args, file)...)...)
+		expect(t, counts, code, got, stdout+stderr, want)
+	}
+	const refused = "distinct is error, but nobody counts the sessions of error events: no source that has them says count_sessions: true"
+	source := func() []string { return []string{"--config", "CONFIG", "--source", "errors"} }
+	f(", count_sessions: true", source(), exitDone, `"impact":{"sessions":40,"events":50,"sentence":"50 error events in the last 1m, in 40 sessions."}`)
+	f("", source(), exitUsage, refused)
+	f("", nil, exitUsage, refused)
+}
+
 // Before --from as much is read as attempts need, too.
 func TestWarmUpWithSessions(t *testing.T) {
 	name, text := rules.Runbook()
