@@ -60,6 +60,18 @@ type Delta struct {
 	Series []SeriesDelta
 }
 
+// check says what is wrong with the sets of sessions of a delta that was read.
+func (d *Delta) check() error {
+	for i := range d.Series {
+		if set := d.Series[i].Sessions; set != nil {
+			if err := set.Check(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // PartitionSet names all source partitions there are. A new set has a higher version.
 type PartitionSet struct {
 	Version int            `json:"version"`

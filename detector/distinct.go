@@ -2,6 +2,8 @@ package detector
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"math"
 	"math/bits"
 	"slices"
@@ -33,6 +35,28 @@ const (
 func SessionHash(session []byte) uint64 {
 	id := IDOf(session)
 	return binary.BigEndian.Uint64(id[:])
+}
+
+// Check says what is wrong with a set that was read, which must not be empty.
+func (d *Distinct) Check() error {
+	if d.Many == nil {
+		if n := len(d.Few); n == 0 || n > MaxFew {
+			return fmt.Errorf("%d sessions are listed, expected 1 to %d", n, MaxFew)
+		}
+		for i := range d.Few[1:] {
+			if d.Few[i] >= d.Few[i+1] {
+				return errors.New("the sessions are not in order")
+			}
+		}
+		return nil
+	}
+	if len(d.Few) > 0 || len(d.Many) != Registers {
+		return fmt.Errorf("there are %d registers beside %d sessions, expected %d and none", len(d.Many), len(d.Few), Registers)
+	}
+	if high := slices.Max(d.Many); high == 0 || high > MaxRank {
+		return fmt.Errorf("the largest register holds %d, expected 1 to %d", high, MaxRank)
+	}
+	return nil
 }
 
 // Add adds a session by its hash.

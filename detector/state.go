@@ -526,6 +526,9 @@ func (s *snapshot) restore(j *Judge) error {
 	}
 	for _, d := range s.Domains {
 		for i := range d.Panes {
+			if err := d.Panes[i].check(); err != nil {
+				return fmt.Errorf("cannot restore the pane %s: %w", Millis(d.Panes[i].Pane), err)
+			}
 			d.Panes[i].Domain = d.Name
 			j.Delta(&d.Panes[i])
 		}

@@ -12,6 +12,7 @@ import (
 func FuzzRestore(f *testing.F) {
 	name, text := rules.Runbook()
 	cfg := DefaultConfig()
+	cfg.CountSessions = map[string]bool{"t": true}
 	file, err := rules.Parse(name, text, cfg.RuleOptions())
 	if err != nil {
 		f.Fatal(err)
@@ -22,7 +23,7 @@ func FuzzRestore(f *testing.F) {
 	l.SetPartitions(PartitionSet{Version: 1, Topics: map[string]int{"t": 1}})
 	open := 0
 	for i := range int64(1200) {
-		e := Event{Time: begin + 1000*i, Kind: rules.KindLatency, Value: 20_000_000, HasValue: true, Labels: make([][]byte, len(cfg.Labels))}
+		e := Event{Time: begin + 1000*i, Kind: rules.KindLatency, Value: 20_000_000, HasValue: true, Labels: make([][]byte, len(cfg.Labels)), Session: fmt.Append(nil, i%7)}
 		for n, label := range cfg.Labels {
 			switch label {
 			case "service":
@@ -48,6 +49,9 @@ func FuzzRestore(f *testing.F) {
 		f.Fatal("no incident was open: the snapshots hold too little")
 	}
 	f.Add([]byte(`{"v":1}`))
+	for _, set := range []string{`{"few":[2,1]}`, `{"many":"AAE="}`, `{}`} {
+		f.Add([]byte(`{"v":2,"domains":[{"panes":[{"Pane":0,"Series":[{"Kind":1,"count":1,"sessioned":1,"sessions":` + set + `},{"Kind":1,"count":1,"sessioned":1,"sessions":{"few":[3]}}]}]}]}`))
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		j, err := Restore(cfg, file, data)
 		if err != nil {

@@ -47,6 +47,9 @@ func (w *sessionWindow) since(start int64) *Distinct {
 
 // touched is how many sessions the group's incident touches: those of the window's events that rules.Rule.Touches tells.
 func (d *domain) touched(g *group, edge int64) rules.Sessions {
+	if len(d.cfg.CountSessions) == 0 {
+		return rules.Sessions{}
+	}
 	var all Distinct
 	var events int64
 	for s, c := range d.cellsSince(edge - int64(g.rule.Window)) {

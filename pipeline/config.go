@@ -408,7 +408,9 @@ func (c *Config) Engine() detector.Config {
 		s := &c.Sources[i]
 		sessions := s.sessions()
 		sessions.Shape = s.shape(c.Domain)
-		engine.CountSessions[s.Topic] = s.CountSessions
+		if s.CountSessions {
+			engine.CountSessions[s.Topic] = true
+		}
 		engine.LatenessOf[s.Topic], engine.Duplicates[s.Topic], engine.Sessions[s.Topic] = int64(s.Lateness), s.duplicates(), sessions
 	}
 	return engine

@@ -31,7 +31,7 @@ type SourceConfig struct {
 	Lateness      rules.Duration         `yaml:"lateness"`       // default: the pipeline's
 	Duplicates    DuplicatesConfig       `yaml:"duplicates"`     // which events are not counted again
 	Sessions      SessionsConfig         `yaml:"sessions"`       // for how long visitors who entered a step are waited for
-	CountSessions bool                   `yaml:"count_sessions"` // in how many sessions something goes wrong
+	CountSessions bool                   `yaml:"count_sessions"` // how many different ones events come from
 	Partitions    int                    `yaml:"partitions"`     // only for `sevwatch topics`, when it has to make the topic
 }
 

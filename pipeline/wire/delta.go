@@ -328,26 +328,17 @@ func (r *deltaReader) series(s *detector.SeriesDelta) {
 func (r *deltaReader) sessions() *detector.Distinct {
 	set := &detector.Distinct{}
 	n := r.count(8)
-	if n > detector.MaxFew {
-		r.fail("%d sessions are listed, expected %d at most", n, detector.MaxFew)
+	for range min(n, detector.MaxFew+1) {
+		set.Few = append(set.Few, binary.BigEndian.Uint64(r.bytes(8)))
+	}
+	if n == 0 {
+		set.Many = r.bytes(detector.Registers)
+	}
+	if r.err != nil {
 		return set
 	}
-	for i := range n {
-		hash := binary.BigEndian.Uint64(r.bytes(8))
-		if i > 0 && hash <= set.Few[i-1] {
-			r.fail("the sessions are not in order")
-			return set
-		}
-		set.Few = append(set.Few, hash)
-	}
-	if n > 0 || r.err != nil {
-		return set
-	}
-	set.Many = r.bytes(detector.Registers)
-	if r.err == nil {
-		if high := slices.Max(set.Many); high == 0 || high > detector.MaxRank {
-			r.fail("the largest register holds %d, expected 1 to %d", high, detector.MaxRank)
-		}
+	if err := set.Check(); err != nil {
+		r.fail("%w", err)
 	}
 	return set
 }

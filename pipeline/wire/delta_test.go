@@ -168,7 +168,7 @@ func TestDeltaMistakes(t *testing.T) {
 	f("the sessions are not in order", sessions(9, 9, 2, slices.Concat(five, five)...)...)
 	f("1 of 9 events are said to come of 2 sessions (0: of more than can be listed)", sessions(9, 1, 2, slices.Concat(five, six)...)...)
 	f("3 of 2 events are said to come of 2 sessions (0: of more than can be listed)", sessions(2, 3, 2, slices.Concat(five, six)...)...)
-	f("257 sessions are listed, expected 256 at most", slices.Concat(sessions(9, 9, 0x81), []byte{2}, make([]byte, 257*8))...)
+	f("257 sessions are listed, expected 1 to 256", slices.Concat(sessions(9, 9, 0x81), []byte{2}, make([]byte, 257*8))...)
 	f("the largest register holds 0, expected 1 to 54", sessions(9, 9, 0, registers...)...)
 	registers[2] = 55
 	f("the largest register holds 55, expected 1 to 54", sessions(9, 9, 0, registers...)...)
