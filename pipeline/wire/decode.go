@@ -40,7 +40,9 @@ type Decoder struct {
 	begin   field // before the first key
 	labels  int
 	status  int                // index of the label status_class, -1 without
+	bits    int                // that keys have: those of labels first, in their order
 	valued  [len(needs)]uint64 // bit of the value that a kind has
+	worded  [wordCount]uint64  // bit of a text that a kind depends on
 	minute  minute
 	named   struct { // the last kind that a record named
 		text string
@@ -53,7 +55,7 @@ type Decoder struct {
 	refusal *Reject // why it is no event although it may be JSON
 	event   *detector.Event
 	have    uint64 // bit set of the keys it had
-	given   uint64 // and of those that were not null
+	given   uint64 // and of those that were not null: only their values and words, and their labels of the event, are of this record
 	values  [valueCount]int64
 	words   [wordCount][]byte
 }
@@ -137,11 +139,23 @@ func NewDecoder(kind rules.Kind, labels []string) *Decoder {
 			d.fields[name] = &field{}
 		}
 	}
-	bit := uint64(1)
+	d.bits = len(labels)
 	for name, f := range d.fields {
 		f.named(name)
-		f.label, f.bit = slices.Index(labels, name), bit
-		bit <<= 1
+		f.label = slices.Index(labels, name)
+		switch {
+		case f.id == fieldText && f.label >= 0:
+			f.bit = 1 << f.label
+		case f.id == fieldStatus && d.status >= 0:
+			f.bit = 1 << d.status
+		default:
+			f.bit = d.ownBit()
+		}
+	}
+	for _, f := range d.fields {
+		if f.word != noWord {
+			d.worded[f.word] = f.bit
+		}
 	}
 	for kind, need := range needs {
 		if need.value != noValue {
@@ -155,11 +169,17 @@ func NewDecoder(kind rules.Kind, labels []string) *Decoder {
 func (d *Decoder) ReadIDs() {
 	f := d.fields["id"]
 	if f == nil {
-		f = &field{label: -1, bit: 1 << len(d.fields)}
+		f = &field{label: -1, bit: d.ownBit()}
 		d.fields["id"] = f
 	}
 	f.id = fieldEventID
 	f.named("id")
+}
+
+// ownBit is a bit that no key has yet.
+func (d *Decoder) ownBit() uint64 {
+	d.bits++
+	return 1 << (d.bits - 1)
 }
 
 // Keep lets what is decoded hold as long as its record's value does, and not only until the next call. Forget is to be called now and then.
@@ -250,12 +270,10 @@ func (d *Decoder) reset(value []byte, timestamp int64, e *detector.Event) {
 	}
 	d.limit = cmp.Or(d.LabelBytes, MaxLabel)
 	d.refusal, d.have, d.given, d.event = nil, 0, 0, e
-	d.values, d.words = [valueCount]int64{}, [wordCount][]byte{}
 	if cap(e.Labels) < d.labels {
 		e.Labels = make([][]byte, d.labels)
 	}
 	e.Labels = e.Labels[:d.labels]
-	clear(e.Labels)
 	e.Time, e.Kind, e.Session, e.ID, e.Value, e.HasValue = timestamp, d.kind, nil, detector.ID{}, 0, false
 }
 
@@ -579,6 +597,9 @@ func (d *Decoder) epoch() {
 // complete checks what only the whole record shows.
 func (d *Decoder) complete() {
 	e := d.event
+	for absent := (uint64(1)<<d.labels - 1) &^ d.given; absent != 0; absent &= absent - 1 {
+		e.Labels[bits.TrailingZeros64(absent)] = nil
+	}
 	if e.Kind == rules.NoKind {
 		d.refuse(Missing, "kind is missing, and the topic has none of its own")
 		return
@@ -589,17 +610,18 @@ func (d *Decoder) complete() {
 	}
 	need := &needs[e.Kind]
 	if need.value != noValue {
-		e.HasValue = d.given&d.valued[e.Kind] != 0
-		e.Value = d.values[need.value]
-		if !e.HasValue && need.required {
+		if e.HasValue = d.given&d.valued[e.Kind] != 0; e.HasValue {
+			e.Value = d.values[need.value]
+		} else if need.required {
 			d.refuse(Missing, "%s is missing, which events of kind %s have", need.name, e.Kind)
 		}
 	}
 	for _, w := range need.words {
-		if len(d.words[w.id]) == 0 {
+		text := d.words[w.id]
+		if d.given&d.worded[w.id] == 0 || len(text) == 0 {
 			d.refuse(Missing, "%s is missing, which events of kind %s have", w.name, e.Kind)
-		} else if w.among != nil && !slices.Contains(w.among, string(d.words[w.id])) {
-			d.refuse(UnknownValue, "%s is %q, expected one of %v", w.name, clip(d.words[w.id]), w.among)
+		} else if w.among != nil && !slices.Contains(w.among, string(text)) {
+			d.refuse(UnknownValue, "%s is %q, expected one of %v", w.name, clip(text), w.among)
 		}
 	}
 }

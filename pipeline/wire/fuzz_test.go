@@ -68,6 +68,7 @@ func compareToModel(t *testing.T, data []byte, kind rules.Kind, timestamp int64)
 	t.Helper()
 	var e detector.Event
 	r := NewDecoder(kind, rules.DefaultLabels()).Decode(data, timestamp, &e)
+	compareToAgain(t, data, kind, timestamp, r, &e)
 	if r != nil && (r.Detail == "" || !utf8.ValidString(r.Detail) || len(r.Detail) > 400) {
 		t.Errorf("the detail is %q", r.Detail)
 	}
@@ -90,6 +91,30 @@ func compareToModel(t *testing.T, data []byte, kind rules.Kind, timestamp int64)
 		}
 	}
 	return r == nil
+}
+
+// full has a value of everything that one record can leave behind for the next.
+const full = `{"time":"2026-11-01T12:00:59.999Z","kind":"step","session":"s","id":"i","service":"a","endpoint":"b","step":"c","region":"d",` +
+	`"version":"e","error_type":"f","category":"g","name":"h","action":"enter","change":"deploy","previous_version":"j","state":"k",` +
+	`"status":404,"duration_ms":1,"dwell_ms":2,"value":3,"score":4}`
+
+// compareToAgain compares the first decoding of a record with that by a decoder that knows the order of its keys, and has decoded another one.
+func compareToAgain(t *testing.T, data []byte, kind rules.Kind, timestamp int64, first *Reject, want *detector.Event) {
+	t.Helper()
+	d := NewDecoder(kind, rules.DefaultLabels())
+	var got detector.Event
+	mustDecode(t, d, []byte(full), &got)
+	_ = d.Decode(data, timestamp, &got)
+	mustDecode(t, d, []byte(full), &got)
+	_ = d.Decode(data, timestamp, &got)
+	mustDecode(t, NewDecoder(kind, rules.DefaultLabels()), []byte(full), &got)
+	again := d.Decode(data, timestamp, &got)
+	if diff := cmp.Diff(first, again); diff != "" {
+		t.Fatalf("again (-first +again):\n%s", diff)
+	}
+	if diff := cmp.Diff(*want, got, cmpopts.EquateEmpty()); first == nil && diff != "" {
+		t.Errorf("another event the second time (-first +again):\n%s", diff)
+	}
 }
 
 // Of the values of a key the first is a good one.
