@@ -90,8 +90,8 @@ func mix(x, y uint64) uint64 {
 // of it.
 func (l *lookup) hash(e *Event) uint64 {
 	p, n, labels := l.print, 2, e.Labels
-	if len(p) < n+3*len(labels) {
-		p = make([]uint64, n+3*len(labels))
+	if most := n + 3*len(labels); len(p) < most {
+		p = slices.Grow(p, most)[:most]
 	}
 	h := l.secret ^ uint64(e.Kind)*prime1
 	for i := range labels {
@@ -101,10 +101,11 @@ func (l *lookup) hash(e *Event) uint64 {
 		}
 		place := uint64(i)<<32 | uint64(len(v))
 		for ; len(v) > 16; v = v[8:] {
-			p = append(p, 0) // there is room for three words a label
 			p[n] = binary.LittleEndian.Uint64(v)
 			h = mix(h^p[n], prime0)
-			n++
+			if n++; len(p) < n+3*(len(labels)-i) { // there is always room for three words a label
+				p = append(p, 0)
+			}
 		}
 		var first, last uint64
 		switch {

@@ -34,6 +34,9 @@ func TestLookupAgainstMap(t *testing.T) {
 				l.put(&aggregate{}, hash)
 			}
 		}
+		if most := 2 + 4*(3+28/8); len(l.print) > most {
+			t.Fatalf("seed %d: a print has come to %d words, expected %d at most", seed, len(l.print), most)
+		}
 		if len(want) != len(l.all) {
 			t.Fatalf("seed %d: %d series, expected %d", seed, len(l.all), len(want))
 		}

@@ -285,7 +285,8 @@ func (d *Decoder) members() {
 		s.pos++
 		return
 	}
-	for f, ended := &d.begin, false; s.err == nil; {
+	for f := &d.begin; s.err == nil; {
+		var ended bool
 		if f, ended = d.plainly(f); ended {
 			return
 		}
@@ -307,13 +308,13 @@ func (d *Decoder) members() {
 func (d *Decoder) plainly(f *field) (last *field, ended bool) {
 	in, pos, have := d.scan.in, d.scan.pos, d.have
 	for g := f.next; g != nil && have&g.bit == 0 && g.begins(in, pos); g = f.next {
-		start, end := pos+g.size, 0
+		var end int
 		if g.id >= fieldStatus {
-			var v int64
-			if v, end = plainNumber(in, start); end == 0 || !d.takeNumber(g, v) {
-				break
-			}
-		} else if end = d.plainText(g, start); end == 0 {
+			end = d.plainNumber(g, pos+g.size)
+		} else {
+			end = d.plainText(g, pos+g.size)
+		}
+		if end == 0 {
 			break
 		}
 		f, pos, have = g, end+1, have|g.bit
@@ -324,6 +325,16 @@ func (d *Decoder) plainly(f *field) (last *field, ended bool) {
 	}
 	d.scan.pos, d.given, d.have = pos, d.given|have&^d.have, have
 	return f, ended
+}
+
+// plainNumber takes the number that begins at a place, and returns where the comma or the closing bracket behind it is. End is 0 where the number is
+// not plain.
+func (d *Decoder) plainNumber(g *field, start int) (end int) {
+	v, end := plainNumber(d.scan.in, start)
+	if end == 0 || !d.takeNumber(g, v) {
+		return 0
+	}
+	return end
 }
 
 // plainText takes the text that begins at a place, and returns where the comma or the closing bracket behind its quote is. End is 0 where
@@ -423,7 +434,7 @@ func (d *Decoder) value(f *field) {
 func (d *Decoder) read(f *field) {
 	s := &d.scan
 	if f.id >= fieldStatus {
-		if v, end := plainNumber(s.in, s.pos); end > 0 && d.takeNumber(f, v) {
+		if end := d.plainNumber(f, s.pos); end > 0 {
 			s.pos = end
 			return
 		}
