@@ -111,7 +111,7 @@ func (f roundTripper) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Re
 }
 
 // chaosRules see whole lives of incidents within seconds; none needs silence to be on record.
-var chaosRules = strings.ReplaceAll(simRules, "no_data_timeout: 6s", "no_data_timeout: 1h")
+var chaosRules = strings.NewReplacer("no_data_timeout: 6s", "no_data_timeout: 1h", "distinct: attempt", "count: attempt").Replace(simRules)
 
 // chaos is a pipeline with workers in processes of their own and a stream of events.
 type chaos struct {
@@ -139,7 +139,7 @@ func newChaos(t *testing.T, cluster *kafkatest.Cluster, replication int, idle, d
 	check(t, err)
 	var sources, topics []string
 	for _, kind := range []string{"latency", "error"} {
-		sources = append(sources, fmt.Sprintf("{topic: %s.%s, kind: %s%s}", name, kind, kind, duplicates))
+		sources = append(sources, fmt.Sprintf("{topic: %s.%s, kind: %s, count_sessions: true%s}", name, kind, kind, duplicates))
 	}
 	for _, topic := range []string{"panes", "marks", "state", "alerts", "recovery", "rejected", "late", "control", "health"} {
 		topics = append(topics, fmt.Sprintf("%s: %s.%s", topic, name, topic))
@@ -264,6 +264,7 @@ func event(random *rand.Rand, kind rules.Kind, at int64, bad bool) []byte {
 	e := map[string]any{
 		"time": at, "kind": kind.String(), "service": fmt.Sprint("s", random.IntN(2)), "region": fmt.Sprint("r", random.IntN(2)),
 		"tenant": fmt.Sprint("t", random.IntN(3)), "id": strconv.FormatUint(random.Uint64(), 16),
+		"session": fmt.Sprint("v", random.IntN(2000)),
 	}
 	if kind == rules.KindError {
 		e["error_type"] = "boom"
@@ -329,6 +330,9 @@ func (c *chaos) verify() (messages int) {
 		c.t.Errorf("%d late records, expected none: %s", len(late), late[0].Value)
 	}
 	same(c.t, "after all of that", want, c.outputs(sum.Edge))
+	if !slices.ContainsFunc(want, func(message string) bool { return strings.Contains(message, `"impact":{"sessions":`) }) {
+		c.t.Error("no message says how many sessions are touched")
+	}
 	c.accounts(total)
 	return len(want)
 }

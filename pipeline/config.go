@@ -404,6 +404,9 @@ func (c *Config) Engine() detector.Config {
 		Duplicates: map[string]detector.Duplicates{}, Sessions: map[string]detector.Sessions{},
 		CountSessions: map[string]bool{},
 	}
+	if !slices.ContainsFunc(c.Sources, func(s SourceConfig) bool { return !s.CountSessions }) {
+		engine.CountSessions[fileTopic] = true // events in it may be of any source
+	}
 	for i := range c.Sources {
 		s := &c.Sources[i]
 		sessions := s.sessions()

@@ -89,6 +89,8 @@ func TestReplayCountsSessions(t *testing.T) {
 	}
 	const refused = "distinct is error, but nobody counts the sessions of error events: no source that has them says count_sessions: true"
 	source := func() []string { return []string{"--config", "CONFIG", "--source", "errors"} }
+	f(", count_sessions: true", []string{"--config", "CONFIG"}, exitDone, `"impact":{"sessions":40,`)
+	f(", count_sessions: true}, {topic: other", []string{"--config", "CONFIG"}, exitDone, "0 incidents not over")
 	f(", count_sessions: true", source(), exitDone, `"impact":{"sessions":40,"events":50,"sentence":"50 error events in the last 1m, in 40 sessions."}`)
 	f("", source(), exitUsage, refused)
 	f("", nil, exitUsage, refused)
