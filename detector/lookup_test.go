@@ -57,3 +57,19 @@ func TestLookupWithEqualHashes(t *testing.T) {
 		}
 	}
 }
+
+// TestLookupAgain: the print of an event takes no more memory than the longest one did.
+func TestLookupAgain(t *testing.T) {
+	l := newLookup()
+	long := Event{Kind: rules.KindError, Labels: [][]byte{[]byte(strings.Repeat("a", 40)), []byte("b"), []byte(strings.Repeat("c", 256))}}
+	short := Event{Kind: rules.KindError, Labels: [][]byte{[]byte("a"), nil, []byte(strings.Repeat("c", 20))}}
+	l.hash(&long)
+	room := len(l.print)
+	for range 100 {
+		l.hash(&short)
+		l.hash(&long)
+	}
+	if len(l.print) != room {
+		t.Errorf("a print takes %d words, at first %d", len(l.print), room)
+	}
+}
