@@ -65,8 +65,8 @@ type field struct {
 	next *field // the key that came behind it last: records of a source are alike, so that is tried first
 
 	// How the key is mostly written, and the quote behind it where its value is mostly a text: the first and the last eight bytes, as a word has
-	// them, and which of its bits count. Where there are fewer than eight, both are the first; where there are more than sixteen, both are nothing that
-	// JSON can begin with.
+	// them, and which of its bits count. Where there are fewer than eight, both are the first; where there are more than sixteen, they are two that no
+	// eight bytes can both be.
 	first, last, mask uint64
 	at, size          int // of the last eight, of all
 
@@ -203,6 +203,8 @@ func (f *field) named(name string) {
 	case n <= 16:
 		f.first, f.at = binary.LittleEndian.Uint64([]byte(begin)), n-8
 		f.last = binary.LittleEndian.Uint64([]byte(begin[f.at:]))
+	default:
+		f.first, f.last = 0, 1
 	}
 }
 
@@ -380,6 +382,7 @@ func (d *Decoder) key(last *field) *field {
 		return f
 	}
 	key := s.str()
+	written := s.in[:s.pos]
 	s.take(':')
 	if s.err != nil {
 		return nil
@@ -388,7 +391,9 @@ func (d *Decoder) key(last *field) *field {
 	if f == nil {
 		f = d.unknownField(key)
 	}
-	last.next = f
+	if bytes.HasSuffix(written, []byte(f.quoted[:len(f.quoted)-1])) { // else it was written with escapes, or is one of the others
+		last.next = f
+	}
 	return f
 }
 
