@@ -248,8 +248,8 @@ func (t *aggregateTask) pauseSource(s *source) {
 // tick is how often time is looked at when nothing comes.
 const tick = 100 * time.Millisecond
 
-func (t *aggregateTask) loop(ctx context.Context) error {
-	defer t.commits.wait()
+func (t *aggregateTask) loop(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, t.commits.finish(t.ended)) }()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
 	for {
@@ -257,7 +257,6 @@ func (t *aggregateTask) loop(ctx context.Context) error {
 		if t.full() {
 			responses = nil
 		}
-		_, _, changed := t.seat.get()
 		var res *fetch.Response
 		select {
 		case <-ctx.Done():
@@ -268,7 +267,7 @@ func (t *aggregateTask) loop(ctx context.Context) error {
 			if err := t.ended(e); err != nil {
 				return err
 			}
-		case <-changed:
+		case <-t.commits.changed:
 		case <-ticker.C:
 		}
 		err := t.step(ctx, res)

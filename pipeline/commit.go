@@ -17,9 +17,10 @@ type commits struct {
 	now      func() time.Time
 	beside   func(func()) // runs it on another goroutine
 
-	member membership    // that the transaction is committed as
-	ended  chan ended    // what became of it
-	took   time.Duration // by the last one that was committed
+	member  membership      // that the transaction is committed as
+	ended   chan ended      // what became of it
+	changed <-chan struct{} // while the group is moving on: that it has
+	took    time.Duration   // by the last one that was committed
 }
 
 // ended is what became of a transaction.
@@ -35,8 +36,12 @@ func newCommits(w *Worker, p producer, s *seat) commits {
 // begin begins a transaction, unless one is under way or the group is moving on. The messages and offsets are not to be changed until its end.
 // One that has begun is finished, also when the worker is told to stop.
 func (c *commits) begin(ctx context.Context, messages []kafka.Message, offsets map[string][]kafka.TxnOffsetCommit) {
-	m, free, _ := c.seat.get()
-	if c.ended != nil || !free {
+	m, free, changed := c.seat.get()
+	switch c.changed = nil; {
+	case c.ended != nil:
+		return
+	case !free:
+		c.changed = changed
 		return
 	}
 	ctx, start := context.WithoutCancel(ctx), c.now()
@@ -61,9 +66,10 @@ func (c *commits) end(e ended) (committed bool, err error) {
 	return true, nil
 }
 
-// wait waits for the transaction that is under way, whatever becomes of it.
-func (c *commits) wait() {
-	if c.ended != nil {
-		<-c.ended
+// finish waits for the transaction that is under way, if there is one, and hands over what became of it.
+func (c *commits) finish(take func(ended) error) error {
+	if c.ended == nil {
+		return nil
 	}
+	return take(<-c.ended)
 }

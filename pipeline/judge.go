@@ -137,14 +137,13 @@ func (t *judgeTask) loaded() error {
 	return t.judge.Ready()
 }
 
-func (t *judgeTask) loop(ctx context.Context) error {
-	defer t.commits.wait()
+func (t *judgeTask) loop(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, t.commits.finish(t.ended)) }()
 	for {
 		responses := t.reader.Responses()
 		if t.full() {
 			responses = nil
 		}
-		_, _, changed := t.seat.get()
 		var res *fetch.Response
 		select {
 		case <-ctx.Done():
@@ -155,7 +154,7 @@ func (t *judgeTask) loop(ctx context.Context) error {
 			if err := t.ended(e); err != nil {
 				return err
 			}
-		case <-changed:
+		case <-t.commits.changed:
 		}
 		err := t.step(ctx, res)
 		if res != nil {

@@ -26,29 +26,30 @@ func newSeat(m membership) *seat {
 }
 
 // give hands over the membership of a new generation.
-func (s *seat) give(m membership) { s.set(m, true) }
+func (s *seat) give(m membership) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set(m, true)
+}
 
 // hold says that the group is moving on.
 func (s *seat) hold() {
 	s.mu.Lock()
-	m := s.current
-	s.mu.Unlock()
-	s.set(m, false)
+	defer s.mu.Unlock()
+	s.set(s.current, false)
 }
 
 // over says that a membership was refused; nothing is committed until another comes.
 func (s *seat) over(m membership) {
 	s.mu.Lock()
-	same := s.current == m
-	s.mu.Unlock()
-	if same {
+	defer s.mu.Unlock()
+	if s.current == m {
 		s.set(m, false)
 	}
 }
 
+// set says that something has changed; the mutex is held.
 func (s *seat) set(m membership, free bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.current, s.free = m, free
 	close(s.changed)
 	s.changed = make(chan struct{})
