@@ -25,7 +25,9 @@ func (l *lottery) upTo(n int64) int64 {
 // TestGoldenHash: the outputs of a fixed stream have one hash, on every machine and in every version. When it changes, so do the messages
 // of a replay: rewrite it (-update) only if you can say why.
 func TestGoldenHash(t *testing.T) {
-	outputs := goldenRun(goldenRules(t, func(yaml string) string { return yaml }), nil)
+	cfg := DefaultConfig()
+	cfg.CountSessions = map[string]bool{"events": true}
+	outputs := goldenRun(cfg, goldenRules(t, func(yaml string) string { return yaml }), nil)
 	text := lines(outputs)
 	for _, signal := range []string{"ratio", "quantile", "deviation", "rate", "completion", "abandonment", "absence", "count", "distinct"} {
 		if !strings.Contains(text, `"signal":{"name":"`+signal+`"`) {
@@ -72,9 +74,7 @@ func goldenRules(t *testing.T, change func(yaml string) string) *rules.File {
 
 // goldenRun judges two hours of a made-up Friday evening. After each event, exchange may put another judge in the place of the one that
 // has read so many.
-func goldenRun(file *rules.File, exchange func(n int64, j *Judge) *Judge) []Output {
-	cfg := DefaultConfig()
-	cfg.CountSessions = map[string]bool{"events": true}
+func goldenRun(cfg Config, file *rules.File, exchange func(n int64, j *Judge) *Judge) []Output {
 	agg, judge := NewAggregator(cfg, 0, 1), NewJudge(cfg, file)
 	agg.SetPartitions(PartitionSet{Version: 1, Topics: map[string]int{"events": 1}})
 	p := agg.Add(Source{"events", 0}, 0, NewPartitionState())

@@ -15,16 +15,17 @@ import (
 // stateV1At is how many events the judge had read that testdata/state.v1.json is a snapshot of, made by the last version that wrote 1.
 const stateV1At = 1911
 
-// TestUpgrade: a judge restored from a state of the version before tells what a judge of this version does that was never restarted.
+// TestUpgrade: a judge restored from a state of the version before, which counted no sessions, tells what a judge of this version does that was never
+// restarted.
 func TestUpgrade(t *testing.T) {
 	old, err := os.ReadFile("testdata/state.v1.json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := goldenRules(t, func(yaml string) string { return yaml })
-	want := lines(goldenRun(file, nil))
+	want := lines(goldenRun(DefaultConfig(), file, nil))
 	upgraded := false
-	got := lines(goldenRun(file, func(n int64, j *Judge) *Judge {
+	got := lines(goldenRun(DefaultConfig(), file, func(n int64, j *Judge) *Judge {
 		if n != stateV1At {
 			return j
 		}
