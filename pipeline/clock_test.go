@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -51,8 +52,14 @@ func (two *twoTasks) write(second int) {
 	}
 }
 
-// step lets a task go on, and what it commits be committed and heard of. Where it is deaf no response has come for it.
-func (two *twoTasks) step(k int, deaf bool) {
+// deaf is a task for which no response has come, and all one that gets all there is.
+const (
+	deaf = -1
+	all  = 1 << 30
+)
+
+// step lets a task go on with so many batches, and what it commits be committed and heard of.
+func (two *twoTasks) step(k, batches int) {
 	two.t.Helper()
 	two.broker.now += 20
 	for id := range 2 {
@@ -63,10 +70,10 @@ func (two *twoTasks) step(k int, deaf bool) {
 		}
 	}
 	task := two.tasks[k]
-	if deaf {
+	if batches == deaf {
 		check(two.t, task.step(two.t.Context(), nil))
 	} else {
-		res := task.reader.(*memoryReader).poll(1 << 30)
+		res := task.reader.(*memoryReader).poll(batches)
 		check(two.t, task.step(two.t.Context(), &res))
 	}
 	select {
@@ -79,8 +86,8 @@ func (two *twoTasks) step(k int, deaf bool) {
 // settle lets both go on for some seconds, with what the broker sends.
 func (two *twoTasks) settle(seconds int) {
 	for range seconds * 25 {
-		two.step(0, false)
-		two.step(1, false)
+		two.step(0, all)
+		two.step(1, all)
 	}
 }
 
@@ -96,8 +103,8 @@ func TestNobodyIsIdleWhoseAnswerIsUnderWay(t *testing.T) {
 	two.settle(3)
 	two.write(100)
 	for range 200 {
-		two.step(0, false)
-		two.step(1, true)
+		two.step(0, all)
+		two.step(1, deaf)
 	}
 	two.settle(3)
 	for k := range two.tasks {
@@ -114,8 +121,8 @@ func TestNobodyIsIdleWhoStoodStill(t *testing.T) {
 	two.settle(5)
 	two.write(8)
 	two.broker.now += 60_000
-	two.step(0, true)
-	two.step(1, true)
+	two.step(0, deaf)
+	two.step(1, deaf)
 	two.settle(3)
 	for k := range two.tasks {
 		if got := two.totals(k); got.Late > 0 || got.Counted != 2 {
@@ -133,5 +140,28 @@ func TestTimeGoesOnWhileAllIsSilent(t *testing.T) {
 		if low := task.order[0].Watermark() - simStart; low < 15_000 {
 			t.Errorf("after some 20 s of silence the watermark of task %d is %d ms behind the event, expected 15,000 or more", k, low)
 		}
+	}
+}
+
+// A task that commits again and again because much is gathered tells the others each time how far it is: their idle partitions wait for it.
+func TestFullFlushesTellHowFar(t *testing.T) {
+	two := newTwoTasks(t)
+	two.write(0)
+	two.settle(3)
+	const batches = 20
+	bad := bytes.Repeat([]byte("x"), wire.MaxRecord)
+	for second := range batches {
+		records := []protocol.Record{{Value: protocol.NewBytes(fmt.Appendf(nil, `{"time":%d,"error_type":"boom"}`, simStart+(100+second)*1000))}}
+		for range flushAside / wire.MaxRecord {
+			records = append(records, protocol.Record{Value: protocol.NewBytes(bad)})
+		}
+		two.broker.append(partition{"web", 0}, -1, 0, records...)
+	}
+	for range batches - 2 {
+		two.step(0, 1)
+	}
+	heard, low := two.w.hints.tasks[0].low, two.tasks[0].order[0].Clock()
+	if behind := low - heard; behind > 5000 {
+		t.Errorf("the others have heard of a time %d ms ago, expected 5000 at most", behind)
 	}
 }

@@ -204,7 +204,7 @@ func (c *clock) span(t *aggregateTask) (low, high int64) {
 }
 
 // news says whether the other tasks need to hear how far this one is. In a backlog they do not hear of every pane, because a mark is a
-// transaction; only before one of them could be so far ahead of what it has heard that it waits.
+// transaction; only with what is flushed anyway, and before one of them could be so far ahead of what it has heard that it waits.
 func (c *clock) news(t *aggregateTask, low int64) bool {
 	switch {
 	case c.tasks == 1:
@@ -214,7 +214,7 @@ func (c *clock) news(t *aggregateTask, low int64) bool {
 	case low == noLow || pane(low, c.pane) <= pane(c.low, c.pane):
 		return false
 	default:
-		return t.rested() || c.low == unknown || low-c.low > t.apart/4
+		return t.due() || t.rested() || c.low == unknown || low-c.low > t.apart/4
 	}
 }
 
