@@ -165,3 +165,21 @@ func TestFullFlushesTellHowFar(t *testing.T) {
 		t.Errorf("the others have heard of a time %d ms ago, expected 5000 at most", behind)
 	}
 }
+
+// However quickly the active partitions go on, it is known how far they were when an idle one was asked that another broker has, which answers only
+// after a while.
+func TestKnownHowFarTheActiveWere(t *testing.T) {
+	var c clock
+	start := time.UnixMilli(simStart)
+	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+	for ms := range 3000 {
+		c.learn(int64(1000*ms), at(ms))
+		asked := ms - 600
+		if asked < 20 {
+			continue
+		}
+		if known := c.knownBefore(at(asked)); known >= int64(1000*asked) || known < int64(1000*(asked-20)) {
+			t.Fatalf("a partition asked at %d ms goes to %d at %d ms, expected less than %d, but not by 20,000 or more", asked, known, ms, 1000*asked)
+		}
+	}
+}

@@ -281,12 +281,12 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 // late. It is asked four times a second, unless this task stood still.
 const maxAsked = time.Second
 
-// maxLows bounds what is remembered of the active partitions; a partition that was asked longer ago waits for its next answer.
+// maxLows bounds what is remembered of the active partitions; a partition that was asked longer ago than maxAsked waits for its next answer.
 const maxLows = 64
 
-// learn remembers how far the active partitions are.
+// learn remembers how far the active partitions are, now and then.
 func (c *clock) learn(low int64, now time.Time) {
-	if n := len(c.lows); n > 0 && c.lows[n-1].low == low {
+	if n := len(c.lows); n > 0 && (c.lows[n-1].low == low || now.Sub(c.lows[n-1].at) < maxAsked/(maxLows-1)) {
 		return
 	}
 	c.lows = append(c.lows, lowAt{now, low})
