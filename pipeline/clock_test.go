@@ -183,3 +183,18 @@ func TestKnownHowFarTheActiveWere(t *testing.T) {
 		}
 	}
 }
+
+// While nothing comes there is a mark a pane, also where the first one was on its way for long.
+func TestMarksWhileAllIsSilent(t *testing.T) {
+	two := newTwoTasks(t)
+	two.write(0)
+	two.settle(3)
+	on := two.tasks[0].clock.on
+	on.began = on.began.Add(-800 * time.Millisecond)
+	marks := func() int { return len(two.broker.records(partition{two.w.cfg.Topics.Marks, 0})) }
+	before := marks()
+	two.settle(20)
+	if n := marks() - before; n < 19 || n > 23 {
+		t.Errorf("%d marks in 20 s of silence, expected one a second and few more", n)
+	}
+}

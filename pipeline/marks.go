@@ -312,8 +312,15 @@ func (c *clock) readBack(m *wire.Mark, written int64) {
 		return // from before the task began
 	}
 	c.waiting = false
-	if c.on != nil && c.on.since == 0 && len(m.Idle) > 0 {
+	if c.on == nil || len(m.Idle) == 0 {
+		return
+	}
+	if c.on.since == 0 {
 		c.on.since, c.on.began = written, c.asked
+	}
+	// The broker wrote the mark when it had been asked to, or later: where the first one was on its way for long, time began later than that was asked for.
+	if began := c.asked.Add(-time.Duration(written-c.on.since) * time.Millisecond); began.After(c.on.began) {
+		c.on.began = began
 	}
 }
 
