@@ -3,6 +3,8 @@ package pipeline
 import (
 	"testing"
 	"time"
+
+	"sevwatch/detector"
 )
 
 // TestNewsWaitsInABacklog: while there is more to be read the other tasks hear how far this one is with its flushes, and before one of them
@@ -11,7 +13,10 @@ func TestNewsWaitsInABacklog(t *testing.T) {
 	const told, quarter = 50_000, 900_000
 	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	s := &source{}
-	task := &aggregateTask{w: &Worker{now: func() time.Time { return now }}, order: []*source{s}, apart: 4 * quarter}
+	task := &aggregateTask{
+		w: &Worker{now: func() time.Time { return now }}, order: []*source{s}, apart: 4 * quarter, marks: &markReader{},
+		agg: detector.NewAggregator(detector.DefaultConfig(), 0, 1), edge: noLow,
+	}
 	f := func(name string, lag int64, flushed time.Duration, from, low int64, want bool) {
 		t.Helper()
 		s.lag, task.flushed = lag, now.Add(-flushed)
