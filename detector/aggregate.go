@@ -28,6 +28,7 @@ type Aggregator struct {
 	silent      []Span
 	key         []byte
 	cells       int
+	listed      int // sessions in the cells' lists; as many take no more room when they are registers
 }
 
 // aggregate is one series as this task knows it.
@@ -76,12 +77,14 @@ func (c *aggregateCell) value(v int64) {
 }
 
 // session takes in which session one event came from, by its hash.
-func (c *aggregateCell) session(hash uint64) {
+func (a *Aggregator) session(c *aggregateCell, hash uint64) {
 	if c.sessions == nil {
 		c.sessions = &Distinct{}
 	}
 	c.sessioned++
+	few := len(c.sessions.Few)
 	c.sessions.Add(hash)
+	a.listed += max(0, len(c.sessions.Few)-few)
 }
 
 // Partition is one source partition: its own clock and its own accounts. Nothing that another partition does changes what is late here.
@@ -298,7 +301,7 @@ func (a *Aggregator) take(p *Partition, e *Event) {
 		cell.value(e.Value)
 	}
 	if p.counts && len(e.Session) > 0 {
-		cell.session(SessionHash(e.Session))
+		a.session(cell, SessionHash(e.Session))
 	}
 	if p.attempts != nil {
 		a.follow(p, e, cell.series.labels)
@@ -405,8 +408,11 @@ func (a *Aggregator) Untold() bool {
 	return slices.ContainsFunc(a.partitions, func(p *Partition) bool { return !p.told })
 }
 
-// Pending is how many cells wait for the next flush: a measure of the memory in use.
-func (a *Aggregator) Pending() int { return a.cells }
+// Pending is how many cells wait for the next flush, a measure of the memory in use: some of their sessions are as large as a cell.
+func (a *Aggregator) Pending() int { return a.cells + a.listed/listedACell }
+
+// listedACell is how many listed sessions take as much room as a cell: 8 bytes each.
+const listedACell = 32
 
 // Flush hands over what was gained since the last flush, sorted, and the progress that goes behind it. Memory starts anew: the deltas hold until
 // the next flush.
@@ -434,7 +440,7 @@ func (a *Aggregator) Flush() ([]Delta, Progress) {
 	if len(a.series.all) > max(maxKnown, 4*used) {
 		a.series, a.order, a.spare = newLookup(), nil, nil
 	}
-	a.paneOrder, a.last, a.silent, a.cells = a.paneOrder[:0], nil, nil, 0
+	a.paneOrder, a.last, a.silent, a.cells, a.listed = a.paneOrder[:0], nil, nil, 0, 0
 	return deltas, progress
 }
 

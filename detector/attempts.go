@@ -275,7 +275,7 @@ func (a *Aggregator) decide(p *Partition) {
 				cell := a.cell(a.pane(x.panes[0].start), x.attempt(v, action))
 				cell.count++
 				if v.Session != 0 {
-					cell.session(v.Session)
+					a.session(cell, v.Session)
 				}
 			}
 		}

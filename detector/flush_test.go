@@ -3,6 +3,7 @@ package detector
 import (
 	"fmt"
 	"runtime"
+	"strconv"
 	"testing"
 
 	"sevwatch/rules"
@@ -45,5 +46,24 @@ func TestFlushAllocatesLittle(t *testing.T) {
 		t.Errorf("a cell takes %d bytes, expected 10 at most", n)
 	} else {
 		t.Logf("a cell takes %d bytes", n)
+	}
+}
+
+// TestPendingKnowsOfSessions: what waits for a flush is measured with the sessions that cells have listed.
+func TestPendingKnowsOfSessions(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.CountSessions = map[string]bool{"events": true}
+	agg := NewAggregator(cfg, 0, 1)
+	agg.SetPartitions(PartitionSet{Version: 1, Topics: map[string]int{"events": 1}})
+	p := agg.Add(Source{"events", 0}, 0, NewPartitionState())
+	for n := range int64(1000) {
+		e := taleEvent{kind: rules.KindLatency, time: 1793984400000, labels: map[string]string{"service": "api"}, session: strconv.FormatInt(n%500, 10)}
+		agg.Count(p, n, e.of(&cfg))
+	}
+	if got, most := agg.Pending(), 1+MaxFew/listedACell; got != most {
+		t.Errorf("one cell of 500 sessions counts as %d, expected %d", got, most)
+	}
+	if agg.Flush(); agg.Pending() != 0 {
+		t.Errorf("after the flush %d are pending", agg.Pending())
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"sevwatch/detector"
 	"sevwatch/pipeline/fetch"
 	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
 )
 
 // markReader reads a task's own partition of the marks topic.
@@ -256,7 +257,9 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 	if allHigh == unknown {
 		return // nothing was ever heard: there is no event time to go on from
 	}
-	if slices.ContainsFunc(t.order, func(s *source) bool { return !s.added && (!s.asked.After(c.furthered) || now.Sub(s.asked) > maxAsked) }) {
+	if slices.ContainsFunc(t.order, func(s *source) bool {
+		return !s.added && (!s.asked.After(c.furthered) || now.Sub(s.asked) > max(maxAsked, millis(rules.Duration(s.Lateness()/2))))
+	}) {
 		return // it may hold what was written when the furthest records were, or while nobody asked
 	}
 	if c.on == nil || c.on.to < allHigh && c.on.since == 0 {
@@ -277,8 +280,8 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 	}
 }
 
-// maxAsked is how long ago a partition may have been asked and had nothing, for time to go on there: what was written since then must not become
-// late. It is asked four times a second, unless this task stood still.
+// maxAsked, or half the lateness if that is longer, is how long ago a partition may have been asked and had nothing, for time to go on there: what was
+// written since then must not become late. It is asked four times a second, unless this task stood still or the broker is far.
 const maxAsked = time.Second
 
 // maxLows bounds what is remembered of the active partitions; a partition that was asked longer ago than maxAsked waits for its next answer.
