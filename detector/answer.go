@@ -197,12 +197,7 @@ func (d *domain) rollback(s *survey, split *VersionSplit, edge int64) string {
 	share, blamed := d.blame(s.group, s.m, c.Version, edge)
 	text := fmt.Sprintf("%s %% of what goes wrong carries the new version %s", strconv.FormatFloat(share*100, 'f', 1, 64), c.Version)
 	if split != nil && split.New.Observed != nil && split.Old.Observed != nil {
-		print := func(v *Num) string {
-			if q := s.group.rule.Signal.Distribution(); q != nil {
-				return q.Print(float64(*v))
-			}
-			return s.group.rule.Signal.Print(float64(*v))
-		}
+		print := func(v *Num) string { return s.group.rule.Signal.PrintPart(float64(*v)) }
 		text += fmt.Sprintf(": %s with it, %s with %s", print(split.New.Observed), print(split.Old.Observed), split.Old.Version)
 	}
 	if blamed {
@@ -307,19 +302,19 @@ type VersionSide struct {
 	Version  string `json:"version"`
 	Samples  int64  `json:"samples"`
 	Wrong    int64  `json:"wrong"`
-	Observed *Num   `json:"observed,omitempty"` // the share that failed, or the quantile in the unit of its values
+	Observed *Num   `json:"observed,omitempty"` // the share that failed, or what is measured of the values, in their unit
 }
 
-// split compares old and new for signals that are shares of errors or quantiles; nil where there is nothing to compare.
+// split compares old and new for signals that are shares of errors or made of values; nil where there is nothing to compare.
 func (d *domain) split(g *group, m rules.Measure, edge int64) *VersionSplit {
 	c := g.life.Incident.Change
-	q := g.rule.Signal.Distribution()
-	if c == nil || c.Version == "" || c.PreviousVersion == "" || c.Version == c.PreviousVersion || q == nil && g.rule.Signal.Type != rules.SignalRatio {
+	if c == nil || c.Version == "" || c.PreviousVersion == "" || c.Version == c.PreviousVersion || !g.rule.hist && g.rule.Signal.Type != rules.SignalRatio {
 		return nil
 	}
 	var sides [2]struct {
 		num, den, wrong int64
 		values          dense
+		sum             Sum
 	}
 	for x, cell := range d.cellsSince(edge - int64(g.rule.Window)) {
 		at := slices.Index([]string{c.Version, c.PreviousVersion}, x.value("version"))
@@ -330,10 +325,11 @@ func (d *domain) split(g *group, m rules.Measure, edge int64) *VersionSplit {
 		for _, b := range x.bindings {
 			switch {
 			case b.group != g:
-			case q != nil && b.num:
+			case g.rule.hist && b.num:
 				side.den += cell.Valued
 				side.wrong += g.rule.Wrong(cell.Buckets, m)
 				side.values.merge(cell.Buckets, 1)
+				side.sum = side.sum.Add(cell.Sum)
 			case b.num && b.den:
 				side.num, side.den = side.num+cell.Count, side.den+cell.Count
 			case b.num:
@@ -347,15 +343,13 @@ func (d *domain) split(g *group, m rules.Measure, edge int64) *VersionSplit {
 	for i, version := range []string{c.Version, c.PreviousVersion} {
 		side := &sides[i]
 		out[i] = VersionSide{Version: version, Samples: side.den, Wrong: side.wrong}
-		var observed Num
-		switch {
-		case q != nil:
-			observed = Num(side.values.appendTo(nil).Quantile(q.Q))
-		default:
+		if !g.rule.hist {
 			out[i].Samples, out[i].Wrong = max(side.num, side.den), side.num
-			observed = Num(float64(side.num) / float64(max(side.num, side.den, 1)))
 		}
 		if side.den > 0 {
+			observed := Num(g.rule.Part(rules.Measure{
+				Num: side.num, Den: side.den, Dist: side.values.appendTo(nil), Mean: side.sum.mean(side.den),
+			}))
 			out[i].Observed = &observed
 		}
 	}

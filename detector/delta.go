@@ -18,6 +18,27 @@ func (s Sum) Add(o Sum) Sum {
 	return Sum{Hi: s.Hi + o.Hi + int64(carry), Lo: lo}
 }
 
+// times is s or, for a sign of -1, -s.
+func (s Sum) times(sign int64) Sum {
+	if sign > 0 {
+		return s
+	}
+	lo, borrow := bits.Sub64(0, s.Lo, 0)
+	return Sum{Hi: -s.Hi - int64(borrow), Lo: lo}
+}
+
+// mean is the mean of n values, in units, whose sum it is; 0 of nothing. It is exact where it is a whole number of millionths that a float64 holds.
+func (s Sum) mean(n int64) float64 {
+	if n == 0 {
+		return 0
+	}
+	if s.Hi < 0 {
+		return -s.times(-1).mean(n)
+	}
+	whole, rest := bits.Div64(uint64(s.Hi), s.Lo, uint64(n))
+	return (float64(whole) + float64(rest)/float64(n)) / 1e6
+}
+
 func sumOf(v int64) Sum { return Sum{Hi: v >> 63, Lo: uint64(v)} }
 
 // Cell is what one series counted in one pane.

@@ -13,7 +13,8 @@ type group struct {
 
 	// The window, kept by adding the pane that closes and dropping the one that leaves.
 	num, den int64
-	hist     dense
+	hist     dense         // of rules that are made of values
+	sum      Sum           // of these values
 	sessions sessionWindow // of rules that count them
 	cells    int64         // cells in the window; 0 means that it is empty
 
@@ -34,12 +35,12 @@ type ruleState struct {
 	*rules.Rule
 	window   int // index into the domain's windows
 	identity string
-	hist     bool // the signal needs the distribution
+	hist     bool // the signal is made of values
 	distinct bool // it counts sessions
 	own      bool // it is about the pipeline itself
 }
 
-// concerns says whether a cell tells the group anything: a quantile is made of values, an event without one is nothing to it. Likewise with
+// concerns says whether a cell tells the group anything: where a signal is made of values, an event without one is nothing to it. Likewise with
 // sessions.
 func (g *group) concerns(c *Cell) bool { return g.rule.counted(c) > 0 }
 
@@ -74,6 +75,7 @@ func (g *group) move(b *binding, c *Cell, sign int64) {
 	}
 	if g.rule.hist && b.num {
 		g.hist.merge(c.Buckets, sign)
+		g.sum = g.sum.Add(c.Sum.times(sign))
 		if g.usual != nil && sign > 0 {
 			g.usual.hear(c.Buckets)
 		}
@@ -111,7 +113,7 @@ func (g *group) measure(edge int64, w *windowCount, observed bool) rules.Measure
 		Full: w.observed == w.panes && g.first <= edge-int64(g.rule.Window),
 	}
 	if g.rule.hist {
-		m.Dist = g.hist.appendTo(nil)
+		m.Dist, m.Mean = g.hist.appendTo(nil), g.sum.mean(g.num)
 	}
 	if g.rule.distinct {
 		m.Sessions = g.sessions.since(edge - int64(g.rule.Window)).count(g.num)

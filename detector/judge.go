@@ -52,7 +52,7 @@ func NewJudge(cfg Config, file *rules.File) *Judge {
 	}
 	for _, r := range file.Rules() {
 		j.rules = append(j.rules, &ruleState{
-			Rule: r, window: j.windowOf(int64(r.Window)), identity: r.Identity(), hist: r.Signal.Distribution() != nil,
+			Rule: r, window: j.windowOf(int64(r.Window)), identity: r.Identity(), hist: r.Signal.Valued(),
 			distinct: r.Signal.Type == rules.SignalDistinct,
 			own:      !slices.ContainsFunc(r.Signal.Num, func(s rules.Selector) bool { return s.Kind != rules.KindPipeline }),
 		})

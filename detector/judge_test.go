@@ -152,7 +152,30 @@ func TestSum(t *testing.T) {
 		if value(sum).Cmp(want) != 0 {
 			t.Fatalf("the sum is %v, expected %v", value(sum), want)
 		}
+		if sum.Add(sum.times(-1)) != (Sum{}) || sum.times(1) != sum {
+			t.Fatalf("%v and its negative %v are not nothing", sum, sum.times(-1))
+		}
+		exact, _ := new(big.Rat).SetFrac(want, big.NewInt(50*1e6)).Float64()
+		if got := sum.mean(50); math.Abs(got-exact) > math.Abs(exact)*0x3p-53 { // it is rounded three times
+			t.Fatalf("the mean of 50 with the sum %v is %v, expected %v", want, got, exact)
+		}
 	}
+	f := func(want float64, values ...int64) {
+		t.Helper()
+		var sum Sum
+		for _, v := range values {
+			sum = sum.Add(sumOf(v))
+		}
+		if got := sum.mean(int64(len(values))); got != want {
+			t.Errorf("the mean of %v millionths is %v, expected exactly %v", values, got, want)
+		}
+	}
+	f(0)
+	f(0, -7, 7)
+	f(47.3, 47_300_000, 47_300_000, 47_300_000)
+	f(-47.3, -47_300_001, -47_300_000, -47_299_999)
+	f(0.0000005, 0, 1)
+	f(-math.Ldexp(1, 63)/1e6, math.MinInt64, math.MinInt64, math.MinInt64)
 }
 
 // TestDeltas: the deltas of a tale, however often they were flushed, add up to its events.

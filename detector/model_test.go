@@ -151,6 +151,9 @@ func (m *model) minimum() int64 { return slices.Min(m.clocks[:m.there]) }
 // edgeBefore is the last pane's edge at or before t.
 func (m *model) edgeBefore(t int64) int64 { return t / m.t.cfg.Pane * m.t.cfg.Pane }
 
+// valued says whether the rule is about the values of events.
+func valued(r *rules.Rule) bool { return r.Signal.Quantile != nil || r.Signal.Deviation != nil || r.Signal.Mean != nil }
+
 func partOf(r *rules.Rule, e *modelEvent) modelPart {
 	picks := func(s rules.Selector) bool {
 		return s.Matches(e.kind, func(name string) string { return e.labels[name] })
@@ -164,7 +167,7 @@ func partOf(r *rules.Rule, e *modelEvent) modelPart {
 	}
 	// A quantile is made of values: an event without one says nothing.
 	part.picked = part.num
-	if r.Signal.Distribution() != nil && !e.hasValue || r.Signal.Distinct != nil && e.session == "" {
+	if valued(r) && !e.hasValue || r.Signal.Distinct != nil && e.session == "" {
 		part.num = false
 	}
 	return part
@@ -897,6 +900,13 @@ func (g *modelGroup) value(f facts) float64 {
 		return float64(g.silent) / 1000
 	case rules.SignalQuantile:
 		return nearestRank(f.values, g.r.Signal.Quantile.Q)
+	case rules.SignalMean:
+		sum := new(big.Int)
+		for _, v := range f.values {
+			sum.Add(sum, big.NewInt(v))
+		}
+		mean, _ := new(big.Rat).SetFrac(sum, big.NewInt(1e6*int64(len(f.values)))).Float64()
+		return mean
 	case rules.SignalDeviation:
 		return nearestRank(f.values, g.r.Signal.Deviation.Quantile.Q) / f.usual
 	default:
@@ -976,6 +986,8 @@ func (g *modelGroup) recovered(t rules.Tier, f facts) bool {
 	switch {
 	case t.Above != nil && g.r.Signal.Deviation != nil && value*f.usual <= max(g.r.Signal.Deviation.Floor, t.Floor):
 		return true
+	case t.Above != nil && *t.Above < 0: // the good side of it is further down
+		return value < *t.Above/share
 	case t.Above != nil:
 		return value < *t.Above*share || *t.Above == 0 && value == 0
 	case shares:
@@ -1274,7 +1286,7 @@ func (g *modelGroup) impact(edge int64, f facts) (affected int64, contributors s
 	switch {
 	case g.r.Signal.Type == rules.SignalCompletion:
 		return max(f.num, f.den) - f.num, ""
-	case g.r.Signal.Type == rules.SignalAbsence, f.values == nil, mildest.Below != nil && g.r.Signal.Distribution() == nil:
+	case g.r.Signal.Type == rules.SignalAbsence, f.values == nil, mildest.Below != nil && !valued(g.r):
 		return affected, ""
 	}
 	return affected, strings.Join(out, ",")
@@ -1282,7 +1294,7 @@ func (g *modelGroup) impact(edge int64, f facts) (affected int64, contributors s
 
 // wrong says whether an event of the numerator is one that the incident is about.
 func (g *modelGroup) wrong(e *modelEvent, mildest rules.Tier, f facts) bool {
-	if g.r.Signal.Distribution() == nil {
+	if !valued(g.r) {
 		return true
 	}
 	if mildest.Below != nil {

@@ -31,7 +31,7 @@ func (j *Judge) changeRules() {
 // expect has the distributions kept that coming rules need.
 func (j *Judge) expect(file *rules.File) {
 	for _, r := range file.Rules() {
-		if r.Signal.Distribution() != nil {
+		if r.Signal.Valued() {
 			j.soon = append(j.soon, r.Signal.Num...)
 		}
 	}

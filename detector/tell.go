@@ -172,10 +172,10 @@ func phaseAfter(t Transition, phase Phase) Phase {
 
 // affected is how many events in the window went wrong.
 func affected(r *ruleState, m rules.Measure) int64 {
-	switch r.Signal.Type {
-	case rules.SignalCompletion:
+	switch {
+	case r.Signal.Type == rules.SignalCompletion:
 		return max(m.Num, m.Den) - m.Num
-	case rules.SignalQuantile, rules.SignalDeviation:
+	case r.hist:
 		return r.Wrong(m.Dist, m)
 	default:
 		return m.Num

@@ -4,7 +4,8 @@ package rules
 type Measure struct {
 	Num, Den int64        // counted by Signal.Num and Signal.Den; distinct: only events that told of their session
 	Sessions Sessions     // distinct: which those of Num came from. In a sentence about impact: which are touched; 0: not counted
-	Dist     Distribution // of the values counted in Num; nil unless the signal is made of a quantile
+	Dist     Distribution // of the values counted in Num; nil unless the signal is made of values
+	Mean     float64      // mean: of those values, in their unit; 0 of nothing
 	Usual    float64      // deviation: what the quantile usually is; 0 while that is not known
 	Stream   int64        // events of any series in the window: whether anything was heard at all
 	Full     bool         // every pane of the window was observed, and the group was known at its start
@@ -107,6 +108,8 @@ func (r *Rule) value(m Measure) float64 {
 		return float64(m.Sessions.N)
 	case SignalQuantile:
 		return m.Dist.Quantile(r.Signal.Quantile.Q)
+	case SignalMean:
+		return m.Mean
 	case SignalDeviation:
 		return m.Dist.Quantile(r.Signal.Deviation.Quantile.Q) / m.Usual
 	case SignalAbsence:
@@ -114,6 +117,14 @@ func (r *Rule) value(m Measure) float64 {
 	default:
 		return float64(m.Num)
 	}
+}
+
+// Part is the value of a part of the window in the unit of its events: of a deviation the quantile itself, else as the signal's.
+func (r *Rule) Part(m Measure) float64 {
+	if q := r.Signal.Distribution(); q != nil {
+		return m.Dist.Quantile(q.Q)
+	}
+	return r.value(m)
 }
 
 // breaches says whether the value is surely past the tier's threshold. Above is >, below is <. With sample.wilson_lower the

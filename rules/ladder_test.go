@@ -56,6 +56,15 @@ func (v values) CountBelow(x float64) (n int64) {
 // of is so many equal values.
 func of(n int, x float64) values { return slices.Repeat(values{x}, n) }
 
+// meanOf is the measure of values with their mean.
+func meanOf(v values) Measure {
+	m := measured(v)
+	for _, x := range v {
+		m.Mean += x / float64(len(v))
+	}
+	return m
+}
+
 func measured(v values) Measure { return Measure{Num: int64(len(v)), Dist: v, Stream: int64(len(v))} }
 
 // TestJudge states for each case what the window is worth, the worst tier breached and how many tiers have recovered, of as many as the

@@ -318,7 +318,7 @@ func (v *validator) sample(r *Rule) {
 	if _, ok := zFor(s.Wilson); !ok {
 		v.fail(pos, "wilson_lower is %v, expected 0.8, 0.9, 0.95, 0.975, 0.99 or 0.999", s.Wilson)
 	}
-	if typ != "" && !r.Signal.needsData() {
+	if typ != "" && !r.Signal.sampled() {
 		v.fail(pos, "wilson_lower goes with ratio, quantile, deviation, completion and abandonment, not with %s", typ)
 	}
 	if typ != "" && r.Signal.Distribution() != nil && r.Below() {

@@ -22,6 +22,8 @@ func (s *Signal) what() string {
 		return "p" + round(s.Quantile.Q*100, 6) + " of " + s.Quantile.Of.Kind.String()
 	case SignalDeviation:
 		return "p" + round(s.Deviation.Quantile.Q*100, 6) + " of " + s.Deviation.Quantile.Of.Kind.String()
+	case SignalMean:
+		return "mean of " + s.Mean.Kind.String()
 	case SignalAbsence:
 		return "silence of " + s.Absence.Kind.String() + " events for"
 	case SignalRate:
@@ -59,7 +61,7 @@ func (r *Rule) evidenceOf(m Measure) string {
 	case r.Signal.Type == SignalDeviation:
 		q := r.Signal.Distribution()
 		return fmt.Sprintf(": %s, usually %s, of %s", q.Print(m.Dist.Quantile(q.Q)), round(m.Usual, 4), counted(float64(m.Num), "sample"))
-	case r.Signal.Type == SignalQuantile:
+	case r.Signal.Valued():
 		return ": " + counted(float64(m.Num), "sample")
 	case r.Signal.Type == SignalDistinct:
 		return ": " + counted(float64(m.Num), "event")
@@ -74,6 +76,14 @@ func (q *Quantile) Print(v float64) string {
 		return round(v, 4) + " ms"
 	}
 	return round(v, 4)
+}
+
+// PrintPart is a Part with its unit.
+func (s *Signal) PrintPart(v float64) string {
+	if q := s.Distribution(); q != nil {
+		return q.Print(v)
+	}
+	return s.Print(v)
 }
 
 // counted is a number of things: "1 sample", "20 samples".
@@ -164,6 +174,8 @@ func (r *Rule) impact(m Measure) string {
 		}
 		return fmt.Sprintf("%s %% of %s were %s %s %s", round(share*100, 6), counted(float64(m.Num), q.Of.Kind.String()+" event"), direction,
 			q.Print(m.Dist.Quantile(q.Q)), window)
+	case SignalMean:
+		return fmt.Sprintf("The mean of %s was %s %s", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), r.Signal.Print(m.Mean), window)
 	case SignalAbsence:
 		return fmt.Sprintf("No %s event for %s", r.Signal.Absence.Kind, Duration(m.Silent))
 	default:

@@ -56,6 +56,16 @@ func TestReasons(t *testing.T) {
 		"p95 of latency 35350 ms over 1m is above 30000 ms (Sev1) for 30s: 240 samples",
 		"p95 of latency 35350 ms over 1m has stayed under 24000 ms, the recovery bound of Sev1, for 5m: 240 samples",
 		"5 % of 240 latency events were above 35350 ms in the last 1m.")
+	f("signal: {mean: latency}, severities: [{severity: sev2, above: 800, for: 30s}]",
+		meanOf(of(240, 812.5)),
+		"mean of latency 812.5 ms over 1m is above 800 ms (Sev2) for 30s: 240 samples",
+		"mean of latency 812.5 ms over 1m has stayed under 640 ms, the recovery bound of Sev2, for 5m: 240 samples",
+		"The mean of 240 latency events was 812.5 ms in the last 1m.")
+	f("signal: {mean: satisfaction}, severities: [{severity: sev3, below: 3}]",
+		meanOf(of(1, 1.98)),
+		"mean of satisfaction 1.98 over 1m is below 3 (Sev3): 1 sample",
+		"mean of satisfaction 1.98 over 1m has stayed over 3.75, the recovery bound of Sev3, for 5m: 1 sample",
+		"The mean of 1 satisfaction event was 1.98 in the last 1m.")
 	f("signal: {quantile: {of: satisfaction, q: 0.5}}, severities: [{severity: sev3, below: 3}]",
 		measured(of(1, 1.98)),
 		"p50 of satisfaction 1.98 over 1m is below 3 (Sev3): 1 sample",
@@ -129,6 +139,7 @@ func TestTouchedSessions(t *testing.T) {
 	f("signal: {completion: {start: step, finish: error}}, severities: [{severity: sev2, below: 0.5}]", "num, den, num den", all)
 	f("signal: {quantile: {of: latency, q: 0.95}}", "num, den, num den", all)
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}}}", "num, den, num den", all)
+	f("signal: {mean: latency}", "num, den, num den", all)
 	f("signal: {absence: latency}, severities: [{severity: sev1, above: 120}]", "", "")
 }
 
@@ -146,6 +157,7 @@ func TestBlindReasons(t *testing.T) {
 	f("{distinct: error}", "count of sessions with error events over 1m has no data, which this rule counts as Sev1")
 	f("{rate: latency}", "rate of latency events over 1m has no data, which this rule counts as Sev1")
 	f("{quantile: {of: latency, q: 0.95}}", "p95 of latency over 1m has no data, which this rule counts as Sev1")
+	f("{mean: latency}", "mean of latency over 1m has no data, which this rule counts as Sev1")
 	f("{completion: {steps: step}}", "completion over 1m has no data, which this rule counts as Sev1")
 	f("{deviation: {quantile: {of: latency, q: 0.5}}}", "p50 of latency over 1m has no data, which this rule counts as Sev1")
 }

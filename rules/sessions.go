@@ -39,7 +39,7 @@ func (r *Rule) Touches(num, den bool) bool {
 // those that entered did not complete.
 func (r *Rule) touchesAll() bool {
 	f := r.Signal.Completion
-	return r.Signal.Distribution() != nil || f != nil && (f.Steps == nil || f.Against == Enters)
+	return r.Signal.Valued() || f != nil && (f.Steps == nil || f.Against == Enters)
 }
 
 // touched is how a sentence about the impact ends.

@@ -15,6 +15,7 @@ type Signal struct {
 	Rate        *Selector        `yaml:"rate"`        // events a second
 	Distinct    *Selector        `yaml:"distinct"`    // different sessions that the events in the window came from
 	Quantile    *Quantile        `yaml:"quantile"`    // of the values in the window, in their unit
+	Mean        *Selector        `yaml:"mean"`        // arithmetic mean of the values in the window, in their unit
 	Absence     *Selector        `yaml:"absence"`     // seconds without an event, after the window had sample.min of them
 	Completion  *Flow            `yaml:"completion"`  // visitors who completed of those who ended (or entered), 0..1
 	Abandonment *Flow            `yaml:"abandonment"` // visitors who abandoned of those who ended (or entered), 0..1
@@ -35,6 +36,7 @@ const (
 	SignalRate        SignalType = "rate"
 	SignalDistinct    SignalType = "distinct"
 	SignalQuantile    SignalType = "quantile"
+	SignalMean        SignalType = "mean"
 	SignalAbsence     SignalType = "absence"
 	SignalCompletion  SignalType = "completion"
 	SignalAbandonment SignalType = "abandonment"
@@ -111,7 +113,13 @@ func (s *Signal) share() bool {
 func (s *Signal) bounded() bool { return s.Type != "" && s.Unit != "value" && s.Unit != "score" }
 
 // needsData says whether an empty window is no evidence at all. Counts, rates, sessions and absence also know something of an empty window.
-func (s *Signal) needsData() bool { return s.share() || s.Distribution() != nil }
+func (s *Signal) needsData() bool { return s.share() || s.Valued() }
+
+// sampled says whether the value is that of a sample, so that it is known how sure it is.
+func (s *Signal) sampled() bool { return s.share() || s.Distribution() != nil }
+
+// Valued says whether the signal is made of the values that events carry, and not of their number.
+func (s *Signal) Valued() bool { return s.Type == SignalMean || s.Distribution() != nil }
 
 // Distribution is the quantile that the signal is made of, or nil.
 func (s *Signal) Distribution() *Quantile {
@@ -126,7 +134,7 @@ func (s *Signal) Distribution() *Quantile {
 }
 
 // signalKeys are the keys of a signal, of which a rule has one.
-var signalKeys = []string{"ratio", "count", "rate", "distinct", "quantile", "absence", "completion", "abandonment", "deviation"}
+var signalKeys = []string{"ratio", "count", "rate", "distinct", "quantile", "mean", "absence", "completion", "abandonment", "deviation"}
 
 // compile sets Type, Num, Den and Unit from the key that was written, and reports what is wrong with it.
 func (s *Signal) compile(fail func(pos strictyaml.Pos, format string, args ...any)) {
@@ -155,6 +163,10 @@ func (s *Signal) compile(fail func(pos strictyaml.Pos, format string, args ...an
 	if s.Quantile != nil {
 		set(SignalQuantile, s.Quantile.Of.Kind.Unit(), []Selector{s.Quantile.Of}, nil)
 		s.Quantile.validate(fail)
+	}
+	if s.Mean != nil {
+		set(SignalMean, s.Mean.Kind.Unit(), []Selector{*s.Mean}, nil)
+		valued(s.Where, "mean", s.Mean, fail)
 	}
 	if s.Absence != nil {
 		set(SignalAbsence, "s", []Selector{*s.Absence}, nil)
@@ -198,6 +210,7 @@ func (s *Signal) selectors() []written {
 	add(s.Where, "count", s.Count)
 	add(s.Where, "rate", s.Rate)
 	add(s.Where, "distinct", s.Distinct)
+	add(s.Where, "mean", s.Mean)
 	add(s.Where, "absence", s.Absence)
 	if s.Ratio != nil {
 		add(s.Ratio.Where, "errors", &s.Ratio.Errors)
@@ -218,8 +231,13 @@ func (q *Quantile) validate(fail func(pos strictyaml.Pos, format string, args ..
 	if q.Where.Has("q") && q.Where.Readable("q") && (q.Q <= 0 || q.Q >= 1) {
 		fail(q.Where.Of("q"), "q is %v, expected more than 0 and less than 1", q.Q)
 	}
-	if q.Of.Kind != NoKind && !q.Of.Kind.Valued() {
-		fail(q.Where.Of("of"), "of is %s, expected a kind that carries a value: latency, step, vital, resource or satisfaction", q.Of)
+	valued(q.Where, "of", &q.Of, fail)
+}
+
+// valued checks that events of the selector's kind carry a value.
+func valued(w strictyaml.Where, key string, of *Selector, fail func(pos strictyaml.Pos, format string, args ...any)) {
+	if of.Kind != NoKind && !of.Kind.Valued() {
+		fail(w.Of(key), "%s is %s, expected a kind that carries a value: latency, step, vital, resource or satisfaction", key, of)
 	}
 }
 
