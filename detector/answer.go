@@ -315,6 +315,7 @@ func (d *domain) split(g *group, m rules.Measure, edge int64) *VersionSplit {
 		num, den, wrong int64
 		values          dense
 		sum             Sum
+		largest         maxWindow
 	}
 	for x, cell := range d.cellsSince(edge - int64(g.rule.Window)) {
 		at := slices.Index([]string{c.Version, c.PreviousVersion}, x.value("version"))
@@ -330,6 +331,9 @@ func (d *domain) split(g *group, m rules.Measure, edge int64) *VersionSplit {
 				side.wrong += g.rule.Wrong(cell.Buckets, m)
 				side.values.merge(cell.Buckets, 1)
 				side.sum = side.sum.Add(cell.Sum)
+				if cell.Valued > 0 {
+					side.largest.add(0, cell.Max)
+				}
 			case b.num && b.den:
 				side.num, side.den = side.num+cell.Count, side.den+cell.Count
 			case b.num:
@@ -348,7 +352,7 @@ func (d *domain) split(g *group, m rules.Measure, edge int64) *VersionSplit {
 		}
 		if side.den > 0 {
 			observed := Num(g.rule.Part(rules.Measure{
-				Num: side.num, Den: side.den, Dist: side.values.appendTo(nil), Mean: side.sum.mean(side.den),
+				Num: side.num, Den: side.den, Dist: side.values.appendTo(nil), Mean: side.sum.mean(side.den), Max: side.largest.since(0),
 			}))
 			out[i].Observed = &observed
 		}

@@ -16,6 +16,7 @@ type group struct {
 	hist     dense         // of rules that are made of values
 	sum      Sum           // of these values
 	sessions sessionWindow // of rules that count them
+	largest  maxWindow     // of rules that ask for the largest value
 	cells    int64         // cells in the window; 0 means that it is empty
 
 	first   int64 // start of the first pane that it was seen in; never while it is unknown
@@ -37,6 +38,7 @@ type ruleState struct {
 	identity string
 	hist     bool // the signal is made of values
 	distinct bool // it counts sessions
+	max      bool // it asks for the largest value
 	own      bool // it is about the pipeline itself
 }
 
@@ -61,6 +63,9 @@ func (g *group) enter(b *binding, c *Cell, start int64) {
 	g.move(b, c, 1)
 	if g.rule.distinct {
 		g.sessions.add(start, c.Sessions)
+	}
+	if g.rule.max {
+		g.largest.add(start, c.Max)
 	}
 }
 
@@ -114,6 +119,9 @@ func (g *group) measure(edge int64, w *windowCount, observed bool) rules.Measure
 	}
 	if g.rule.hist {
 		m.Dist, m.Mean = g.hist.appendTo(nil), g.sum.mean(g.num)
+	}
+	if g.rule.max {
+		m.Max = g.largest.since(edge - int64(g.rule.Window))
 	}
 	if g.rule.distinct {
 		m.Sessions = g.sessions.since(edge - int64(g.rule.Window)).count(g.num)

@@ -53,8 +53,8 @@ func NewJudge(cfg Config, file *rules.File) *Judge {
 	for _, r := range file.Rules() {
 		j.rules = append(j.rules, &ruleState{
 			Rule: r, window: j.windowOf(int64(r.Window)), identity: r.Identity(), hist: r.Signal.Valued(),
-			distinct: r.Signal.Type == rules.SignalDistinct,
-			own:      !slices.ContainsFunc(r.Signal.Num, func(s rules.Selector) bool { return s.Kind != rules.KindPipeline }),
+			distinct: r.Signal.Type == rules.SignalDistinct, max: r.Signal.Type == rules.SignalMax,
+			own: !slices.ContainsFunc(r.Signal.Num, func(s rules.Selector) bool { return s.Kind != rules.KindPipeline }),
 		})
 	}
 	return j

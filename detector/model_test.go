@@ -152,7 +152,7 @@ func (m *model) minimum() int64 { return slices.Min(m.clocks[:m.there]) }
 func (m *model) edgeBefore(t int64) int64 { return t / m.t.cfg.Pane * m.t.cfg.Pane }
 
 // valued says whether the rule is about the values of events.
-func valued(r *rules.Rule) bool { return r.Signal.Quantile != nil || r.Signal.Deviation != nil || r.Signal.Mean != nil }
+func valued(r *rules.Rule) bool { return r.Signal.Quantile != nil || r.Signal.Deviation != nil || r.Signal.Mean != nil || r.Signal.Max != nil }
 
 func partOf(r *rules.Rule, e *modelEvent) modelPart {
 	picks := func(s rules.Selector) bool {
@@ -907,6 +907,8 @@ func (g *modelGroup) value(f facts) float64 {
 		}
 		mean, _ := new(big.Rat).SetFrac(sum, big.NewInt(1e6*int64(len(f.values)))).Float64()
 		return mean
+	case rules.SignalMax:
+		return float64(slices.Max(f.values)) / 1e6
 	case rules.SignalDeviation:
 		return nearestRank(f.values, g.r.Signal.Deviation.Quantile.Q) / f.usual
 	default:

@@ -443,6 +443,8 @@ var signals = []madeUp{
 	{"{mean: step}", times, true, 0, true},
 	{"{mean: vital}", []float64{-40, -10, 0, 20, 64, 300}, false, 0, true},
 	{"{mean: satisfaction}", []float64{1.5, 2.5, 3, 3.5, 4.5}, true, 0, true},
+	{"{max: latency}", times, true, 0, true},
+	{`{max: 'vital{name="LCP"}'}`, []float64{-40, 0, 14, 64, 300}, false, 0, true},
 	{"{absence: latency}", []float64{3, 10, 20, 30, 60, 120}, false, 0, true},
 	{`{absence: 'latency{service="api"}'}`, []float64{3, 10, 20, 30, 60, 120}, false, 0, true},
 	{"{completion: {steps: step}}", shares, true, 1, true},

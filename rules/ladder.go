@@ -6,6 +6,7 @@ type Measure struct {
 	Sessions Sessions     // distinct: which those of Num came from. In a sentence about impact: which are touched; 0: not counted
 	Dist     Distribution // of the values counted in Num; nil unless the signal is made of values
 	Mean     float64      // mean: of those values, in their unit; 0 of nothing
+	Max      float64      // max: the largest of them
 	Usual    float64      // deviation: what the quantile usually is; 0 while that is not known
 	Stream   int64        // events of any series in the window: whether anything was heard at all
 	Full     bool         // every pane of the window was observed, and the group was known at its start
@@ -110,6 +111,8 @@ func (r *Rule) value(m Measure) float64 {
 		return m.Dist.Quantile(r.Signal.Quantile.Q)
 	case SignalMean:
 		return m.Mean
+	case SignalMax:
+		return m.Max
 	case SignalDeviation:
 		return m.Dist.Quantile(r.Signal.Deviation.Quantile.Q) / m.Usual
 	case SignalAbsence:

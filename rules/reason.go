@@ -24,6 +24,8 @@ func (s *Signal) what() string {
 		return "p" + round(s.Deviation.Quantile.Q*100, 6) + " of " + s.Deviation.Quantile.Of.Kind.String()
 	case SignalMean:
 		return "mean of " + s.Mean.Kind.String()
+	case SignalMax:
+		return "largest " + s.Max.Kind.String()
 	case SignalAbsence:
 		return "silence of " + s.Absence.Kind.String() + " events for"
 	case SignalRate:
@@ -176,6 +178,8 @@ func (r *Rule) impact(m Measure) string {
 			q.Print(m.Dist.Quantile(q.Q)), window)
 	case SignalMean:
 		return fmt.Sprintf("The mean of %s was %s %s", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), r.Signal.Print(m.Mean), window)
+	case SignalMax:
+		return fmt.Sprintf("The largest of %s was %s %s", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), r.Signal.Print(m.Max), window)
 	case SignalAbsence:
 		return fmt.Sprintf("No %s event for %s", r.Signal.Absence.Kind, Duration(m.Silent))
 	default:

@@ -66,6 +66,13 @@ func TestReasons(t *testing.T) {
 		"mean of satisfaction 1.98 over 1m is below 3 (Sev3): 1 sample",
 		"mean of satisfaction 1.98 over 1m has stayed over 3.75, the recovery bound of Sev3, for 5m: 1 sample",
 		"The mean of 1 satisfaction event was 1.98 in the last 1m.")
+	largest := measured(of(240, 812.5))
+	largest.Max = 35349.87
+	f("signal: {max: latency}, severities: [{severity: sev1, above: 30000}]",
+		largest,
+		"largest latency 35350 ms over 1m is above 30000 ms (Sev1): 240 samples",
+		"largest latency 35350 ms over 1m has stayed under 24000 ms, the recovery bound of Sev1, for 5m: 240 samples",
+		"The largest of 240 latency events was 35350 ms in the last 1m.")
 	f("signal: {quantile: {of: satisfaction, q: 0.5}}, severities: [{severity: sev3, below: 3}]",
 		measured(of(1, 1.98)),
 		"p50 of satisfaction 1.98 over 1m is below 3 (Sev3): 1 sample",
@@ -140,6 +147,7 @@ func TestTouchedSessions(t *testing.T) {
 	f("signal: {quantile: {of: latency, q: 0.95}}", "num, den, num den", all)
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}}}", "num, den, num den", all)
 	f("signal: {mean: latency}", "num, den, num den", all)
+	f("signal: {max: latency}", "num, den, num den", all)
 	f("signal: {absence: latency}, severities: [{severity: sev1, above: 120}]", "", "")
 }
 
@@ -158,6 +166,7 @@ func TestBlindReasons(t *testing.T) {
 	f("{rate: latency}", "rate of latency events over 1m has no data, which this rule counts as Sev1")
 	f("{quantile: {of: latency, q: 0.95}}", "p95 of latency over 1m has no data, which this rule counts as Sev1")
 	f("{mean: latency}", "mean of latency over 1m has no data, which this rule counts as Sev1")
+	f("{max: latency}", "largest latency over 1m has no data, which this rule counts as Sev1")
 	f("{completion: {steps: step}}", "completion over 1m has no data, which this rule counts as Sev1")
 	f("{deviation: {quantile: {of: latency, q: 0.5}}}", "p50 of latency over 1m has no data, which this rule counts as Sev1")
 }

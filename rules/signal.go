@@ -16,6 +16,7 @@ type Signal struct {
 	Distinct    *Selector        `yaml:"distinct"`    // different sessions that the events in the window came from
 	Quantile    *Quantile        `yaml:"quantile"`    // of the values in the window, in their unit
 	Mean        *Selector        `yaml:"mean"`        // arithmetic mean of the values in the window, in their unit
+	Max         *Selector        `yaml:"max"`         // largest of the values in the window, in their unit
 	Absence     *Selector        `yaml:"absence"`     // seconds without an event, after the window had sample.min of them
 	Completion  *Flow            `yaml:"completion"`  // visitors who completed of those who ended (or entered), 0..1
 	Abandonment *Flow            `yaml:"abandonment"` // visitors who abandoned of those who ended (or entered), 0..1
@@ -37,6 +38,7 @@ const (
 	SignalDistinct    SignalType = "distinct"
 	SignalQuantile    SignalType = "quantile"
 	SignalMean        SignalType = "mean"
+	SignalMax         SignalType = "max"
 	SignalAbsence     SignalType = "absence"
 	SignalCompletion  SignalType = "completion"
 	SignalAbandonment SignalType = "abandonment"
@@ -119,7 +121,9 @@ func (s *Signal) needsData() bool { return s.share() || s.Valued() }
 func (s *Signal) sampled() bool { return s.share() || s.Distribution() != nil }
 
 // Valued says whether the signal is made of the values that events carry, and not of their number.
-func (s *Signal) Valued() bool { return s.Type == SignalMean || s.Distribution() != nil }
+func (s *Signal) Valued() bool {
+	return s.Type == SignalMean || s.Type == SignalMax || s.Distribution() != nil
+}
 
 // Distribution is the quantile that the signal is made of, or nil.
 func (s *Signal) Distribution() *Quantile {
@@ -134,7 +138,7 @@ func (s *Signal) Distribution() *Quantile {
 }
 
 // signalKeys are the keys of a signal, of which a rule has one.
-var signalKeys = []string{"ratio", "count", "rate", "distinct", "quantile", "mean", "absence", "completion", "abandonment", "deviation"}
+var signalKeys = []string{"ratio", "count", "rate", "distinct", "quantile", "mean", "max", "absence", "completion", "abandonment", "deviation"}
 
 // compile sets Type, Num, Den and Unit from the key that was written, and reports what is wrong with it.
 func (s *Signal) compile(fail func(pos strictyaml.Pos, format string, args ...any)) {
@@ -167,6 +171,10 @@ func (s *Signal) compile(fail func(pos strictyaml.Pos, format string, args ...an
 	if s.Mean != nil {
 		set(SignalMean, s.Mean.Kind.Unit(), []Selector{*s.Mean}, nil)
 		valued(s.Where, "mean", s.Mean, fail)
+	}
+	if s.Max != nil {
+		set(SignalMax, s.Max.Kind.Unit(), []Selector{*s.Max}, nil)
+		valued(s.Where, "max", s.Max, fail)
 	}
 	if s.Absence != nil {
 		set(SignalAbsence, "s", []Selector{*s.Absence}, nil)
@@ -211,6 +219,7 @@ func (s *Signal) selectors() []written {
 	add(s.Where, "rate", s.Rate)
 	add(s.Where, "distinct", s.Distinct)
 	add(s.Where, "mean", s.Mean)
+	add(s.Where, "max", s.Max)
 	add(s.Where, "absence", s.Absence)
 	if s.Ratio != nil {
 		add(s.Ratio.Where, "errors", &s.Ratio.Errors)
