@@ -402,8 +402,13 @@ func (d *domain) leave(edge int64, windows []*windowCount) {
 			for i := range p.cells {
 				s, cell := d.of(&p.cells[i]), p.cell(&p.cells[i], &room)
 				for j := range s.bindings {
-					if b := &s.bindings[j]; b.group.rule.window == w && b.group.concerns(cell) {
+					b := &s.bindings[j]
+					switch r := b.group.rule; {
+					case r.window != w && r.short != w, !b.group.concerns(cell):
+					case r.window == w:
 						b.group.move(b, cell, -1)
+					default:
+						b.group.moveShort(b, cell, -1)
 					}
 				}
 			}

@@ -29,7 +29,7 @@ func TestGoldenHash(t *testing.T) {
 	cfg.CountSessions = map[string]bool{"events": true}
 	outputs := goldenRun(cfg, goldenRules(t, func(yaml string) string { return yaml }), nil)
 	text := lines(outputs)
-	for _, signal := range []string{"ratio", "quantile", "mean", "max", "deviation", "rate", "completion", "abandonment", "absence", "count", "distinct"} {
+	for _, signal := range []string{"ratio", "quantile", "mean", "max", "deviation", "rate", "completion", "abandonment", "absence", "count", "distinct", "burn_rate"} {
 		if !strings.Contains(text, `"signal":{"name":"`+signal+`"`) {
 			t.Errorf("the golden stream tells nothing of %s", signal)
 		}

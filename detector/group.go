@@ -13,6 +13,7 @@ type group struct {
 
 	// The window, kept by adding the pane that closes and dropping the one that leaves.
 	num, den int64
+	short    rules.Pair    // burn_rate: of the short window
 	hist     dense         // of rules that are made of values
 	sum      Sum           // of these values
 	sessions sessionWindow // of rules that count them
@@ -35,6 +36,7 @@ type group struct {
 type ruleState struct {
 	*rules.Rule
 	window   int // index into the domain's windows
+	short    int // likewise, of the short window; -1 without
 	identity string
 	hist     bool // the signal is made of values
 	distinct bool // it counts sessions
@@ -61,6 +63,9 @@ func (r *ruleState) counted(c *Cell) int64 {
 // enter adds a cell of the pane that begins at start, which concerns the group.
 func (g *group) enter(b *binding, c *Cell, start int64) {
 	g.move(b, c, 1)
+	if g.rule.short >= 0 {
+		g.moveShort(b, c, 1)
+	}
 	if g.rule.distinct {
 		g.sessions.add(start, c.Sessions)
 	}
@@ -90,6 +95,17 @@ func (g *group) move(b *binding, c *Cell, sign int64) {
 	}
 }
 
+// moveShort adds a cell to the short window, or drops it from there.
+func (g *group) moveShort(b *binding, c *Cell, sign int64) {
+	count := g.rule.counted(c)
+	if b.num {
+		g.short.Num += sign * count
+	}
+	if b.den {
+		g.short.Den += sign * count
+	}
+}
+
 // heard notes that the group had data in the pane [start, end), after its cells were added.
 func (g *group) heard(start, end int64) {
 	if g.first == never {
@@ -114,7 +130,7 @@ func (g *group) quiet(pane int64, observed bool) {
 // measure is the window's numbers at the edge.
 func (g *group) measure(edge int64, w *windowCount, observed bool) rules.Measure {
 	m := rules.Measure{
-		Num: g.num, Den: g.den, Stream: w.stream, Observed: observed, Silent: g.silent, Alive: g.alive,
+		Num: g.num, Den: g.den, Short: g.short, Stream: w.stream, Observed: observed, Silent: g.silent, Alive: g.alive,
 		Full: w.observed == w.panes && g.first <= edge-int64(g.rule.Window),
 	}
 	if g.rule.hist {

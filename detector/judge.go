@@ -51,8 +51,12 @@ func NewJudge(cfg Config, file *rules.File) *Judge {
 		saved: map[string]digest{}, told: map[Source]PartitionProgress{}, seenUpTo: never,
 	}
 	for _, r := range file.Rules() {
+		short := -1
+		if b := r.Signal.Burn; b != nil {
+			short = j.windowOf(int64(b.Short))
+		}
 		j.rules = append(j.rules, &ruleState{
-			Rule: r, window: j.windowOf(int64(r.Window)), identity: r.Identity(), hist: r.Signal.Valued(),
+			Rule: r, window: j.windowOf(int64(r.Window)), short: short, identity: r.Identity(), hist: r.Signal.Valued(),
 			distinct: r.Signal.Type == rules.SignalDistinct, max: r.Signal.Type == rules.SignalMax,
 			own: !slices.ContainsFunc(r.Signal.Num, func(s rules.Selector) bool { return s.Kind != rules.KindPipeline }),
 		})

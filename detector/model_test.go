@@ -152,7 +152,9 @@ func (m *model) minimum() int64 { return slices.Min(m.clocks[:m.there]) }
 func (m *model) edgeBefore(t int64) int64 { return t / m.t.cfg.Pane * m.t.cfg.Pane }
 
 // valued says whether the rule is about the values of events.
-func valued(r *rules.Rule) bool { return r.Signal.Quantile != nil || r.Signal.Deviation != nil || r.Signal.Mean != nil || r.Signal.Max != nil }
+func valued(r *rules.Rule) bool {
+	return r.Signal.Quantile != nil || r.Signal.Deviation != nil || r.Signal.Mean != nil || r.Signal.Max != nil
+}
 
 func partOf(r *rules.Rule, e *modelEvent) modelPart {
 	picks := func(s rules.Selector) bool {
@@ -326,6 +328,7 @@ func (g *modelGroup) window(edge, length int64, f func(e *modelEvent, p modelPar
 type facts struct {
 	any      int64 // events of any kind that the rule picks
 	num, den int64
+	short    [2]int64 // num and den of a burn rate's short window
 	values   []int64
 	stream   int64
 	full     bool
@@ -347,6 +350,16 @@ func (g *modelGroup) facts(edge int64) facts {
 			f.den++
 		}
 	})
+	if b := g.r.Signal.Burn; b != nil {
+		g.window(edge, int64(b.Short), func(_ *modelEvent, p modelPart) {
+			if p.num {
+				f.short[0]++
+			}
+			if p.den {
+				f.short[1]++
+			}
+		})
+	}
 	for at := edge - length; at < edge; at += pane {
 		f.stream += int64(len(g.m.byPane[at]))
 		f.full = f.full && g.m.observed(at)
@@ -881,7 +894,7 @@ func (g *modelGroup) knowledge(f facts) knowledge {
 	switch {
 	case n == 0:
 		return empty
-	case n < g.r.Sample.Min, g.r.Signal.Deviation != nil && f.usual <= 0:
+	case n < g.r.Sample.Min, g.r.Signal.Burn != nil && f.short == [2]int64{}, g.r.Signal.Deviation != nil && f.usual <= 0:
 		return small
 	}
 	return enough
@@ -900,6 +913,15 @@ func (g *modelGroup) value(f facts) float64 {
 		return float64(g.silent) / 1000
 	case rules.SignalQuantile:
 		return nearestRank(f.values, g.r.Signal.Quantile.Q)
+	case rules.SignalBurn:
+		objective, _ := new(big.Rat).SetString(fmt.Sprint(g.r.Signal.Burn.Objective))
+		budget := new(big.Rat).Sub(big.NewRat(1, 1), objective)
+		long, short := big.NewRat(f.num, max(f.num, f.den)), big.NewRat(f.short[0], max(f.short[0], f.short[1]))
+		if short.Cmp(long) < 0 {
+			long = short
+		}
+		burn, _ := long.Quo(long, budget).Float64()
+		return burn
 	case rules.SignalMean:
 		sum := new(big.Int)
 		for _, v := range f.values {
@@ -959,6 +981,10 @@ func (g *modelGroup) breached(t rules.Tier, f facts) bool {
 		return lower > 1-q.Q
 	case q != nil && t.Above != nil:
 		return nearestRank(f.values, q.Q) > g.bound(t, f)
+	case z > 0 && g.r.Signal.Burn != nil:
+		long, _ := scoreInterval(f.num, max(f.num, f.den), z)
+		short, _ := scoreInterval(f.short[0], max(f.short[0], f.short[1]), z)
+		return min(long, short) > *t.Above*(1-g.r.Signal.Burn.Objective)
 	case z > 0:
 		lower, upper := scoreInterval(f.num, max(f.num, f.den), z)
 		return t.Above != nil && lower > *t.Above || t.Below != nil && upper < *t.Below

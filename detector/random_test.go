@@ -48,7 +48,7 @@ func TestModel(t *testing.T) {
 			}
 		}
 	})
-	const expected = "abandonment absence children completion count deviation distinct " +
+	const expected = "abandonment absence burn_rate children completion count deviation distinct " +
 		"held back by after_deploy held back by approval held back by attempts held back by budget_per_hour held back by cooldown held back by expiry held back by one_at_a_time " +
 		"max mean parent quantile rate ratio sessions " +
 		"sevwatch.incident.acknowledged.v1 sevwatch.incident.deescalated.v1 sevwatch.incident.escalated.v1 sevwatch.incident.expired.v1 sevwatch.incident.flapping.v1 sevwatch.incident.no_data.v1 " +

@@ -67,6 +67,11 @@ func (t *tale) speak(outputs []Output) {
 			time: int64(i.At) + g.Int64N(10*pane) - 2*pane, act: pick(g, ActAcknowledge, ActSilence, ActResolve, ActApprove),
 			id: i.ID, about: aboutOf(t.cfg, t.file, i),
 		}
+		for _, h := range i.HeldBack { // where somebody is asked for a word, they mostly say it
+			if h.Rail == RailApproval && g.IntN(4) > 0 {
+				a.act = ActApprove
+			}
+		}
 		switch a.act {
 		case ActSilence:
 			a.until = a.time + g.Int64N(30*pane) - pane
@@ -421,6 +426,7 @@ var (
 	shares = []float64{0, 0.005, 0.02, 0.1, 0.25, 0.3, 0.5, 0.9}
 	counts = []float64{0, 1, 2, 5, 12, 30}
 	rates  = []float64{0, 0.05, 0.1, 0.21, 0.5, 1.3, 3}
+	burns  = []float64{0, 0.4, 1, 2, 5, 7.5}
 	times  = []float64{20, 47.3, 100, 128, 333, 900, 2500}
 )
 
@@ -443,6 +449,8 @@ var signals = []madeUp{
 	{"{mean: step}", times, true, 0, true},
 	{"{mean: vital}", []float64{-40, -10, 0, 20, 64, 300}, false, 0, true},
 	{"{mean: satisfaction}", []float64{1.5, 2.5, 3, 3.5, 4.5}, true, 0, true},
+	{"{burn_rate: {errors: error, total: latency, objective: 0.9, short: SHORT}}", burns, false, 1, true},
+	{`{burn_rate: {errors: 'latency{status_class="5xx"}', total: latency, objective: 0.875, short: SHORT}}`, burns, false, 1, true},
 	{"{max: latency}", times, true, 0, true},
 	{`{max: 'vital{name="LCP"}'}`, []float64{-40, 0, 14, 64, 300}, false, 0, true},
 	{"{absence: latency}", []float64{3, 10, 20, 30, 60, 120}, false, 0, true},
@@ -459,7 +467,12 @@ var signals = []madeUp{
 func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
 	s := signals[g.IntN(len(signals))]
 	below := s.below && g.IntN(2) == 0
-	fmt.Fprintf(b, "      - alert: %s\n        signal: %s\n        window: %s\n", name, s.signal, panes(pane, 1+g.IntN(12)))
+	window := 1 + g.IntN(12)
+	if strings.Contains(s.signal, "SHORT") {
+		window++
+		s.signal = strings.ReplaceAll(s.signal, "SHORT", panes(pane, 1+g.IntN(window-1)))
+	}
+	fmt.Fprintf(b, "      - alert: %s\n        signal: %s\n        window: %s\n", name, s.signal, panes(pane, window))
 	fmt.Fprintf(b, "        by: [%s]\n", pick(g, "", "service", "service", "service, endpoint", "version", "step, service", "region"))
 	if s.sample {
 		confidence := pick(g, "", "", "0.8", "0.95", "0.999")

@@ -177,6 +177,9 @@ func (r *Rule) Identity() string {
 	if q := r.Signal.Distribution(); q != nil {
 		about += fmt.Sprint("\x00", q.Q)
 	}
+	if b := r.Signal.Burn; b != nil {
+		about += fmt.Sprint("\x00", b.Objective)
+	}
 	sum := sha256.Sum256([]byte(about))
 	return hex.EncodeToString(sum[:6])
 }

@@ -13,7 +13,14 @@ type Measure struct {
 	Observed bool         // the pane that closes was observed: something came in, or it is on record that nothing did
 	Silent   int64        // absence: milliseconds of observed panes since the group's last event
 	Alive    bool         // absence: before that silence the window had sample.min events
+	Short    Pair         // burn_rate: as Num and Den, in the short window
 }
+
+// Pair is a numerator and a denominator.
+type Pair struct{ Num, Den int64 }
+
+// whole is what the numerator is a share of: errors without requests are all of them.
+func (p Pair) whole() int64 { return max(p.Num, p.Den) }
 
 // Distribution is what a quantile is asked of.
 type Distribution interface {
@@ -79,6 +86,8 @@ func (r *Rule) evidence(m Measure) Evidence {
 		return TooSmall
 	case r.TooFew() && !m.Full:
 		return TooSmall // a partial window looks low
+	case r.Signal.Type == SignalBurn && m.Short.whole() == 0:
+		return TooSmall // whether it goes on is not known
 	case samples < r.Sample.Min:
 		return TooSmall
 	default:
@@ -117,15 +126,21 @@ func (r *Rule) value(m Measure) float64 {
 		return m.Dist.Quantile(r.Signal.Deviation.Quantile.Q) / m.Usual
 	case SignalAbsence:
 		return float64(m.Silent) / 1000
+	case SignalBurn:
+		return min(r.Signal.Burn.times(m.Num, m.Den), r.Signal.Burn.times(m.Short.Num, m.Short.Den))
 	default:
 		return float64(m.Num)
 	}
 }
 
-// Part is the value of a part of the window in the unit of its events: of a deviation the quantile itself, else as the signal's.
+// Part is the value of a part of the window in the unit of its events: of a deviation the quantile itself, of a burn rate the share of errors, else
+// as the signal's.
 func (r *Rule) Part(m Measure) float64 {
 	if q := r.Signal.Distribution(); q != nil {
 		return m.Dist.Quantile(q.Q)
+	}
+	if r.Signal.Type == SignalBurn {
+		return float64(m.Num) / float64(max(m.Num, m.Den))
 	}
 	return r.value(m)
 }
@@ -146,6 +161,10 @@ func (r *Rule) breaches(t Tier, m Measure, value float64) bool {
 		return t.past(value)
 	}
 	lower, upper := wilson(m.Num, max(m.Num, m.Den), z)
+	if b := r.Signal.Burn; b != nil {
+		short, _ := wilson(m.Short.Num, m.Short.whole(), z)
+		return float64(min(lower, short)*b.highest) > *t.Above
+	}
 	if t.Below != nil {
 		return upper < *t.Below
 	}

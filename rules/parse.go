@@ -286,6 +286,14 @@ func (v *validator) window(r *Rule) {
 			v.fail(r.Where.Of("window"), "window is %s, expected a multiple of the pane of %s", r.Window, pane)
 		}
 	}
+	if b := r.Signal.Burn; b != nil && b.Where.Has("short") && b.Where.Readable("short") {
+		switch {
+		case b.Short < pane || b.Short%pane != 0:
+			v.fail(b.Where.Of("short"), "short is %s, expected a multiple of the pane of %s", b.Short, pane)
+		case r.Window > 0 && b.Short >= r.Window:
+			v.fail(b.Where.Of("short"), "short is %s, expected less than the window of %s", b.Short, r.Window)
+		}
+	}
 	if keep := *r.Recover.KeepFiringFor; keep%pane != 0 {
 		if r.Recover.Where.Has("keep_firing_for") {
 			v.fail(r.Recover.Where.Of("keep_firing_for"), "keep_firing_for is %s, expected a multiple of the pane of %s", keep, pane)
@@ -319,7 +327,7 @@ func (v *validator) sample(r *Rule) {
 		v.fail(pos, "wilson_lower is %v, expected 0.8, 0.9, 0.95, 0.975, 0.99 or 0.999", s.Wilson)
 	}
 	if typ != "" && !r.Signal.sampled() {
-		v.fail(pos, "wilson_lower goes with ratio, quantile, deviation, completion and abandonment, not with %s", typ)
+		v.fail(pos, "wilson_lower goes with ratio, quantile, deviation, burn_rate, completion and abandonment, not with %s", typ)
 	}
 	if typ != "" && r.Signal.Distribution() != nil && r.Below() {
 		v.fail(pos, "wilson_lower of a %s goes with above, not with below", typ)
@@ -364,6 +372,10 @@ func (v *validator) tier(r *Rule, t *Tier) {
 	switch {
 	case r.Signal.Type == SignalAbsence && t.Below != nil:
 		v.fail(pos, "absence is judged by above, not by below: it is the seconds without an event")
+	case r.Signal.Type == SignalBurn && t.Below != nil:
+		v.fail(pos, "burn_rate is judged by above, not by below: a budget is not spent too slowly")
+	case r.Signal.Type == SignalBurn && r.Signal.Burn.highest > 0 && x >= r.Signal.Burn.highest:
+		v.fail(pos, "above is %v, expected less than %s: so fast is the budget spent when all goes wrong", x, round(r.Signal.Burn.highest, 6))
 	case r.Signal.share() && t.Above != nil && (x < 0 || x >= 1):
 		v.fail(pos, "above is %v, expected a share of at least 0 and less than 1 (5 %% is 0.05)", x)
 	case r.Signal.share() && t.Below != nil && (x <= 0 || x > 1):

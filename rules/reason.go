@@ -24,6 +24,8 @@ func (s *Signal) what() string {
 		return "p" + round(s.Deviation.Quantile.Q*100, 6) + " of " + s.Deviation.Quantile.Of.Kind.String()
 	case SignalMean:
 		return "mean of " + s.Mean.Kind.String()
+	case SignalBurn:
+		return "burn rate"
 	case SignalMax:
 		return "largest " + s.Max.Kind.String()
 	case SignalAbsence:
@@ -49,6 +51,9 @@ func (s *Signal) Print(v float64) string {
 	case "sessions":
 		return counted(v, "session")
 	case "times":
+		if s.Type == SignalBurn {
+			return round(v, 3) + " times"
+		}
 		return round(v, 3) + " times the usual"
 	default:
 		return round(v, 4) + " " + s.Unit
@@ -60,6 +65,8 @@ func (r *Rule) evidenceOf(m Measure) string {
 	switch {
 	case r.Signal.share():
 		return fmt.Sprintf(": %d of %d", m.Num, max(m.Num, m.Den))
+	case r.Signal.Type == SignalBurn:
+		return fmt.Sprintf(": %d of %d, and %d of %d in the last %s", m.Num, max(m.Num, m.Den), m.Short.Num, m.Short.whole(), r.Signal.Burn.Short)
 	case r.Signal.Type == SignalDeviation:
 		q := r.Signal.Distribution()
 		return fmt.Sprintf(": %s, usually %s, of %s", q.Print(m.Dist.Quantile(q.Q)), round(m.Usual, 4), counted(float64(m.Num), "sample"))
@@ -84,6 +91,9 @@ func (q *Quantile) Print(v float64) string {
 func (s *Signal) PrintPart(v float64) string {
 	if q := s.Distribution(); q != nil {
 		return q.Print(v)
+	}
+	if s.Type == SignalBurn {
+		return round(v*100, 3) + " %"
 	}
 	return s.Print(v)
 }
@@ -110,12 +120,16 @@ func (r *Rule) measured(m Measure, v float64) string {
 	}
 }
 
-// over is " over 5m", or nothing for silence, which is its own length.
+// over is " over 5m", with the short window where there is one, or nothing for silence, which is its own length.
 func (r *Rule) over() string {
-	if r.Signal.Type == SignalAbsence {
+	switch r.Signal.Type {
+	case SignalAbsence:
 		return ""
+	case SignalBurn:
+		return " over " + r.Window.String() + " and " + r.Signal.Burn.Short.String()
+	default:
+		return " over " + r.Window.String()
 	}
-	return " over " + r.Window.String()
 }
 
 // Breach is the sentence that tells why tier i is reached.
@@ -162,8 +176,8 @@ func (r *Rule) impact(m Measure) string {
 	whole := max(m.Num, m.Den)
 	window := "in the last " + r.Window.String()
 	switch r.Signal.Type {
-	case SignalRatio:
-		return fmt.Sprintf("%d of %d requests failed %s (%s)", m.Num, whole, window, r.Signal.Print(r.value(m)))
+	case SignalRatio, SignalBurn:
+		return fmt.Sprintf("%d of %d requests failed %s (%s)", m.Num, whole, window, r.Signal.PrintPart(r.Part(m)))
 	case SignalCompletion:
 		return fmt.Sprintf("%d of %d visitors did not complete %s", whole-m.Num, whole, window)
 	case SignalAbandonment:

@@ -66,6 +66,11 @@ func TestReasons(t *testing.T) {
 		"mean of satisfaction 1.98 over 1m is below 3 (Sev3): 1 sample",
 		"mean of satisfaction 1.98 over 1m has stayed over 3.75, the recovery bound of Sev3, for 5m: 1 sample",
 		"The mean of 1 satisfaction event was 1.98 in the last 1m.")
+	f("signal: {burn_rate: {errors: error, total: latency, objective: 0.999, short: 5m}}, window: 1h, severities: [{severity: sev1, above: 14.4, for: 1m}]",
+		Measure{Num: 117, Den: 5000, Short: Pair{12, 600}, Sessions: Sessions{N: 31}},
+		"burn rate 20 times over 1h and 5m is above 14.4 times (Sev1) for 1m: 117 of 5000, and 12 of 600 in the last 5m",
+		"burn rate 20 times over 1h and 5m has stayed under 11.5 times, the recovery bound of Sev1, for 5m: 117 of 5000, and 12 of 600 in the last 5m",
+		"117 of 5000 requests failed in the last 1h (2.34 %), in 31 sessions.")
 	largest := measured(of(240, 812.5))
 	largest.Max = 35349.87
 	f("signal: {max: latency}, severities: [{severity: sev1, above: 30000}]",
@@ -148,6 +153,7 @@ func TestTouchedSessions(t *testing.T) {
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}}}", "num, den, num den", all)
 	f("signal: {mean: latency}", "num, den, num den", all)
 	f("signal: {max: latency}", "num, den, num den", all)
+	f("signal: {burn_rate: {errors: error, total: latency, objective: 0.5, short: 10s}}", "num, num den", "(48 %), in 31 sessions.")
 	f("signal: {absence: latency}, severities: [{severity: sev1, above: 120}]", "", "")
 }
 
@@ -167,6 +173,7 @@ func TestBlindReasons(t *testing.T) {
 	f("{quantile: {of: latency, q: 0.95}}", "p95 of latency over 1m has no data, which this rule counts as Sev1")
 	f("{mean: latency}", "mean of latency over 1m has no data, which this rule counts as Sev1")
 	f("{max: latency}", "largest latency over 1m has no data, which this rule counts as Sev1")
+	f("{burn_rate: {errors: error, total: latency, objective: 0.5, short: 10s}}", "burn rate over 1m and 10s has no data, which this rule counts as Sev1")
 	f("{completion: {steps: step}}", "completion over 1m has no data, which this rule counts as Sev1")
 	f("{deviation: {quantile: {of: latency, q: 0.5}}}", "p50 of latency over 1m has no data, which this rule counts as Sev1")
 }

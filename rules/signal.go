@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"strconv"
 	"strings"
 
 	"sevwatch/rules/strictyaml"
@@ -21,6 +22,7 @@ type Signal struct {
 	Completion  *Flow            `yaml:"completion"`  // visitors who completed of those who ended (or entered), 0..1
 	Abandonment *Flow            `yaml:"abandonment"` // visitors who abandoned of those who ended (or entered), 0..1
 	Deviation   *Baseline        `yaml:"deviation"`   // times the usual value of a quantile
+	Burn        *Burn            `yaml:"burn_rate"`   // times as fast as it would last that an error budget is spent
 
 	Type     SignalType `yaml:"-"`
 	Num, Den []Selector `yaml:"-"`
@@ -43,6 +45,7 @@ const (
 	SignalCompletion  SignalType = "completion"
 	SignalAbandonment SignalType = "abandonment"
 	SignalDeviation   SignalType = "deviation"
+	SignalBurn        SignalType = "burn_rate"
 )
 
 // Ratio is the share of Errors among Total. Errors without requests are a share of 1: k / max(n, k).
@@ -50,6 +53,24 @@ type Ratio struct {
 	Where  strictyaml.Where `json:"-"`
 	Errors Selector         `yaml:"errors,required"`
 	Total  Selector         `yaml:"total,required"`
+}
+
+// Burn is how fast an error budget is spent, the share 1 - Objective of Total: at 1 it is spent when the time that the objective is for is over.
+// What counts is the smaller one of the rule's window and of the short one, so that a tier holds while both are past its threshold: the long one
+// says that it matters, the short one that it goes on (The Site Reliability Workbook, 2018, chapter 5, "Multiwindow, Multi-Burn-Rate Alerts").
+type Burn struct {
+	Where     strictyaml.Where `json:"-"`
+	Errors    Selector         `yaml:"errors,required"`
+	Total     Selector         `yaml:"total,required"`
+	Objective float64          `yaml:"objective,required"` // share of Total that shall go well
+	Short     Duration         `yaml:"short,required"`     // a second window, which ends with the rule's
+
+	highest float64 // when all goes wrong: 1/(1 - Objective)
+}
+
+// times is how fast it is spent when k of n go wrong, of which there are some.
+func (b *Burn) times(k, n int64) float64 {
+	return float64(float64(k)*b.highest) / float64(max(k, n))
 }
 
 // Quantile is the value that the share Q of the events stays at or under, by nearest rank.
@@ -115,10 +136,10 @@ func (s *Signal) share() bool {
 func (s *Signal) bounded() bool { return s.Type != "" && s.Unit != "value" && s.Unit != "score" }
 
 // needsData says whether an empty window is no evidence at all. Counts, rates, sessions and absence also know something of an empty window.
-func (s *Signal) needsData() bool { return s.share() || s.Valued() }
+func (s *Signal) needsData() bool { return s.share() || s.Valued() || s.Type == SignalBurn }
 
 // sampled says whether the value is that of a sample, so that it is known how sure it is.
-func (s *Signal) sampled() bool { return s.share() || s.Distribution() != nil }
+func (s *Signal) sampled() bool { return s.share() || s.Distribution() != nil || s.Type == SignalBurn }
 
 // Valued says whether the signal is made of the values that events carry, and not of their number.
 func (s *Signal) Valued() bool {
@@ -138,7 +159,7 @@ func (s *Signal) Distribution() *Quantile {
 }
 
 // signalKeys are the keys of a signal, of which a rule has one.
-var signalKeys = []string{"ratio", "count", "rate", "distinct", "quantile", "mean", "max", "absence", "completion", "abandonment", "deviation"}
+var signalKeys = []string{"ratio", "count", "rate", "distinct", "quantile", "mean", "max", "absence", "completion", "abandonment", "deviation", "burn_rate"}
 
 // compile sets Type, Num, Den and Unit from the key that was written, and reports what is wrong with it.
 func (s *Signal) compile(fail func(pos strictyaml.Pos, format string, args ...any)) {
@@ -192,6 +213,10 @@ func (s *Signal) compile(fail func(pos strictyaml.Pos, format string, args ...an
 		s.Deviation.Quantile.validate(fail)
 		s.Deviation.validate(fail)
 	}
+	if s.Burn != nil {
+		set(SignalBurn, "times", []Selector{s.Burn.Errors}, []Selector{s.Burn.Total})
+		s.Burn.validate(fail)
+	}
 }
 
 // written is a selector as it stands in the file.
@@ -231,6 +256,10 @@ func (s *Signal) selectors() []written {
 	if s.Deviation != nil {
 		add(s.Deviation.Quantile.Where, "of", &s.Deviation.Quantile.Of)
 	}
+	if s.Burn != nil {
+		add(s.Burn.Where, "errors", &s.Burn.Errors)
+		add(s.Burn.Where, "total", &s.Burn.Total)
+	}
 	flow(s.Completion)
 	flow(s.Abandonment)
 	return out
@@ -248,6 +277,17 @@ func valued(w strictyaml.Where, key string, of *Selector, fail func(pos strictya
 	if of.Kind != NoKind && !of.Kind.Valued() {
 		fail(w.Of(key), "%s is %s, expected a kind that carries a value: latency, step, vital, resource or satisfaction", key, of)
 	}
+}
+
+func (b *Burn) validate(fail func(pos strictyaml.Pos, format string, args ...any)) {
+	if b.Objective <= 0 || b.Objective >= 1 {
+		if b.Where.Has("objective") && b.Where.Readable("objective") {
+			fail(b.Where.Of("objective"), "objective is %v, expected more than 0 and less than 1 (99.9 %% is 0.999)", b.Objective)
+		}
+		return
+	}
+	budget, _ := strconv.ParseFloat(strconv.FormatFloat(1-b.Objective, 'e', 11, 64), 64) // 1 - 0.9 is not the float64 that 0.1 is
+	b.highest = 1 / budget
 }
 
 func (b *Baseline) validate(fail func(pos strictyaml.Pos, format string, args ...any)) {
