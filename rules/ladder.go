@@ -163,7 +163,7 @@ func (r *Rule) breaches(t Tier, m Measure, value float64) bool {
 	lower, upper := wilson(m.Num, max(m.Num, m.Den), z)
 	if b := r.Signal.Burn; b != nil {
 		short, _ := wilson(m.Short.Num, m.Short.whole(), z)
-		return float64(min(lower, short)*b.highest) > *t.Above
+		return float64(min(lower, short)*b.Highest) > *t.Above
 	}
 	if t.Below != nil {
 		return upper < *t.Below

@@ -374,8 +374,8 @@ func (v *validator) tier(r *Rule, t *Tier) {
 		v.fail(pos, "absence is judged by above, not by below: it is the seconds without an event")
 	case r.Signal.Type == SignalBurn && t.Below != nil:
 		v.fail(pos, "burn_rate is judged by above, not by below: a budget is not spent too slowly")
-	case r.Signal.Type == SignalBurn && r.Signal.Burn.highest > 0 && x >= r.Signal.Burn.highest:
-		v.fail(pos, "above is %v, expected less than %s: so fast is the budget spent when all goes wrong", x, round(r.Signal.Burn.highest, 6))
+	case r.Signal.Type == SignalBurn && r.Signal.Burn.Highest > 0 && x >= r.Signal.Burn.Highest:
+		v.fail(pos, "above is %v, expected less than %s: so fast is the budget spent when all goes wrong", x, round(r.Signal.Burn.Highest, 6))
 	case r.Signal.share() && t.Above != nil && (x < 0 || x >= 1):
 		v.fail(pos, "above is %v, expected a share of at least 0 and less than 1 (5 %% is 0.05)", x)
 	case r.Signal.share() && t.Below != nil && (x <= 0 || x > 1):

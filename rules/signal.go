@@ -65,12 +65,12 @@ type Burn struct {
 	Objective float64          `yaml:"objective,required"` // share of Total that shall go well
 	Short     Duration         `yaml:"short,required"`     // a second window, which ends with the rule's
 
-	highest float64 // when all goes wrong: 1/(1 - Objective)
+	Highest float64 `yaml:"-"` // burn rate when all goes wrong: 1/(1 - Objective)
 }
 
 // times is how fast it is spent when k of n go wrong, of which there are some.
 func (b *Burn) times(k, n int64) float64 {
-	return float64(float64(k)*b.highest) / float64(max(k, n))
+	return float64(float64(k)*b.Highest) / float64(max(k, n))
 }
 
 // Quantile is the value that the share Q of the events stays at or under, by nearest rank.
@@ -287,7 +287,7 @@ func (b *Burn) validate(fail func(pos strictyaml.Pos, format string, args ...any
 		return
 	}
 	budget, _ := strconv.ParseFloat(strconv.FormatFloat(1-b.Objective, 'e', 11, 64), 64) // 1 - 0.9 is not the float64 that 0.1 is
-	b.highest = 1 / budget
+	b.Highest = 1 / budget
 }
 
 func (b *Baseline) validate(fail func(pos strictyaml.Pos, format string, args ...any)) {

@@ -54,3 +54,26 @@ func TestTuneWithoutWindows(t *testing.T) {
 }
 
 func number(v float64) string { return fmt.Sprintf("%g", v) }
+
+// A threshold that can never be reached is not tried.
+func TestVariantsThatCanBeReached(t *testing.T) {
+	f := func(signal, tier, want string) {
+		t.Helper()
+		text := "groups: [{name: x, rules: [{alert: A, signal: " + signal + ", window: 1m, severities: [{severity: sev1, " + tier + "}]}]}]"
+		file, err := rules.Parse("r.yaml", []byte(text), rules.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, variants := Variants(file, file.Rules()[0])
+		got := ""
+		for _, v := range variants {
+			got += " " + number(v.Threshold)
+		}
+		if got != want {
+			t.Errorf("%s %s: tried are%s, expected%s", signal, tier, got, want)
+		}
+	}
+	f("{ratio: {errors: error, total: latency}}", "above: 0.4", " 0.1 0.2 0.3 0.4 0.5 0.6 0.8")
+	f("{mean: latency}", "above: 400", " 100 200 300 400 500 600 800 1200 1600")
+	f("{burn_rate: {errors: error, total: latency, objective: 0.9, short: 10s}}", "above: 4", " 1 2 3 4 5 6 8")
+}

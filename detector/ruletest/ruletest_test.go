@@ -29,6 +29,21 @@ groups:
         signal: {absence: latency}
         window: 1m
         severities: [{severity: sev2, above: 30}]
+      - alert: SlowOnAverage
+        signal: {mean: latency}
+        window: 30s
+        severities: [{severity: sev3, above: 300}]
+        recover: {keep_firing_for: 0s}
+      - alert: OneTooSlow
+        signal: {max: latency}
+        window: 30s
+        severities: [{severity: sev3, above: 5000}]
+        recover: {keep_firing_for: 0s}
+      - alert: BudgetBurns
+        signal: {burn_rate: {errors: 'latency{status_class="5xx"}', total: latency, objective: 0.99, short: 20s}}
+        window: 2m
+        severities: [{severity: sev1, above: 10}]
+        recover: {keep_firing_for: 0s}
 `
 
 func ruleFile(t *testing.T, text string) *rules.File {
@@ -90,6 +105,29 @@ func TestSessions(t *testing.T) {
     expect:
       - "2m10s Sev2 opened Touched because 30 sessions with error events over 1m is above 20 sessions (Sev2): 2550 events"
       - "4m Sev2 resolved Touched because 10 sessions with error events over 1m is under 16 sessions, the recovery bound of Sev2: 300 events"
+`)
+	if r.Diff != "" {
+		t.Errorf("got %s", r.Diff)
+	}
+}
+
+// A test can be of any signal.
+func TestMeanMaxAndBurnRate(t *testing.T) {
+	r := diff(t, `
+    about: [SlowOnAverage, OneTooSlow, BudgetBurns]
+    input:
+      - {feed: 0s..2m, events: ['1/s latency 100']}
+      - {feed: 2m..2m10s, events: ['9/s latency 100', '1/s latency 9000']}
+      - {feed: 2m10s..3m, events: ['1/s latency 100']}
+      - {feed: 3m..4m, events: ['1/s latency 100 errors=50%']}
+      - {feed: 4m..5m, events: ['1/s latency 100']}
+    expect:
+      - "2m10s Sev3 opened SlowOnAverage because mean of latency 841.7 ms over 30s is above 300 ms (Sev3): 120 samples"
+      - "2m10s Sev3 opened OneTooSlow because largest latency 9000 ms over 30s is above 5000 ms (Sev3): 120 samples"
+      - "2m40s Sev3 resolved SlowOnAverage"
+      - "2m40s Sev3 resolved OneTooSlow because largest latency 100 ms over 30s is under 4000 ms, the recovery bound of Sev3: 30 samples"
+      - "3m50s Sev1 opened BudgetBurns"
+      - "4m20s Sev1 resolved BudgetBurns because burn rate 0 times over 2m and 20s is under 8 times, the recovery bound of Sev1: 30 of 120, and 0 of 20 in the last 20s"
 `)
 	if r.Diff != "" {
 		t.Errorf("got %s", r.Diff)
