@@ -95,6 +95,24 @@ groups:
         window: 4s
         severities: [{severity: sev2, above: 250}, {severity: sev3, above: 40, for: 1s}, {severity: sev4, above: 20}]
         recover: {keep_firing_for: 1s}
+      - alert: Burning
+        signal: {burn_rate: {errors: error, total: latency, objective: 0.9, short: 1s}}
+        by: [service]
+        window: 4s
+        severities: [{severity: sev2, above: 6}, {severity: sev4, above: 2}]
+        recover: {keep_firing_for: 1s}
+      - alert: Slowest
+        signal: {max: latency}
+        by: [region]
+        window: 3s
+        severities: [{severity: sev4, above: 95}]
+        recover: {keep_firing_for: 1s}
+      - alert: SlowOnAverage
+        signal: {mean: latency}
+        by: [service]
+        window: 2s
+        severities: [{severity: sev3, above: 60}]
+        recover: {keep_firing_for: 1s}
       - alert: TouchedByLeaving
         signal: {distinct: attempt}
         window: 3s
