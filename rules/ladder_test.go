@@ -327,3 +327,42 @@ func TestWrong(t *testing.T) {
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}, floor: 4.5}}, severities: [{severity: sev2, above: 2}]", m, 1)
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}, floor: 4.5}}, severities: [{severity: sev2, below: 0.75}]", m, 1)
 }
+
+// TestIdentityOfBurnRates: another objective measures something else; other windows and thresholds do not.
+func TestIdentityOfBurnRates(t *testing.T) {
+	f := func(objective, short, rest string) string {
+		t.Helper()
+		return ruleOf(t, "signal: {burn_rate: {errors: error, total: latency, objective: "+objective+", short: "+short+"}}, "+rest).Identity()
+	}
+	one := f("0.99", "10s", "window: 1m")
+	if two := f("0.99", "30s", "window: 10m, severities: [{severity: sev1, above: 20}]"); two != one {
+		t.Errorf("with other windows the identity is %s, expected %s", two, one)
+	}
+	if two := f("0.98", "10s", "window: 1m"); two == one {
+		t.Errorf("with another objective the identity is still %s", two)
+	}
+}
+
+// TestBurnRates: both windows have to be past a threshold, surely where a confidence is asked for; one that is met exactly is not passed.
+func TestBurnRates(t *testing.T) {
+	r := ruleOf(t, "signal: {burn_rate: {errors: error, total: latency, objective: 0.9, short: 10s}}, severities: [{severity: sev1, above: 5}, {severity: sev3, above: 2}], sample: {min: 10}")
+	sure := ruleOf(t, "signal: {burn_rate: {errors: error, total: latency, objective: 0.9, short: 10s}}, severities: [{severity: sev1, above: 5}, {severity: sev3, above: 2}], sample: {wilson_lower: 0.95}")
+	f := func(rule *Rule, long, short Pair, want Verdict) {
+		t.Helper()
+		if got := rule.Judge(Measure{Num: long.Num, Den: long.Den, Short: short}); got != want {
+			t.Errorf("%v and %v: %+v, expected %+v", long, short, got, want)
+		}
+	}
+	f(r, Pair{50, 100}, Pair{20, 20}, Verdict{Enough, 5, 1, 0, false})     // exactly 5 is not above 5
+	f(r, Pair{51, 100}, Pair{20, 20}, Verdict{Enough, 5.1, 0, 0, false})   // Sev1
+	f(r, Pair{90, 100}, Pair{6, 20}, Verdict{Enough, 3, 1, 1, false})      // it is less now: Sev1 is past its bound of 4
+	f(r, Pair{90, 100}, Pair{0, 20}, Verdict{Enough, 0, 2, 2, false})      // it has stopped
+	f(r, Pair{20, 100}, Pair{20, 20}, Verdict{Enough, 2, 2, 1, false})     // it has only begun
+	f(r, Pair{30, 10}, Pair{9, 0}, Verdict{Enough, 10, 0, 0, false})       // errors without requests are all of them
+	f(r, Pair{90, 100}, Pair{}, Verdict{TooSmall, 0, 2, 0, false})         // nobody asks now
+	f(r, Pair{9, 9}, Pair{9, 9}, Verdict{TooSmall, 0, 2, 0, false})        // fewer than sample.min
+	f(r, Pair{}, Pair{}, Verdict{Nothing, 0, 2, 0, false})                 // nobody has asked
+	f(sure, Pair{90, 100}, Pair{1, 1}, Verdict{Enough, 9, 1, 0, false})    // one of one is surely more than a quarter, and no more
+	f(sure, Pair{90, 100}, Pair{20, 20}, Verdict{Enough, 9, 0, 0, false})  // twenty of twenty are surely more than half
+	f(sure, Pair{1, 3}, Pair{1, 3}, Verdict{Enough, 10. / 3, 2, 1, false}) // one of three proves nothing
+}
