@@ -1,5 +1,7 @@
 package detector
 
+import "slices"
+
 // paneMax is a value that is the largest of a group's from its pane on.
 type paneMax struct{ start, value int64 }
 
@@ -25,7 +27,7 @@ func (w *maxWindow) since(start int64) float64 {
 	for n < len(*w) && (*w)[n].start < start {
 		n++
 	}
-	if *w = append((*w)[:0], (*w)[n:]...); len(*w) == 0 {
+	if *w = slices.Delete(*w, 0, n); len(*w) == 0 {
 		return 0
 	}
 	return float64((*w)[0].value) / 1e6
