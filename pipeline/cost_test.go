@@ -25,21 +25,33 @@ func (b plainWrites) takeOver(context.Context, string) (producer, error) { retur
 
 // Commit writes messages and offsets one after the other.
 func (b plainWrites) Commit(ctx context.Context, messages []kafka.Message, offsets *txn.Offsets) error {
-	records := map[partition][]kafka.Record{}
-	for _, m := range messages {
-		at := partition{m.Topic, m.Partition}
-		records[at] = append(records[at], kafka.Record{
-			Time: m.Time, Key: kafka.NewBytes(m.Key), Value: kafka.NewBytes(m.Value), Headers: m.Headers,
-		})
-	}
-	for at, list := range records {
+	const most = 900_000 // bytes of a request, as txn has it of a batch
+	records, sizes := map[partition][]kafka.Record{}, map[partition]int{}
+	write := func(at partition) error {
 		res, err := b.client.Produce(ctx, &kafka.ProduceRequest{
-			Topic: at.topic, Partition: at.id, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(list...),
+			Topic: at.topic, Partition: at.id, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records[at]...),
 		})
+		records[at], sizes[at] = nil, 0
 		if err == nil {
 			err = res.Error
 		}
-		if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		at, size := partition{m.Topic, m.Partition}, len(m.Key)+len(m.Value)
+		if len(records[at]) > 0 && sizes[at]+size > most {
+			if err := write(at); err != nil {
+				return err
+			}
+		}
+		sizes[at] += size
+		records[at] = append(records[at], kafka.Record{Time: m.Time, Key: kafka.NewBytes(m.Key), Value: kafka.NewBytes(m.Value), Headers: m.Headers})
+	}
+	for at, list := range records {
+		if len(list) == 0 {
+			continue
+		}
+		if err := write(at); err != nil {
 			return err
 		}
 	}
