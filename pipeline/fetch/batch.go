@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/klauspost/compress/snappy"
 	"github.com/klauspost/compress/zstd"
 	"github.com/segmentio/kafka-go/compress"
 )
@@ -61,6 +63,9 @@ type Aborted struct {
 // Walker goes through the record batches of one partition, record by record, without allocating for one. Under read_committed it passes
 // over the records of aborted transactions. It is one partition's: it remembers which producer is being aborted from response to response.
 type Walker struct {
+	// MaxUnpacked is how many bytes a batch's records may have once they are decompressed. 0 means MaxUnpacked.
+	MaxUnpacked int
+
 	in       []byte
 	aborted  []Aborted
 	position int64
@@ -189,29 +194,92 @@ func (w *Walker) record() {
 	}
 }
 
+// MaxUnpacked bounds the memory that one batch can take: what compresses well can be a thousand times as large as what the broker let pass.
+const MaxUnpacked = 256 << 20
+
 // unpack decompresses a batch's records.
-func (w *Walker) unpack(body []byte) ([]byte, error) {
-	kind := compress.Compression(w.batch.compression())
-	if kind == compress.Zstd {
+func (w *Walker) unpack(body []byte) (_ []byte, err error) {
+	limit := cmp.Or(w.MaxUnpacked, MaxUnpacked)
+	switch kind := compress.Compression(w.batch.compression()); kind {
+	case compress.Zstd:
 		if w.zstd == nil {
-			var err error
-			if w.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1)); err != nil {
+			if w.zstd, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(uint64(limit))); err != nil {
 				return nil, err
 			}
 		}
-		var err error
 		w.unpacked, err = w.zstd.DecodeAll(body, w.unpacked[:0])
+		if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
+			err = tooLarge(limit)
+		}
 		return w.unpacked, err
+	case compress.Snappy:
+		w.unpacked, err = unsnap(w.unpacked[:0], body, limit)
+		return w.unpacked, err
+	case compress.Gzip, compress.Lz4:
+		r := kind.Codec().NewReader(bytes.NewReader(body))
+		out := bytes.NewBuffer(w.unpacked[:0])
+		n, err := io.CopyN(out, r, int64(limit)+1)
+		w.unpacked = out.Bytes()
+		if n > int64(limit) {
+			err = tooLarge(limit)
+		} else if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return w.unpacked, errors.Join(err, r.Close())
+	default:
+		return nil, fmt.Errorf("compression %d is unknown", kind)
 	}
-	codec := kind.Codec()
-	if codec == nil {
-		return nil, fmt.Errorf("compression %d is unknown", w.batch.compression())
+}
+
+func tooLarge(limit int) error {
+	return fmt.Errorf("its records have more than %d bytes once they are decompressed", limit)
+}
+
+// xerial begins what the Java client compresses with snappy, in blocks that have their length before them; behind it are two versions. What other
+// clients write is one block.
+const (
+	xerial     = "\x82SNAPPY\x00"
+	xerialSize = len(xerial) + 8
+)
+
+// unsnap appends what body has compressed with snappy.
+func unsnap(out, body []byte, limit int) ([]byte, error) {
+	if len(body) < xerialSize || string(body[:len(xerial)]) != xerial {
+		return unsnapBlock(out, body, limit)
 	}
-	r := codec.NewReader(bytes.NewReader(body))
-	out := bytes.NewBuffer(w.unpacked[:0])
-	_, err := io.Copy(out, r)
-	w.unpacked = out.Bytes()
-	return w.unpacked, errors.Join(err, r.Close())
+	for body = body[xerialSize:]; len(body) > 0; {
+		if len(body) < 4 {
+			return out, errShort
+		}
+		size := int(binary.BigEndian.Uint32(body))
+		if body = body[4:]; size > len(body) {
+			return out, errShort
+		}
+		var err error
+		if out, err = unsnapBlock(out, body[:size], limit); err != nil {
+			return out, err
+		}
+		body = body[size:]
+	}
+	return out, nil
+}
+
+// unsnapBlock trusts a block's own word on how long it will be only as far as it can be true: three bytes make at most 64.
+func unsnapBlock(out, block []byte, limit int) ([]byte, error) {
+	size, err := snappy.DecodedLen(block)
+	switch {
+	case err != nil:
+		return out, err
+	case size/64 > len(block):
+		return out, snappy.ErrCorrupt
+	case size > limit-len(out):
+		return out, tooLarge(limit)
+	}
+	out = slices.Grow(out, size)
+	if _, err := snappy.Decode(out[len(out):len(out)+size], block); err != nil {
+		return out, err
+	}
+	return out[:len(out)+size], nil
 }
 
 // header is the head of a record batch (Kafka documentation, "Record Batch").

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -318,11 +319,76 @@ func TestWalkerTellsOfDamage(t *testing.T) {
 	}
 }
 
+// packed is a batch whose records are compressed, as the codec does it.
+func packed(t testing.TB, kind compress.Compression, values ...string) []byte {
+	t.Helper()
+	batch := batchOf(t, 0, values...)
+	var body bytes.Buffer
+	w := kind.Codec().NewWriter(&body)
+	if _, err := w.Write(batch[headerSize:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return withBody(batch, kind, body.Bytes())
+}
+
+// withBody is the batch with another body in its place, said to be compressed.
+func withBody(batch []byte, kind compress.Compression, body []byte) []byte {
+	batch = append(bytes.Clone(batch[:headerSize]), body...)
+	binary.BigEndian.PutUint32(batch[8:], uint32(len(batch)-12))
+	return sign(batch, -1, uint16(kind))
+}
+
+// TestWalkerBoundsWhatItUnpacks: a small batch cannot take much memory, neither by what is in it nor by what it says of itself.
+func TestWalkerBoundsWhatItUnpacks(t *testing.T) {
+	kinds := []compress.Compression{compress.Gzip, compress.Snappy, compress.Lz4, compress.Zstd}
+	read := func(limit int, batch []byte) (records int, err error) {
+		w := Walker{MaxUnpacked: limit}
+		for w.Reset(&Chunk{Batches: batch}, 0); w.Next(); records++ {
+		}
+		return records, w.Err()
+	}
+	long := strings.Repeat("a", 500_000)
+	for _, kind := range kinds {
+		batch := packed(t, kind, long, long)
+		if n, err := read(0, batch); n != 2 || err != nil {
+			t.Errorf("%v: %d records, %v, expected 2", kind, n, err)
+		}
+		if n, err := read(16<<20, batch); n != 2 || err != nil { // zstd needs room for its window
+			t.Errorf("%v: %d records, %v, expected the 2 that fit", kind, n, err)
+		}
+		if n, err := read(999_999, batch); n != 0 || err == nil || !strings.Contains(err.Error(), "have more than 999999 bytes") {
+			t.Errorf("%v: %d records, %v, expected that they are too many bytes", kind, n, err)
+		}
+	}
+	lies := map[string][]byte{
+		"a snappy block of 4 GB":  withBody(batchOf(t, 0, "a"), compress.Snappy, []byte("\xff\xff\xff\xff\x0f\x00a")),
+		"a xerial block of 4 GB":  withBody(batchOf(t, 0, "a"), compress.Snappy, []byte(xerial+"\x00\x00\x00\x01\x00\x00\x00\x01\xff\xff\xff\xf0abc")),
+		"a cut xerial block":      withBody(batchOf(t, 0, "a"), compress.Snappy, []byte(xerial+"\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00")),
+		"a zstd frame of 60 GB":   withBody(batchOf(t, 0, "a"), compress.Zstd, []byte("\x28\xb5\x2f\xfd\xe0\x00\x00\x00\x00\x0f\x00\x00\x00\x01\x00\x00")),
+		"a zstd window of 200 GB": withBody(batchOf(t, 0, "a"), compress.Zstd, []byte("\x28\xb5\x2f\xfd\x00\xd8\x01\x00\x00")),
+	}
+	for what, batch := range lies {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		n, err := read(0, batch)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; n != 0 || err == nil || took > 4<<20 {
+			t.Errorf("%s: %d records, %v, and %d bytes taken, expected an error and 4 MB at most", what, n, err, took)
+		}
+	}
+}
+
 func FuzzWalker(f *testing.F) {
+	for _, kind := range []compress.Compression{compress.Gzip, compress.Snappy, compress.Lz4, compress.Zstd} {
+		f.Add(packed(f, kind, "a", strings.Repeat("b", 100)), int64(0))
+	}
 	f.Add(batchOf(f, 0, "a", "b"), int64(0))
 	f.Add(append(batchOf(f, 0, "a"), sign(batchOf(f, 1, "b"), 7, transactional)...), int64(1))
 	f.Fuzz(func(t *testing.T, data []byte, position int64) {
-		var w Walker
+		w := Walker{MaxUnpacked: 1 << 20}
 		for i := 0; i+61 <= len(data); { // make the checksums right, so that what is behind them is read
 			size, whole := batchSize(data[i:])
 			if !whole {
