@@ -14,8 +14,9 @@ type lookup struct {
 	secret uint64
 	slots  []slot // a power of two of them, at most half in use
 	all    []*aggregate
-	prints []uint64 // of all series, one behind the other: so a look-up touches little memory
-	print  []uint64 // of the event that is looked for, and more
+	prints []byte   // of all series, one behind the other: so a look-up touches little memory
+	print  []byte   // of the event that is looked for
+	padded [16]byte // a label of which nothing more may be read
 }
 
 // slot is where a series is found: the place of its print, and one more than its number, 0 of an empty slot.
@@ -26,7 +27,7 @@ type slot struct {
 }
 
 func newLookup() lookup {
-	return lookup{secret: maphash.String(maphash.MakeSeed(), ""), slots: make([]slot, 256)}
+	return lookup{secret: maphash.String(maphash.MakeSeed(), ""), slots: make([]slot, 256), print: make([]byte, 512)}
 }
 
 // find is the number of the event's series, or -1 and the hash under which to put it.
@@ -43,15 +44,15 @@ func (l *lookup) find(e *Event) (number int32, hash uint64) {
 
 // printed says whether the print of the event is the one that begins there. Prints tell their own length.
 func (l *lookup) printed(from uint32) bool {
-	there, print := l.prints[from:], l.print[:l.print[0]]
-	return len(there) >= len(print) && slices.Equal(there[:len(print)], print)
+	there, n := l.prints[from:], len(l.print)
+	return len(there) >= n && string(there[:n]) == string(l.print)
 }
 
 // put adds the series that find did not find just now.
 func (l *lookup) put(s *aggregate, hash uint64) {
 	s.number = int32(len(l.all))
 	x := slot{hash, uint32(len(l.prints)), s.number + 1}
-	l.all, l.prints = append(l.all, s), append(l.prints, l.print[:l.print[0]]...)
+	l.all, l.prints = append(l.all, s), append(l.prints, l.print...)
 	if 2*len(l.all) <= len(l.slots) {
 		l.place(x)
 		return
@@ -89,50 +90,58 @@ func mix(x, y uint64) uint64 {
 // hash writes the event's print, which is all that is told of its kind and its labels as words, behind their number, and returns the hash
 // of it.
 func (l *lookup) hash(e *Event) uint64 {
-	p, n, labels := l.print, 2, e.Labels
-	if most := n + 3*len(labels); len(p) < most {
-		p = slices.Grow(p, most)[:most]
-	}
+	p, n, labels := l.print[:cap(l.print)], printHead, e.Labels
 	h := l.secret ^ uint64(e.Kind)*prime1
 	for i := range labels {
 		v := labels[i]
 		if len(v) == 0 {
 			continue
 		}
-		place := uint64(i)<<32 | uint64(len(v))
+		if len(p)-n < len(v)+printLabel {
+			p = append(p, make([]byte, len(v)+printLabel)...)
+		}
 		for ; len(v) > 16; v = v[8:] {
-			p[n] = binary.LittleEndian.Uint64(v)
-			h = mix(h^p[n], prime0)
-			if n++; len(p) < n+3*(len(labels)-i) { // there is always room for three words a label
-				p = append(p, 0)
-			}
+			word := binary.LittleEndian.Uint64(v)
+			h = mix(h^word, prime0)
+			binary.LittleEndian.PutUint64(p[n:], word)
+			n += 8
 		}
-		var first, last uint64
-		switch {
-		case len(v) >= 8:
-			first, last = binary.LittleEndian.Uint64(v), binary.LittleEndian.Uint64(v[len(v)-8:])
-		case cap(v) >= 8: // what lies behind it is there to be read
-			first = binary.LittleEndian.Uint64(v[:8]) & (1<<(8*len(v)) - 1)
-		default:
-			first = short(v)
+		var padded []byte
+		if cap(v) >= 16 {
+			padded = v[:16] // what lies behind it is there to be read
+		} else {
+			padded = append(l.padded[:0], v...)[:16]
 		}
-		word := p[n : n+3]
-		word[0], word[1], word[2] = place, first, last
-		h = mix(h^place^first, last^prime1)
-		n += 3
+		mask := &firstBytes[len(v)]
+		place := uint64(i)<<32 | uint64(len(v))
+		first, second := binary.LittleEndian.Uint64(padded)&mask[0], binary.LittleEndian.Uint64(padded[8:])&mask[1]
+		words := p[n : n+printLabel]
+		binary.LittleEndian.PutUint64(words, place)
+		binary.LittleEndian.PutUint64(words[8:], first)
+		binary.LittleEndian.PutUint64(words[16:], second)
+		h = mix(h^place^first, second^prime1)
+		n += printLabel
 	}
-	p[0], p[1] = uint64(n), uint64(e.Kind)
-	l.print = p
+	binary.LittleEndian.PutUint64(p, uint64(n))
+	p[8] = byte(e.Kind)
+	l.print = p[:n]
 	return h
 }
 
-// short are fewer than eight bytes as a word.
-func short(v []byte) (word uint64) {
-	for i, b := range v {
-		word |= uint64(b) << (8 * i)
+// A print has its own length and the kind before all labels; a label of sixteen bytes or fewer has three words, its place and length, and the
+// text. A longer one has one more for every eight bytes before the last nine to sixteen.
+const (
+	printHead  = 16
+	printLabel = 24
+)
+
+// firstBytes are the bits that the first so many of sixteen bytes have as two words.
+var firstBytes = func() (masks [17][2]uint64) {
+	for n := range masks {
+		masks[n] = [2]uint64{1<<(8*min(n, 8)) - 1, 1<<(8*max(n-8, 0)) - 1}
 	}
-	return word
-}
+	return masks
+}()
 
 // ordered brings order, which has the series that there were before, up to date: all series by domain and key.
 func (l *lookup) ordered(order []*aggregate) []*aggregate {

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math/bits"
@@ -45,7 +44,7 @@ type Decoder struct {
 	worded  [wordCount]uint64  // bit of a text that a kind depends on
 	minute  minute
 	named   struct { // the last kind that a record named
-		text string
+		text phrase // with the quote behind it
 		kind rules.Kind
 	}
 
@@ -62,13 +61,7 @@ type Decoder struct {
 
 // field is a key: what its value is.
 type field struct {
-	next *field // the key that came behind it last: records of a source are alike, so that is tried first
-
-	// How the key is mostly written, and the quote behind it where its value is mostly a text: the first and the last eight bytes, as a word has
-	// them, and which of its bits count. Where there are fewer than eight, both are the first; where there are more than sixteen, they are two that no
-	// eight bytes can both be.
-	first, last, mask uint64
-	at, size          int // of the last eight, of all
+	link // to the key that came behind it last: records of a source are alike, so that is tried first
 
 	bit   uint64 // 0 of unknown ones
 	id    fieldID
@@ -77,17 +70,58 @@ type field struct {
 	label int     // index into Event.Labels, -1: none
 
 	name   string
-	quoted string // the key as it is mostly written: "name":
-	seen   int64  // of unknown ones: how often
+	quoted string          // the key as it is mostly written: "name":
+	links  [len(gaps)]link // to it
+	seen   int64           // of unknown ones: how often
+}
+
+// link leads from a value to that of the next key, over what is between them, as it is mostly written: from the quote that ends a text, or what is
+// behind another value, up to the next value, and over the quote that begins it where it is mostly a text.
+type link struct {
+	next *field
+	over phrase
+	back int // how far over begins before the end of the value
+}
+
+// gaps are what a link begins with.
+var gaps = [...]string{gapBegin: "{", gapText: `",`, gapOther: ","}
+
+const (
+	gapBegin = iota
+	gapText
+	gapOther
+)
+
+// linkOver makes the link to the field.
+func (f *field) linkOver(gap int) link {
+	text := gaps[gap] + f.quoted
+	if f.id < fieldStatus {
+		text += `"`
+	}
+	l := link{next: f, over: newPhrase(text)}
+	if gap == gapText {
+		l.back = 1
+	}
+	return l
+}
+
+// leads is where the next value begins if the link leads there from a place behind a value, else 0.
+func (l *link) leads(in []byte, pos int) int {
+	if pos -= l.back; l.over.at(in, pos) {
+		return pos + l.over.size
+	}
+	return 0
 }
 
 type fieldID uint8
 
 const (
+	// Of these nothing is asked.
 	fieldText fieldID = iota
+	fieldSession
+	// These have to be of a certain form, or are more than a text.
 	fieldTime
 	fieldKind
-	fieldSession
 	fieldEventID
 	// The others are mostly no text.
 	fieldStatus
@@ -127,6 +161,7 @@ func NewDecoder(kind rules.Kind, labels []string) *Decoder {
 		panic(fmt.Sprintf("BUG: %d labels, at most %d fit", len(labels), MaxLabels))
 	}
 	d := &Decoder{kind: kind, labels: len(labels), status: slices.Index(labels, "status_class"), unknown: map[string]*field{}}
+	d.named.text = nowhere
 	d.fields = map[string]*field{
 		"time": {id: fieldTime}, "kind": {id: fieldKind}, "session": {id: fieldSession}, "message": {}, "status": {id: fieldStatus},
 		"duration_ms": {id: fieldNumber, value: valueDuration}, "dwell_ms": {id: fieldNumber, value: valueDwell},
@@ -189,32 +224,10 @@ func (d *Decoder) Keep() { d.keeps = true }
 func (d *Decoder) Forget() { d.scan.buf = nil }
 
 func (f *field) named(name string) {
-	f.name, f.quoted = name, `"`+name+`":`
-	begin := f.quoted
-	if f.id < fieldStatus {
-		begin += `"`
+	f.name, f.quoted, f.over = name, `"`+name+`":`, nowhere
+	for gap := range gaps {
+		f.links[gap] = f.linkOver(gap)
 	}
-	f.size, f.mask = len(begin), ^uint64(0)
-	switch n := f.size; {
-	case n < 8:
-		word := append([]byte(begin), make([]byte, 8-n)...)
-		f.first, f.mask = binary.LittleEndian.Uint64(word), 1<<(8*n)-1
-		f.last = f.first
-	case n <= 16:
-		f.first, f.at = binary.LittleEndian.Uint64([]byte(begin)), n-8
-		f.last = binary.LittleEndian.Uint64([]byte(begin[f.at:]))
-	default:
-		f.first, f.last = 0, 1
-	}
-}
-
-// begins says whether at a place stand the key and its value's quote, as they are mostly written.
-func (f *field) begins(in []byte, pos int) bool {
-	if pos+16 > len(in) {
-		return false
-	}
-	there := in[pos : pos+16]
-	return (binary.LittleEndian.Uint64(there)^f.first)&f.mask == 0 && (binary.LittleEndian.Uint64(there[f.at:])^f.last)&f.mask == 0
 }
 
 // Unknown counts the keys that nobody knows, by name.
@@ -270,7 +283,9 @@ func (d *Decoder) reset(value []byte, timestamp int64, e *detector.Event) {
 	if !d.keeps {
 		d.scan.buf = d.scan.buf[:0]
 	}
-	d.limit = cmp.Or(d.LabelBytes, MaxLabel)
+	if d.limit = d.LabelBytes; d.limit == 0 {
+		d.limit = MaxLabel
+	}
 	d.refusal, d.have, d.given, d.event = nil, 0, 0, e
 	if cap(e.Labels) < d.labels {
 		e.Labels = make([][]byte, d.labels)
@@ -282,103 +297,149 @@ func (d *Decoder) reset(value []byte, timestamp int64, e *detector.Event) {
 // members reads all keys and their values, and the brackets around them.
 func (d *Decoder) members() {
 	s := &d.scan
-	s.pos++
-	if s.peek() == '}' {
-		s.pos++
-		return
-	}
 	for f := &d.begin; s.err == nil; {
-		var ended bool
-		if f, ended = d.plainly(f); ended {
-			return
-		}
-		if f = d.key(f); s.err != nil {
-			return
-		}
-		d.value(f)
-		if s.peek() == ',' && s.err == nil {
-			s.pos++
+		if last := d.plainly(f); last != f {
+			f = last
 			continue
 		}
-		s.take('}')
-		return
+		switch c := s.peek(); {
+		case f == &d.begin:
+			s.pos++
+			if s.peek() == '}' {
+				s.pos++
+				return
+			}
+		case c == ',':
+			s.pos++
+		case c == '}':
+			s.pos++
+			return
+		default:
+			s.syntax()
+			return
+		}
+		if f = d.key(f); s.err == nil {
+			d.value(f)
+		}
 	}
 }
 
-// plainly reads members as long as they are those that came last time, plainly written, and returns the last of them, and whether the object has
-// ended with it. All else it leaves where it is. This is where most of a record is read.
-func (d *Decoder) plainly(f *field) (last *field, ended bool) {
-	in, pos, have := d.scan.in, d.scan.pos, d.have
-	for g := f.next; g != nil && have&g.bit == 0 && g.begins(in, pos); g = f.next {
-		var end int
-		if g.id >= fieldStatus {
-			end = d.plainNumber(g, pos+g.size)
-		} else {
-			end = d.plainText(g, pos+g.size)
+// plainly reads members behind f as long as they are those that came last time, and plainly written, and returns the last of them. All else it
+// leaves where it is, behind the last value.
+func (d *Decoder) plainly(f *field) (last *field) {
+	s := &d.scan
+	for g := f.next; g != nil; g = f.next {
+		if g.id <= fieldSession {
+			if last = d.texts(f); last == f {
+				break
+			}
+			f = last
+			continue
 		}
+		start := f.leads(s.in, s.pos)
+		if start == 0 || d.have&g.bit != 0 {
+			break
+		}
+		end := d.plainValue(g, start)
 		if end == 0 {
 			break
 		}
-		f, pos, have = g, end+1, have|g.bit
-		if in[end] == '}' {
-			ended = true
+		f, s.pos, d.have, d.given = g, end, d.have|g.bit, d.given|g.bit
+	}
+	return f
+}
+
+// plainValue takes the value of a known key that begins at a place, behind its quote if it has one, and returns where it ends. End is 0 where it is not
+// plain.
+func (d *Decoder) plainValue(f *field, start int) (end int) {
+	in := d.scan.in
+	switch f.id {
+	case fieldTime:
+		if t, ok := d.minute.again(in, start); ok {
+			d.event.Time = t
+			return start + minuteLength
+		}
+	case fieldKind:
+		if d.named.text.at(in, start) {
+			d.event.Kind = d.named.kind
+			return start + d.named.text.size
+		}
+	case fieldStatus:
+		class, end := plainStatus(in, start)
+		if end > 0 && d.status >= 0 {
+			d.event.Labels[d.status] = statusClasses[class]
+		}
+		return end
+	case fieldNumber:
+		v, end := plainNumber(in, start)
+		d.values[f.value] = v
+		return end
+	case fieldUnknown:
+		return 0
+	}
+	if end = plain(in, start); end == len(in) || in[end] != '"' {
+		return 0
+	}
+	d.take(f, in[start:end])
+	return end + 1
+}
+
+// texts reads plain texts of which nothing is asked, which is most of a record. It calls nothing, so that all it needs stays in registers.
+func (d *Decoder) texts(f *field) (last *field) {
+	in, pos, have, limit, e := d.scan.in, d.scan.pos, d.have, d.limit, d.event
+	in = in[:len(in):len(in)]
+members:
+	for g := f.next; g != nil && g.id <= fieldSession && have&g.bit == 0; g = f.next {
+		start := f.leads(in, pos)
+		if start == 0 {
 			break
 		}
-	}
-	d.scan.pos, d.given, d.have = pos, d.given|have&^d.have, have
-	return f, ended
-}
-
-// plainNumber takes the number that begins at a place, and returns where the comma or the closing bracket behind it is. End is 0 where the number is
-// not plain.
-func (d *Decoder) plainNumber(g *field, start int) (end int) {
-	v, end := plainNumber(d.scan.in, start)
-	if end == 0 || !d.takeNumber(g, v) {
-		return 0
-	}
-	return end
-}
-
-// plainText takes the text that begins at a place, and returns where the comma or the closing bracket behind its quote is. End is 0 where
-// the text is not plain.
-func (d *Decoder) plainText(g *field, start int) (end int) {
-	in := d.scan.in
-	if g.id == fieldTime {
-		if t, ok := d.minute.again(in[start:]); ok {
-			if end = start + minuteLength; end < len(in) && (in[end] == ',' || in[end] == '}') {
-				d.event.Time = t
-				return end
+		var found uint64
+		rest := in[start:]
+		for {
+			if len(rest) <= 8 {
+				break members
+			}
+			if found = meaning(binary.LittleEndian.Uint64(rest)); found != 0 {
+				break
+			}
+			rest = rest[8:]
+		}
+		end := len(in) - len(rest) + bits.TrailingZeros64(found)>>3
+		if in[end] != '"' {
+			break
+		}
+		switch text := in[start:end]; {
+		case g.id == fieldSession:
+			e.Session = text
+		case len(text) > limit:
+			break members
+		default:
+			if g.word != noWord {
+				d.words[g.word] = text
+			}
+			if g.label >= 0 {
+				e.Labels[g.label] = text
 			}
 		}
+		f, pos, have = g, end+1, have|g.bit
 	}
-	i, found := start, uint64(0)
-	for ; i+8 <= len(in) && found == 0; i += 8 {
-		found = meaning(binary.LittleEndian.Uint64(in[i:]))
-	}
-	if found == 0 {
-		return 0
-	}
-	i += bits.TrailingZeros64(found)>>3 - 8
-	if i+1 >= len(in) || in[i] != '"' || in[i+1] != ',' && in[i+1] != '}' {
-		return 0
-	}
-	text := in[start:i]
-	if g.id != fieldText || len(text) > d.limit {
-		d.take(g, text)
-		return i + 1
-	}
-	d.words[g.word] = text
-	if g.label >= 0 {
-		d.event.Labels[g.label] = text
-	}
-	return i + 1
+	d.scan.pos, d.given, d.have = pos, d.given|have&^d.have, have
+	return f
 }
 
 // key reads the key behind that of last, and the colon.
 func (d *Decoder) key(last *field) *field {
 	s := &d.scan
+	gap := gapOther
+	if last == &d.begin {
+		gap = gapBegin
+	} else if s.in[s.pos-2] == '"' {
+		gap = gapText
+	}
 	if f := last.next; f != nil && bytes.HasPrefix(s.in[s.pos:], []byte(f.quoted)) {
 		s.pos += len(f.quoted)
+		last.link = f.links[gap]
 		return f
 	}
 	key := s.str()
@@ -392,7 +453,7 @@ func (d *Decoder) key(last *field) *field {
 		f = d.unknownField(key)
 	}
 	if bytes.HasSuffix(written, []byte(f.quoted[:len(f.quoted)-1])) { // else it was written with escapes, or is one of the others
-		last.next = f
+		last.link = f.links[gap]
 	}
 	return f
 }
@@ -439,7 +500,7 @@ func (d *Decoder) value(f *field) {
 func (d *Decoder) read(f *field) {
 	s := &d.scan
 	if f.id >= fieldStatus {
-		if end := d.plainNumber(f, s.pos); end > 0 {
+		if end := d.plainValue(f, s.pos); end > 0 {
 			s.pos = end
 			return
 		}
@@ -493,15 +554,11 @@ func (d *Decoder) take(f *field, text []byte) {
 
 func (d *Decoder) takeKind(text []byte) {
 	e := d.event
-	if string(text) == d.named.text && d.named.kind != rules.NoKind {
-		e.Kind = d.named.kind
-		return
-	}
 	if e.Kind = rules.KindOf(string(text)); e.Kind == rules.NoKind {
 		d.refuse(UnknownValue, "kind is %q, expected one of %v", clip(text), kinds)
 		return
 	}
-	d.named.text, d.named.kind = e.Kind.String(), e.Kind
+	d.named.text, d.named.kind = newPhrase(e.Kind.String()+`"`), e.Kind
 }
 
 var kinds = rules.Kinds()
@@ -544,20 +601,12 @@ func (d *Decoder) numeric(key, expected string) []byte {
 	return s.number()
 }
 
-var statusClasses = [...][]byte{1: []byte("1xx"), 2: []byte("2xx"), 3: []byte("3xx"), 4: []byte("4xx"), 5: []byte("5xx")}
-
-// takeNumber takes a number of 0 or more, in millionths, that is the value of a known key; false if it cannot be.
-func (d *Decoder) takeNumber(f *field, v int64) bool {
-	switch {
-	case f.id == fieldNumber:
-		d.values[f.value] = v
-	case f.id != fieldStatus || v < 100e6 || v >= 600e6 || v%1e6 != 0:
-		return false
-	case d.status >= 0:
-		d.event.Labels[d.status] = statusClasses[v/100e6]
+var statusClasses = func() (texts [6][]byte) {
+	for class := 1; class < len(texts); class++ {
+		texts[class] = append(make([]byte, 0, 16), '0'+byte(class), 'x', 'x') // words of it are read at once
 	}
-	return true
-}
+	return texts
+}()
 
 func (d *Decoder) statusClass(f *field) {
 	text := d.numeric(f.name, "a whole number")
@@ -614,7 +663,8 @@ func (d *Decoder) epoch() {
 func (d *Decoder) complete() {
 	e := d.event
 	for absent := (uint64(1)<<d.labels - 1) &^ d.given; absent != 0; absent &= absent - 1 {
-		e.Labels[bits.TrailingZeros64(absent)] = nil
+		i := bits.TrailingZeros64(absent)
+		e.Labels[i] = e.Labels[i][:0]
 	}
 	if e.Kind == rules.NoKind {
 		d.refuse(Missing, "kind is missing, and the topic has none of its own")

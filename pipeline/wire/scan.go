@@ -106,19 +106,18 @@ func (s *scanner) str() []byte {
 	return s.awkward(start, i)
 }
 
-// Every byte of a word: one, the highest bit, and the bytes that a plain string has none of.
+// Every byte of a word: one, the highest bit, a backslash.
 const (
 	ones   = 0x0101010101010101
 	tops   = 0x80 * ones
-	quotes = '"' * ones
 	slants = '\\' * ones
-	spaces = ' ' * ones
 )
 
 // meaning has the highest bit of those bytes of a word that are no printable ASCII or have a meaning in a string: quote, backslash, control
-// character, a part of a longer character. It is right up to the first of them: a borrow reaches a byte only from one before it that is found.
+// character, a part of a longer character. Exchanging 0x20 and 0x22 puts the quote next to the control characters. It is right up to the first of
+// them: a borrow reaches a byte only from one before it that is found.
 func meaning(x uint64) uint64 {
-	return (x | ((x ^ quotes) - ones) | ((x ^ slants) - ones) | (x - spaces)) & tops
+	return (x | ((x ^ 2*ones) - 0x21*ones) | ((x ^ slants) - ones)) & tops
 }
 
 // plain is where, from i on, the first byte is that has a meaning in a string or is no printable ASCII.
@@ -327,22 +326,65 @@ func (s *scanner) members(each func(), closing byte) {
 	}
 }
 
-// plainNumber reads a number such as numbers mostly are, 0 or more, without an exponent, up to twelve digits before the point and six
-// behind it, and a comma or a closing bracket after it: its millionths, and where it ends. End is 0 of every other one.
-func plainNumber(in []byte, i int) (v int64, end int) {
-	v, end = plainDigits(in, i, 0)
-	whole, places := end-i, 0
-	if whole == 0 || whole > 12 || whole > 1 && in[i] == '0' || end == len(in) {
+// phrase is a text of sixteen bytes at most, as two words to compare others with: a mask has those bits of a word that count.
+type phrase struct {
+	first, firstMask, second, secondMask uint64
+	size                                 int
+}
+
+// nowhere is a phrase that nothing is like.
+var nowhere = phrase{first: 1}
+
+// newPhrase is nowhere if the text is too long.
+func newPhrase(text string) phrase {
+	n := len(text)
+	if n > 16 {
+		return nowhere
+	}
+	padded := append([]byte(text), make([]byte, 16-n)...)
+	return phrase{
+		first: binary.LittleEndian.Uint64(padded), firstMask: 1<<(8*min(n, 8)) - 1,
+		second: binary.LittleEndian.Uint64(padded[8:]), secondMask: 1<<(8*max(n-8, 0)) - 1, size: n,
+	}
+}
+
+// at says whether the phrase's text stands at a place. Of one that has fewer than sixteen bytes behind it that is not said.
+func (p *phrase) at(in []byte, pos int) bool {
+	if pos < 0 || len(in)-pos < 16 {
+		return false
+	}
+	there := in[pos:len(in):len(in)]
+	return binary.LittleEndian.Uint64(there)&p.firstMask == p.first && binary.LittleEndian.Uint64(there[8:])&p.secondMask == p.second
+}
+
+// plainStatus reads a status from 100 to 599, and a comma or a closing bracket after it: its first digit, and where it ends. End is 0 of every other
+// one.
+func plainStatus(in []byte, i int) (class, end int) {
+	if i < 0 || len(in)-i < 4 {
 		return 0, 0
 	}
+	there := in[i : i+4]
+	if there[0]-'1' > 4 || there[1]-'0' > 9 || there[2]-'0' > 9 || there[3] != ',' && there[3] != '}' {
+		return 0, 0
+	}
+	return int(there[0] - '0'), i + 3
+}
+
+// plainNumber reads a number such as numbers mostly are, 0 or more, without an exponent, up to seven digits before the point and six
+// behind it, and a comma or a closing bracket after it: its millionths, and where it ends. End is 0 of every other one.
+func plainNumber(in []byte, i int) (v int64, end int) {
+	v, n := plainDigits(in, i)
+	if end = i + n; n == 0 || n > 7 || n > 1 && in[i] == '0' || end >= len(in) {
+		return 0, 0
+	}
+	places := 0
 	if in[end] == '.' {
-		i = end + 1
-		if v, end = plainDigits(in, i, v); end == len(in) {
+		var fraction int64
+		fraction, places = plainDigits(in, end+1)
+		if end += 1 + places; places == 0 || places > 6 || end >= len(in) {
 			return 0, 0
 		}
-		if places = end - i; places == 0 || places > 6 {
-			return 0, 0
-		}
+		v = v*tens[places] + fraction
 	}
 	if in[end] != ',' && in[end] != '}' {
 		return 0, 0
@@ -350,15 +392,24 @@ func plainNumber(in []byte, i int) (v int64, end int) {
 	return v * tens[6-places], end
 }
 
-// plainDigits reads the digits from i on behind those of v, and where they end.
-func plainDigits(in []byte, i int, v int64) (int64, int) {
-	for n, c := range in[i:] {
-		if c -= '0'; c > 9 {
-			return v, i + n
-		}
-		v = v*10 + int64(c)
+// plainDigits reads the digits from i on, and how many there are: 8 where there are more.
+func plainDigits(in []byte, i int) (v int64, n int) {
+	left := len(in) - i
+	if i < 0 || left <= 0 || len(in) < 8 {
+		return 0, 0
 	}
-	return v, len(in)
+	var x uint64
+	if left >= 8 {
+		x = binary.LittleEndian.Uint64(in[i:])
+	} else {
+		x = binary.LittleEndian.Uint64(in[len(in)-8:]) >> (64 - 8*left)
+	}
+	x ^= '0' * ones
+	n = bits.TrailingZeros64((x|(x+0x76*ones))&tops) >> 3 // a sum reaches the next byte only from one that is no digit
+	x <<= 64 - 8*n                                        // zeros before the first digit
+	x = (x*10 + x>>8) & 0x00ff00ff00ff00ff
+	x = (x*100 + x>>16) & 0x0000ffff0000ffff
+	return int64((x*10_000 + x>>32) & 0xffffffff), n
 }
 
 // plainWhole reads a whole number from 1 on, up to fourteen digits, and a comma or a closing bracket after it, and where it ends. End is 0 of

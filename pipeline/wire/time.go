@@ -58,9 +58,9 @@ type minute struct {
 // minuteLength is how long a time is that is as most are, with the quote behind it.
 const minuteLength = len(`2026-11-01T12:00:03.120Z"`)
 
-// again is the time that stands at the begin of in with a quote behind it, if it lies in the minute and is as long as most.
-func (m *minute) again(in []byte) (t int64, ok bool) {
-	if len(in) < minuteLength || !m.set || in[16] != ':' || binary.LittleEndian.Uint64(in) != m.text[0] || binary.LittleEndian.Uint64(in[8:]) != m.text[1] {
+// again is the time that stands at a place with a quote behind it, if it lies in the minute and is as long as most.
+func (m *minute) again(in []byte, start int) (t int64, ok bool) {
+	if in = in[start:]; len(in) < minuteLength || !m.set || in[16] != ':' || binary.LittleEndian.Uint64(in) != m.text[0] || binary.LittleEndian.Uint64(in[8:]) != m.text[1] {
 		return 0, false
 	}
 	// What is left fits in a word: each of its digits is 0 to 9 then, and all else is 0.
