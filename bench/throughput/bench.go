@@ -25,6 +25,7 @@ type bench struct {
 	client      *kafka.Client
 	measured    []result
 	waited      []delayed
+	compared    []compared
 	started     int
 }
 
@@ -235,6 +236,7 @@ func (b *bench) finish(ctx context.Context) error {
 		}
 		fmt.Printf("\nraw=%.2f\n", b.measured[0].Raw)
 	}
+	b.ratios()
 	for _, d := range b.waited {
 		fmt.Println(d)
 	}
@@ -247,7 +249,7 @@ func (b *bench) finish(ctx context.Context) error {
 	}
 	name := strings.TrimSpace(string(commit))
 	data, err := json.MarshalIndent(map[string]any{
-		"commit": name, "go": runtime.Version(), "cpus": runtime.NumCPU(), "kafka": "on the same machine", "results": b.measured, "delay": b.waited,
+		"commit": name, "go": runtime.Version(), "cpus": runtime.NumCPU(), "kafka": "on the same machine", "results": b.measured, "delay": b.waited, "peers": b.compared,
 	}, "", " ")
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 	"sevwatch/rules"
 )
 
-// live is events written as they happen, one of each pane being a probe, for which a rule opens an incident at the end of its pane.
+// live is events written as they happen, and a probe in each pane, for which a rule opens an incident at the end of its pane.
 type live struct {
 	name       string
 	client     *kafka.Client
@@ -145,7 +145,7 @@ func (b *bench) delay(ctx context.Context, l *live) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, b.delayed+2*patience)
 	defer cancel()
-	told := make(chan probe, 1000)
+	told := make(chan answer, 1000)
 	read := make(chan error, 1)
 	go func() { read <- w.probes(ctx, told) }()
 	before, err := b.spent(ctx, w)
@@ -206,9 +206,15 @@ func (l *live) write(ctx context.Context, long time.Duration) error {
 
 // partition writes every so manyth event, those that are due together.
 func (l *live) partition(ctx context.Context, p int) error {
+	size := max(1, int(l.rate*linger.Seconds())/l.partitions)
+	batches, err := premadeOf(l.values[p], size, l.step*time.Duration(l.partitions))
+	if err != nil {
+		return err
+	}
 	ticker := time.NewTicker(linger)
 	defer ticker.Stop()
-	for n := p; ; {
+	n := p // the first event of the next batch
+	for k := 0; ; {
 		var now time.Time
 		select {
 		case <-ctx.Done():
@@ -218,47 +224,49 @@ func (l *live) partition(ctx context.Context, p int) error {
 		if now.After(l.end) {
 			return nil
 		}
-		var records []kafka.Record
-		at := l.begin
-		for due := int(now.Sub(l.start).Seconds() * l.rate); n < due && len(records) < batchEvents; n += l.partitions {
-			at = l.at(n)
-			records = append(records, kafka.Record{Time: at, Value: kafka.NewBytes(l.event(n))})
-		}
-		if len(records) == 0 {
-			continue
-		}
-		if err := produce(ctx, l.client, l.worker.topic, p, 0, records); err != nil {
-			return fmt.Errorf("cannot write to %s/%d: %w", l.worker.topic, p, err)
-		}
-		acknowledged := time.Now()
-		for l.begin.Add(time.Duration(len(l.passed[p])+1)*l.pane+lateness).Compare(at) <= 0 {
-			l.passed[p] = append(l.passed[p], acknowledged)
+		for due := int(now.Sub(l.start).Seconds() * l.rate); n+(size-1)*l.partitions < due; k++ {
+			if err := l.probe(ctx, p, n, n+size*l.partitions); err != nil {
+				return err
+			}
+			if err := batches[k%len(batches)].produce(ctx, l.client, l.worker.topic, p, l.at(n)); err != nil {
+				return fmt.Errorf("cannot write to %s/%d: %w", l.worker.topic, p, err)
+			}
+			acknowledged := time.Now()
+			last := l.at(n + (size-1)*l.partitions)
+			for l.begin.Add(time.Duration(len(l.passed[p])+1)*l.pane+lateness).Compare(last) <= 0 {
+				l.passed[p] = append(l.passed[p], acknowledged)
+			}
+			n += size * l.partitions
 		}
 	}
+}
+
+// probe writes the probe of the partition, if there is one among the events from one up to another. It is of the middle of its pane.
+func (l *live) probe(ctx context.Context, p, from, to int) error {
+	each := int(l.pane / l.step)
+	for n := from - from%each + each/2; n < to; n += each {
+		if n < from || n%l.partitions != p {
+			continue
+		}
+		at := l.at(n)
+		value := fmt.Appendf(nil, `{"time":%q,"kind":"resource","service":%q,"name":"%d","value":1}`, at.UTC().Format(timeLayout), probes, n/each)
+		if err := produce(ctx, l.client, l.worker.topic, p, 0, []kafka.Record{{Time: at, Value: kafka.NewBytes(value)}}); err != nil {
+			return fmt.Errorf("cannot write to %s/%d: %w", l.worker.topic, p, err)
+		}
+	}
+	return nil
 }
 
 func (l *live) at(n int) time.Time { return l.begin.Add(time.Duration(n) * l.step) }
 
-// event is the nth one: the middle one of its pane is the probe.
-func (l *live) event(n int) []byte {
-	at := l.at(n).UTC().Format("2006-01-02T15:04:05.000Z")
-	if each := int(l.pane / l.step); n%each == each/2 {
-		return fmt.Appendf(nil, `{"time":%q,"kind":"resource","service":%q,"name":"%d","value":1}`, at, probes, n/each)
-	}
-	made := l.values[n%l.partitions]
-	value := slices.Clone(made[n/l.partitions%len(made)])
-	copy(value[len(`{"time":"`):], at)
-	return value
-}
-
-// probe is the incident of a pane, and when it could be read.
-type probe struct {
+// answer is the incident of a pane, and when it could be read.
+type answer struct {
 	pane int
 	at   time.Time
 }
 
 // probes follows the alerts.
-func (w *worker) probes(ctx context.Context, told chan<- probe) error {
+func (w *worker) probes(ctx context.Context, told chan<- answer) error {
 	var walker fetch.Walker
 	return follow(ctx, w.broker, w.name+".alerts", 0, func(c *fetch.Chunk) (bool, error) {
 		now := time.Now()
@@ -282,7 +290,7 @@ func (w *worker) probes(ctx context.Context, told chan<- probe) error {
 			if err != nil {
 				return false, err
 			}
-			told <- probe{n, now}
+			told <- answer{n, now}
 		}
 		return false, walker.Err()
 	})

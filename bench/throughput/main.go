@@ -102,6 +102,11 @@ func run(ctx context.Context, o *options) (err error) {
 			return fmt.Errorf("%s: %w", v.name, err)
 		}
 	}
+	if dir := os.Getenv("PEERS"); dir != "" {
+		if err := b.compare(ctx, dir); err != nil {
+			return fmt.Errorf("the peers: %w", err)
+		}
+	}
 	if b.delayed > 0 {
 		if err := b.delays(ctx); err != nil {
 			return fmt.Errorf("delay: %w", err)

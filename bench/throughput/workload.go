@@ -30,6 +30,8 @@ var begin = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 // last is the time of the last event, in epoch ms. One more event a partition follows it, late enough to close its pane.
 func (w *workload) last() int64 { return begin.UnixMilli() + int64(w.events) }
 
+const timeLayout = "2006-01-02T15:04:05.000Z"
+
 // tail is how long after the last event those come that close its pane: a pane and the lateness.
 const tail = 20_001
 
@@ -63,7 +65,7 @@ func (w *workload) each(take func(partition int, at time.Time, value []byte, e m
 		}
 		value = fmt.Appendf(value[:0], `{"time":"%s","kind":"latency","service":"assessment-api","endpoint":"%s","step":"%s","region":"%s",`+
 			`"version":"1.%d.0","session":"%016x","status":%d,"duration_ms":`,
-			at.Format("2006-01-02T15:04:05.000Z"), endpoint, step, region, version, session, status)
+			at.Format(timeLayout), endpoint, step, region, version, session, status)
 		value = append(strconv.AppendFloat(value, duration, 'f', 3, 64), '}')
 		e := minutes.Event{Key: minutes.Key{Service: "assessment-api", Endpoint: endpoint}, Time: at.UnixMilli(), Failed: status >= 500, Duration: duration}
 		if err := take(i%w.partitions, at, value, e); err != nil {
@@ -76,10 +78,9 @@ func (w *workload) each(take func(partition int, at time.Time, value []byte, e m
 // batchEvents is how many events a record batch has: some 900 kB.
 const batchEvents = 3500
 
-// produce writes a batch; a topic that is younger than the client's view of the cluster is waited for.
+// produce writes a batch.
 func produce(ctx context.Context, client *kafka.Client, topic string, partition int, codec kafka.Compression, records []kafka.Record) error {
-	wait := backoff.NewExponentialBackOff(backoff.WithMaxElapsedTime(30 * time.Second))
-	return backoff.Retry(func() error {
+	return patiently(ctx, func() error {
 		for _, r := range records {
 			if _, err := r.Value.(io.Seeker).Seek(0, io.SeekStart); err != nil {
 				return backoff.Permanent(err)
@@ -92,7 +93,12 @@ func produce(ctx context.Context, client *kafka.Client, topic string, partition 
 			err = res.Error
 		}
 		return err
-	}, backoff.WithContext(wait, ctx))
+	})
+}
+
+// patiently does what may fail because a topic is younger than the client's view of the cluster.
+func patiently(ctx context.Context, do func() error) error {
+	return backoff.Retry(do, backoff.WithContext(backoff.NewExponentialBackOff(backoff.WithMaxElapsedTime(30*time.Second)), ctx))
 }
 
 // write fills the topic and returns what is in it, counted without any of the code that is measured.
