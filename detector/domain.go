@@ -81,6 +81,15 @@ type binding struct {
 // KnownSeries is a series as a judge knows it. Nobody else can look into it.
 type KnownSeries = series
 
+// Fill fills in the series that a delta is of; false if the judge has let go of it.
+func (s *series) Fill(sd *SeriesDelta) bool {
+	if s.panes == 0 {
+		return false
+	}
+	sd.Kind, sd.Known, sd.Labels = s.kind, s, s.labels
+	return true
+}
+
 // pane is a slice of event time. While it is open, index finds a series' cell by its number: one more than the cell's, 0 without.
 type pane struct {
 	start int64
@@ -223,8 +232,8 @@ func (d *domain) seriesIn(p *pane, sd *SeriesDelta) *series {
 
 // find finds the series of a delta; nil: there is none, and d.key is what it would be called.
 func (d *domain) find(sd *SeriesDelta) *series {
-	if sd.Known != nil && sd.Known.panes > 0 {
-		return sd.Known
+	if s := sd.Known; s != nil && int(s.number) < len(d.by) && d.by[s.number] == s {
+		return s
 	}
 	d.key = AppendSeriesKey(d.key[:0], sd.Kind, sd.Labels)
 	return d.series[string(d.key)]

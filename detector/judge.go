@@ -125,18 +125,14 @@ func (j *Judge) Delta(d *Delta) {
 }
 
 // Known finds the series of a delta of the domain by its key, as AppendSeriesKey makes it, and fills it in: so whoever decodes a delta need
-// not make the labels anew. It holds until the next Advance.
+// not make the labels anew. It holds until the next Advance; whoever remembers the series has it Fill in another delta then.
 func (j *Judge) Known(domain string, key []byte, s *SeriesDelta) bool {
 	d := j.domains[domain]
 	if d == nil {
 		return false
 	}
 	known := d.series[string(key)]
-	if known == nil {
-		return false
-	}
-	s.Known, s.Labels = known, known.labels
-	return true
+	return known != nil && known.Fill(s)
 }
 
 func (j *Judge) domain(name string) *domain {

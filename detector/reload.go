@@ -62,9 +62,21 @@ func (j *Judge) reload(file *rules.File) {
 	}
 	next.logged, next.short, next.words.applied = j.logged, j.short, j.words.applied
 	next.saved, next.anew, next.atLimits = j.saved, true, j.atLimits // Changes compares with what was told, not with the snapshot
+	for _, name := range sortedKeys(j.domains) {
+		j.domains[name].letGo()
+	}
 	*j = *next
 	for _, name := range sortedKeys(j.domains) {
 		j.adopt(j.domains[name])
+	}
+}
+
+// letGo tells whoever remembers a series of the domain that it is no more.
+func (d *domain) letGo() {
+	for _, s := range d.by {
+		if s != nil {
+			s.panes = 0
+		}
 	}
 }
 

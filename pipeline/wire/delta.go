@@ -140,6 +140,52 @@ type DeltaDecoder struct {
 	entry   []uint64 // the numbers of an entry's texts
 	key     []byte
 	shared  map[string]string // texts of labels, which many series have in common
+
+	tables map[string]*deltaTable // by domain and texts: a task's deltas mostly have the same
+	table  *deltaTable            // of the delta that is read; nil: nothing is remembered
+	last   *deltaSeries           // the entry before
+	kept   int                    // series, in all tables
+}
+
+// deltaTable is what is known of entries whose numbers mean the same texts.
+type deltaTable struct {
+	series map[string]*deltaSeries // by how an entry begins: its kind and the numbers of its labels
+	first  deltaSeries             // stands before the first entry
+}
+
+// deltaSeries is a series by its numbers, and what came behind it last: deltas are sorted, so that is tried first.
+type deltaSeries struct {
+	begin string
+	known *detector.KnownSeries
+	next  *deltaSeries
+}
+
+// Bounds of what is remembered: beyond them remembering begins anew, and larger tables are not remembered.
+const (
+	maxTables      = 64
+	maxTableSize   = 16 << 10
+	maxTableSeries = 1 << 16
+)
+
+// remembered is what is known of entries of the domain with such a table of texts; nil if there has been no such table lately: what comes only once is
+// not worth it.
+func (dd *DeltaDecoder) remembered(domain string, texts []byte) *deltaTable {
+	if dd.Known == nil || len(texts) > maxTableSize {
+		return nil
+	}
+	dd.key = append(append(append(dd.key[:0], domain...), detector.SeriesKeyEnd), texts...)
+	t, again := dd.tables[string(dd.key)]
+	switch {
+	case !again:
+		if dd.tables == nil || len(dd.tables) >= maxTables || dd.kept >= maxTableSeries {
+			dd.tables, dd.kept = map[string]*deltaTable{}, 0
+		}
+		dd.tables[string(dd.key)] = nil
+	case t == nil:
+		t = &deltaTable{series: map[string]*deltaSeries{}}
+		dd.tables[string(dd.key)] = t
+	}
+	return t
 }
 
 // maxShared is how many texts are remembered to be shared; beyond it remembering begins anew.
@@ -167,8 +213,15 @@ func (dd *DeltaDecoder) Decode(domain string, value []byte) (*detector.Delta, er
 	d := &dd.delta
 	d.Domain, d.Pane = domain, r.signed()
 	dd.texts, dd.buckets = dd.texts[:0], dd.buckets[:0]
+	texts := r.in
 	for range r.count(1) {
 		dd.texts = append(dd.texts, r.bytes(r.count(1)))
+	}
+	dd.table = nil
+	if r.err == nil {
+		if dd.table = dd.remembered(domain, texts[:len(texts)-len(r.in)]); dd.table != nil {
+			dd.last = &dd.table.first
+		}
 	}
 	n := r.count(4)
 	d.Series = slices.Grow(d.Series[:0], n)[:n]
@@ -262,11 +315,21 @@ func (r *deltaReader) positive() int64 {
 	return int64(v)
 }
 
-// labels reads an entry's labels.
-func (r *deltaReader) labels(s *detector.SeriesDelta) {
+// begin reads an entry's kind and labels.
+func (r *deltaReader) begin(s *detector.SeriesDelta) {
+	if r.table != nil {
+		if e := r.last.next; e != nil && len(r.in) > len(e.begin) && string(r.in[:len(e.begin)]) == e.begin && e.known.Fill(s) {
+			r.in, r.last = r.in[len(e.begin):], e
+			return
+		}
+	}
+	in := r.in
+	s.Kind = rules.Kind(r.byte())
+	if !s.Kind.Known() {
+		r.fail("kind %d is unknown", s.Kind)
+	}
 	n := r.count(2)
 	r.entry = r.entry[:0]
-	r.key = append(r.key[:0], byte(s.Kind))
 	for range 2 * n {
 		i := r.unsigned()
 		if i >= uint64(len(r.texts)) {
@@ -274,26 +337,54 @@ func (r *deltaReader) labels(s *detector.SeriesDelta) {
 			return
 		}
 		r.entry = append(r.entry, i)
-		r.key = append(append(r.key, r.texts[i]...), detector.SeriesKeyEnd)
 	}
-	if r.err != nil || r.Known != nil && r.Known(r.delta.Domain, r.key, s) {
+	if r.err != nil {
 		return
 	}
-	s.Labels = make([]detector.Label, n)
-	for i := range s.Labels {
-		s.Labels[i] = detector.Label{Name: r.share(r.texts[r.entry[2*i]]), Value: r.share(r.texts[r.entry[2*i+1]])}
-		if i > 0 && s.Labels[i-1].Name >= s.Labels[i].Name {
-			r.fail("the labels %v are not in order", s.Labels[:i+1])
+	if begin := in[:len(in)-len(r.in)]; r.Known == nil || !r.known(begin, s) {
+		s.Labels = make([]detector.Label, n)
+		for i := range s.Labels {
+			s.Labels[i] = detector.Label{Name: r.share(r.texts[r.entry[2*i]]), Value: r.share(r.texts[r.entry[2*i+1]])}
+			if i > 0 && s.Labels[i-1].Name >= s.Labels[i].Name {
+				r.fail("the labels %v are not in order", s.Labels[:i+1])
+			}
 		}
 	}
 }
 
-func (r *deltaReader) series(s *detector.SeriesDelta) {
-	s.Kind = rules.Kind(r.byte())
-	if !s.Kind.Known() {
-		r.fail("kind %d is unknown", s.Kind)
+// known fills in the series that an entry begins with, if there is one already, and remembers it.
+func (r *deltaReader) known(begin []byte, s *detector.SeriesDelta) bool {
+	var e *deltaSeries
+	if r.table != nil {
+		e = r.table.series[string(begin)]
 	}
-	r.labels(s)
+	if e == nil || !e.known.Fill(s) {
+		r.key = append(r.key[:0], byte(s.Kind))
+		for _, i := range r.entry {
+			r.key = append(append(r.key, r.texts[i]...), detector.SeriesKeyEnd)
+		}
+		if !r.Known(r.delta.Domain, r.key, s) {
+			return false
+		}
+	}
+	if r.table == nil {
+		return true
+	}
+	if e == nil {
+		if r.kept >= maxTableSeries {
+			return true
+		}
+		e = &deltaSeries{begin: string(begin)}
+		r.table.series[e.begin] = e
+		r.kept++
+	}
+	e.known = s.Known
+	r.last.next, r.last = e, e
+	return true
+}
+
+func (r *deltaReader) series(s *detector.SeriesDelta) {
+	r.begin(s)
 	s.Count = r.positive()
 	flags := r.byte()
 	if flags > flagValues|flagBuckets|flagSessions {

@@ -8,6 +8,7 @@ import (
 	"math/rand"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -289,5 +290,75 @@ func TestDecodeWithKnownSeries(t *testing.T) {
 	}
 	if !bytes.Equal(plain.Snapshot(), quick.Snapshot()) {
 		t.Errorf("the judges differ:\n%s\n%s", plain.Snapshot(), quick.Snapshot())
+	}
+}
+
+// TestKnownSeriesComeAndGo: what a decoder remembers of series holds no longer than the judge knows them: over panes that go, and when the rules
+// change in the middle.
+func TestKnownSeriesComeAndGo(t *testing.T) {
+	parse := func(window string) *rules.File {
+		t.Helper()
+		text := `{groups: [{name: g, rules: [{alert: A, signal: {count: error}, by: [service], window: ` + window + `,
+			severities: [{severity: sev3, above: 40}], no_data_timeout: 1m, labels: {team: a}, annotations: {summary: a}}]}]}`
+		file, err := rules.Parse("rules", []byte(text), rules.Options{Labels: rules.DefaultLabels(), Pane: 10_000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	cfg := detector.DefaultConfig()
+	plain, quick := detector.NewJudge(cfg, parse("1m")), detector.NewJudge(cfg, parse("1m"))
+	for _, j := range []*detector.Judge{plain, quick} {
+		j.Hear(0, &detector.Act{Act: detector.ActRules, Time: 2_600_000, Rules: parse("30s")}, 0)
+	}
+	decoder := DeltaDecoder{Known: quick.Known}
+	r := rand.New(rand.NewSource(1))
+	source := detector.Source{Topic: "t"}
+	predicted := 0
+	for pane := range int64(400) {
+		delta := &detector.Delta{Pane: pane * 10_000}
+		for i := range 12 {
+			if gone := i > 3 && pane/40%2 == 1; !gone && r.Intn(10) > 0 {
+				s := detector.SeriesDelta{Kind: rules.KindError, Labels: []detector.Label{
+					{Name: "endpoint", Value: strconv.Itoa(i)}, {Name: "service", Value: fmt.Sprint("service", (i+int(pane/100))%3)},
+				}}
+				s.Count = 1 + r.Int63n(9)
+				delta.Series = append(delta.Series, s)
+			}
+		}
+		var outputs [2][]detector.Output
+		for i, j := range []*detector.Judge{plain, quick} {
+			for _, value := range EncodeDelta(delta) {
+				d, err := DecodeDelta("", value)
+				if i == 1 {
+					d, err = decoder.Decode("", value)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i == 1 && decoder.table != nil && len(d.Series) > 0 && d.Series[len(d.Series)-1].Known != nil {
+					predicted++
+				}
+				j.Delta(d)
+			}
+			if err := j.Progress(&detector.Progress{
+				V: 1, Tasks: 1, Set: detector.PartitionSet{Version: 1, Topics: map[string]int{"t": 1}},
+				Partitions: []detector.PartitionProgress{{Source: source, From: pane, To: pane + 1, Watermark: (pane + 1) * 10_000}},
+				Events:     []detector.PaneEvents{{Pane: delta.Pane, Events: 1}},
+			}); err != nil {
+				t.Fatal(err)
+			}
+			outputs[i] = j.Advance()
+		}
+		if diff := cmp.Diff(outputs[0], outputs[1]); diff != "" {
+			t.Fatalf("pane %d (-plain +quick):\n%s", pane, diff)
+		}
+		if !bytes.Equal(plain.Snapshot(), quick.Snapshot()) {
+			t.Fatalf("pane %d: the judges differ:\n%s\n%s", pane, plain.Snapshot(), quick.Snapshot())
+		}
+	}
+	if quick.Stale() || quick.Rules().Rules()[0].Window != 30_000 || predicted < 100 {
+		t.Errorf("stale %t, the window is %v, and %d deltas were remembered, expected the window of the new rules, and 100", quick.Stale(),
+			quick.Rules().Rules()[0].Window, predicted)
 	}
 }
