@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -527,6 +528,7 @@ func FuzzDelta(f *testing.F) {
 		if err != nil {
 			return
 		}
+		compareToKnown(t, d, data)
 		again := decodeAll(t, "domain", EncodeDelta(d))
 		if len(d.Series) == 0 {
 			return
@@ -539,6 +541,32 @@ func FuzzDelta(f *testing.F) {
 			t.Errorf("written twice it is %x and %x", first, second)
 		}
 	})
+}
+
+var runbook = sync.OnceValues(func() (*rules.File, error) {
+	name, text := rules.Runbook()
+	return rules.Parse(name, text, rules.Options{Labels: rules.DefaultLabels(), Pane: 10_000})
+})
+
+// compareToKnown reads a delta again and again for a judge that knows more and more of it: it stays the same.
+func compareToKnown(t *testing.T, want *detector.Delta, data []byte) {
+	t.Helper()
+	file, err := runbook()
+	if err != nil {
+		t.Fatal(err)
+	}
+	judge := detector.NewJudge(detector.DefaultConfig(), file)
+	decoder := DeltaDecoder{Known: judge.Known}
+	for n := range 4 {
+		got, err := decoder.Decode("domain", data)
+		if err != nil {
+			t.Fatalf("time %d: %v", n, err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty(), cmpopts.IgnoreFields(detector.SeriesDelta{}, "Known")); diff != "" {
+			t.Fatalf("time %d (-want +got):\n%s", n, diff)
+		}
+		judge.Delta(got)
+	}
 }
 
 // decodeAll joins the values of one delta.
