@@ -71,12 +71,13 @@ type field struct {
 
 	name   string
 	quoted string          // the key as it is mostly written: "name":
-	links  [len(gaps)]link // to it
+	texts  [len(gaps)]link // to it, where its value is a text
+	others [len(gaps)]link // and where it is none
 	seen   int64           // of unknown ones: how often
 }
 
 // link leads from a value to that of the next key, over what is between them, as it is mostly written: from the quote that ends a text, or what is
-// behind another value, up to the next value, and over the quote that begins it where it is mostly a text.
+// behind another value, up to the next value, and over the quote that begins it if it is a text.
 type link struct {
 	next *field
 	over phrase
@@ -92,13 +93,9 @@ const (
 	gapOther
 )
 
-// linkOver makes the link to the field.
-func (f *field) linkOver(gap int) link {
-	text := gaps[gap] + f.quoted
-	if f.id < fieldStatus {
-		text += `"`
-	}
-	l := link{next: f, over: newPhrase(text)}
+// linkOver makes the link to the field over a gap and its key, and quote if it is a text.
+func (f *field) linkOver(gap int, quote string) link {
+	l := link{next: f, over: newPhrase(gaps[gap] + f.quoted + quote)}
 	if gap == gapText {
 		l.back = 1
 	}
@@ -226,7 +223,7 @@ func (d *Decoder) Forget() { d.scan.buf = nil }
 func (f *field) named(name string) {
 	f.name, f.quoted, f.over = name, `"`+name+`":`, nowhere
 	for gap := range gaps {
-		f.links[gap] = f.linkOver(gap)
+		f.texts[gap], f.others[gap] = f.linkOver(gap, `"`), f.linkOver(gap, "")
 	}
 }
 
@@ -355,6 +352,13 @@ func (d *Decoder) plainValue(f *field, start int) (end int) {
 	in := d.scan.in
 	switch f.id {
 	case fieldTime:
+		if in[start-1] != '"' {
+			t, end := plainWhole(in, start)
+			if end > 0 {
+				d.event.Time = t
+			}
+			return end
+		}
 		if t, ok := d.minute.again(in, start); ok {
 			d.event.Time = t
 			return start + minuteLength
@@ -439,7 +443,7 @@ func (d *Decoder) key(last *field) *field {
 	}
 	if f := last.next; f != nil && bytes.HasPrefix(s.in[s.pos:], []byte(f.quoted)) {
 		s.pos += len(f.quoted)
-		last.link = f.links[gap]
+		last.follow(f, gap, s)
 		return f
 	}
 	key := s.str()
@@ -453,9 +457,19 @@ func (d *Decoder) key(last *field) *field {
 		f = d.unknownField(key)
 	}
 	if bytes.HasSuffix(written, []byte(f.quoted[:len(f.quoted)-1])) { // else it was written with escapes, or is one of the others
-		last.link = f.links[gap]
+		last.follow(f, gap, s)
 	}
 	return f
+}
+
+// follow notes that the next key came behind f; the scanner stands before its value. A time may be a text or none, each of the others is read plainly
+// only as what it should be.
+func (f *field) follow(next *field, gap int, s *scanner) {
+	if next.id < fieldStatus && (next.id != fieldTime || s.peek() == '"') {
+		f.link = next.texts[gap]
+	} else {
+		f.link = next.others[gap]
+	}
 }
 
 func (d *Decoder) unknownField(key []byte) *field {
