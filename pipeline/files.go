@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"github.com/klauspost/compress/zstd"
@@ -19,14 +20,19 @@ type lineReader struct {
 	rows   *parquetRows // of a Parquet file
 	in     *bufio.Reader
 	long   []byte
-	number int64 // of the next line, from 0
+	rest   []byte // that lines has read of a line whose end was not there
+	number int64  // of the next line, from 0
 	raw    counter
 	pipe   bool  // no regular file: it may keep its reader waiting
 	size   int64 // bytes of a regular file
 	closer []func() error
 }
 
-const lineBuffer = 1 << 20
+// Bytes that are read at once: of a file as it is, and of what is unpacked, where larger reads pass the buffer by.
+const (
+	lineBuffer     = 1 << 20
+	unpackedBuffer = 16 << 10
+)
 
 // counter counts the bytes that are read through it.
 type counter struct {
@@ -92,14 +98,14 @@ func (r *lineReader) unpack(raw io.Reader) error {
 		}
 		a := readAhead(z)
 		r.closer = append([]func() error{a.close}, r.closer...)
-		r.in = bufio.NewReaderSize(a, lineBuffer)
+		r.in = bufio.NewReaderSize(a, unpackedBuffer)
 	case bytes.HasPrefix(head, zstdMagic):
 		z, err := zstd.NewReader(in) // it unpacks ahead of what is read, on goroutines of its own
 		if err != nil {
 			return fmt.Errorf("cannot read %s as zstd: %w", r.name, err)
 		}
 		r.closer = append(r.closer, func() error { z.Close(); return nil })
-		r.in = bufio.NewReaderSize(z, lineBuffer)
+		r.in = bufio.NewReaderSize(z, unpackedBuffer)
 	default:
 		r.in = in
 	}
@@ -114,14 +120,40 @@ func (r *lineReader) next() (line []byte, number int64, err error) {
 			return nil, 0, err
 		}
 		r.number++
-		if len(line) > 0 && (line[0] == '{' || len(bytes.TrimSpace(line)) > 0) {
+		if !blank(line) {
 			return line, r.number - 1, nil
 		}
 	}
 }
 
-// atHand says whether the next line, or its beginning, can be had without waiting.
-func (r *lineReader) atHand() bool { return r.rows != nil || r.in.Buffered() > 0 }
+func blank(line []byte) bool {
+	return len(line) == 0 || line[0] != '{' && len(bytes.TrimSpace(line)) == 0
+}
+
+// lines appends whole lines to b: at least one, and more as far as they are at hand, so that a line that is written now does not wait for others. At the
+// end the error is io.EOF, and the last line may have no line feed. It is not for rows.
+func (r *lineReader) lines(b []byte) ([]byte, error) {
+	b, r.rest = append(b, r.rest...), r.rest[:0]
+	for searched := 0; ; {
+		if i := bytes.LastIndexByte(b[searched:], '\n'); i >= 0 {
+			end := searched + i + 1
+			r.rest = append(r.rest, b[end:]...)
+			return b[:end], nil
+		}
+		searched = len(b)
+		if len(b) == cap(b) {
+			b = slices.Grow(b, max(len(b), blockBytes))
+		}
+		n, err := r.in.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return b, err
+		case err != nil:
+			return b[:bytes.LastIndexByte(b, '\n')+1], err
+		}
+	}
+}
 
 func (r *lineReader) line() ([]byte, error) {
 	if r.rows != nil {
@@ -139,16 +171,26 @@ func (r *lineReader) line() ([]byte, error) {
 	if errors.Is(err, io.EOF) && len(line) > 0 {
 		err = nil
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil, fmt.Errorf("cannot read %s behind line %d: the file is cut off there (%w)", r.name, r.number, err)
-	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("cannot read %s behind line %d: %w", r.name, r.number, err)
+		return nil, r.explain(err)
 	}
+	return trimmed(line), err
+}
+
+// explain says where in the file an error is.
+func (r *lineReader) explain(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("cannot read %s behind line %d: the file is cut off there (%w)", r.name, r.number, err)
+	}
+	return fmt.Errorf("cannot read %s behind line %d: %w", r.name, r.number, err)
+}
+
+// trimmed is a line without what ends it.
+func trimmed(line []byte) []byte {
 	for len(line) > 0 && (line[len(line)-1] == '\n' || line[len(line)-1] == '\r') {
 		line = line[:len(line)-1]
 	}
-	return line, err
+	return line
 }
 
 // row is the next row of a Parquet file.

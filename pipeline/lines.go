@@ -1,7 +1,10 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"io"
 	"runtime"
 	"sync"
 
@@ -12,7 +15,7 @@ import (
 // lineBlock is some lines of a file, read and decoded.
 type lineBlock struct {
 	lines   []line
-	bytes   []byte        // that texts and labels lie in
+	bytes   []byte        // that texts and labels lie in: what was read, and what was made of it
 	read    int64         // bytes of the file before the next block
 	err     error         // behind the lines; io.EOF at the end
 	decoded chan struct{} // has room for one: that it was
@@ -27,10 +30,10 @@ type line struct {
 	rejected *wire.Reject
 }
 
-// Bounds of a block, and how many of them there are of a file beside those that are decoded.
+// How large a block is, in lines of rows and in bytes of others, and how many of them there are of a file beside those that are decoded.
 const (
-	blockLines = 256
-	blockBytes = 256 << 10
+	blockRows  = 256
+	blockBytes = 64 << 10
 	blocks     = 3
 )
 
@@ -87,20 +90,47 @@ func (a *linesAhead) read() {
 	}
 }
 
-// fill reads lines into a block: as many as there are at hand, so that a line that is written now does not wait for others.
+// fill reads lines into a block.
 func (a *linesAhead) fill(b *lineBlock) {
 	b.lines, b.bytes, b.err = b.lines[:0], b.bytes[:0], nil
-	for len(b.lines) < blockLines && len(b.bytes) < blockBytes && b.err == nil && (len(b.lines) == 0 || a.in.atHand()) {
-		var text []byte
-		var number int64
-		if text, number, b.err = a.in.next(); b.err == nil {
-			b.take(text, number)
-		}
+	if a.in.rows != nil {
+		a.fillRows(b)
+	} else {
+		a.fillLines(b)
 	}
 	b.read = a.in.raw.n.Load()
 }
 
-// take takes a line, which the reader will overwrite.
+func (a *linesAhead) fillRows(b *lineBlock) {
+	for len(b.lines) < blockRows && len(b.bytes) < blockBytes && b.err == nil {
+		var text []byte
+		var number int64
+		if text, number, b.err = a.in.next(); b.err == nil {
+			b.take(b.keep(text), number)
+		}
+	}
+}
+
+func (a *linesAhead) fillLines(b *lineBlock) {
+	b.bytes, b.err = a.in.lines(b.bytes)
+	for rest := b.bytes; len(rest) > 0; {
+		text := rest
+		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
+			text, rest = rest[:i], rest[i+1:]
+		} else {
+			rest = nil
+		}
+		if text = trimmed(text); !blank(text) {
+			b.take(text, a.in.number)
+		}
+		a.in.number++
+	}
+	if b.err != nil && !errors.Is(b.err, io.EOF) {
+		b.err = a.in.explain(b.err)
+	}
+}
+
+// take takes a line of the block.
 func (b *lineBlock) take(text []byte, number int64) {
 	if len(b.lines) < cap(b.lines) {
 		b.lines = b.lines[:len(b.lines)+1] // its event has room for labels
@@ -108,8 +138,7 @@ func (b *lineBlock) take(text []byte, number int64) {
 		b.lines = append(b.lines, line{})
 	}
 	l := &b.lines[len(b.lines)-1]
-	l.number, l.text, l.rejected = number, b.keep(text), nil
-	l.record = l.text
+	l.number, l.text, l.record, l.rejected = number, text, text, nil
 }
 
 // keep copies a text.

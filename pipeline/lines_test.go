@@ -1,12 +1,16 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"sevwatch/detector"
@@ -16,7 +20,7 @@ import (
 
 // TestLinesReadAheadHold: what was decoded ahead stays what it was while later lines are read, texts with escapes too.
 func TestLinesReadAheadHold(t *testing.T) {
-	const events = 3 * blocks * blockLines
+	const events = 20 * blocks * blockBytes / 1000 // of some 80 bytes
 	var b strings.Builder
 	for i := range events {
 		fmt.Fprintf(&b, `{"time":%d,"kind":"error","service":"caf\u00e9 %d","endpoint":"/v1/%d"}`+"\n", 1_793_534_400_000+i, i, i)
@@ -77,5 +81,53 @@ func TestLinesOfAPipeAreNotHeldBack(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("the replay does not end")
+	}
+}
+
+// TestLinesInBlocks: however a file's bytes come, its lines are those between its line feeds, blank ones counted and left out, and an error tells behind
+// which line it is.
+func TestLinesInBlocks(t *testing.T) {
+	for seed := range uint64(60) {
+		g := rand.New(rand.NewPCG(seed, 1))
+		var text strings.Builder
+		var want []string
+		for n := range 1 + g.IntN(400) {
+			line := [...]string{"", "  ", "{}", "no event", "{" + strings.Repeat("x", g.IntN(500)), "{" + strings.Repeat("y", g.IntN(3*blockBytes))}[min(g.IntN(100)/10, 4)+g.IntN(100)/99]
+			if strings.TrimSpace(line) != "" {
+				want = append(want, fmt.Sprint(n, " ", line))
+			}
+			text.WriteString(line + [...]string{"\n", "\r\n"}[g.IntN(2)])
+		}
+		all, cut := text.String(), false
+		switch g.IntN(3) {
+		case 0:
+			all = strings.TrimRight(all, "\r\n")
+		case 1:
+			all, cut = all+"{ cut", true
+		}
+		var in io.Reader = strings.NewReader(all)
+		if cut {
+			in = io.MultiReader(in, iotest.ErrReader(io.ErrUnexpectedEOF))
+		}
+		in = [...]func(io.Reader) io.Reader{iotest.HalfReader, iotest.OneByteReader, iotest.DataErrReader, func(r io.Reader) io.Reader { return r }}[g.IntN(4)](in)
+		lines, err := openLines("-", in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := linesAhead{in: lines}
+		var got []string
+		var b lineBlock
+		for b.err == nil {
+			a.fill(&b)
+			for i := range b.lines {
+				got = append(got, fmt.Sprint(b.lines[i].number, " ", string(b.lines[i].text)))
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("seed %d: %d lines, expected %d:\n%.300q\n%.300q", seed, len(got), len(want), got, want)
+		}
+		if behind := fmt.Sprintf("behind line %d: the file is cut off there", lines.number); errors.Is(b.err, io.EOF) == cut || cut && !strings.Contains(b.err.Error(), behind) {
+			t.Fatalf("seed %d: the error is %v, expected %s: %t", seed, b.err, behind, cut)
+		}
 	}
 }
