@@ -235,6 +235,9 @@ func (b *bench) finish(ctx context.Context) error {
 				r.CPU, r.BrokerCPU, r.PeakMB, r.Allocated, 100*r.Worst, r.Raw, r.RawCPU)
 		}
 		fmt.Printf("\nraw=%.2f\n", b.measured[0].Raw)
+		for _, r := range b.measured[1:] {
+			fmt.Printf("raw of %s=%.2f\n", r.Variant, r.Raw)
+		}
 	}
 	b.ratios()
 	for _, d := range b.waited {

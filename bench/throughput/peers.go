@@ -24,6 +24,9 @@ var peers = []peer{
 	{"kstreams", "kstreams", []string{"GUARANTEE=exactly_once_v2", "TUNED=1"}},
 }
 
+// peerEvents is how many events the comparison has measured the peers with.
+const peerEvents = 3_000_000
+
 // compared is what the comparison's harness has measured of a peer: its best run.
 type compared struct {
 	Name    string  `json:"name"`
@@ -37,8 +40,8 @@ func (b *bench) compare(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	topic := fmt.Sprintf("peers-%d", b.events)
-	gen := exec.CommandContext(ctx, "go", "run", ".", b.cluster.Addr(), topic, strconv.Itoa(b.events))
+	const topic = "peers"
+	gen := exec.CommandContext(ctx, "go", "run", ".", b.cluster.Addr(), topic, strconv.Itoa(peerEvents))
 	gen.Dir = filepath.Join(dir, "lib", "gen")
 	if out, err := gen.CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot make the topic of the comparison: %w\n%s", err, out)
