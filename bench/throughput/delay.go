@@ -60,13 +60,15 @@ type commits struct {
 	Share float64 `json:"share"` // of the time, of one task
 }
 
+// probeService is the service that probes are of.
+const probeService = "bench-delay"
+
 const (
 	lateness = 10 * time.Second       // the default
 	linger   = 10 * time.Millisecond  // that the writer gathers events for
 	settle   = 5 * time.Second        // panes that ended sooner after the start are not measured
 	patience = 30 * time.Second       // until an incident is missed
 	ring     = 20_000                 // events that are made beforehand
-	probes   = "bench-delay"          // the service that they are of
 	sparse   = 200 * time.Millisecond // from event to event of the sparse source
 )
 
@@ -75,7 +77,7 @@ const probeRule = `
   - name: bench
     rules:
       - alert: BenchDelay
-        signal: {count: 'resource{service="` + probes + `"}'}
+        signal: {count: 'resource{service="` + probeService + `"}'}
         by: [name]
         window: %s
         severities: [{severity: sev4, above: 0}]
@@ -225,10 +227,7 @@ func (l *live) partition(ctx context.Context, p int) error {
 			return nil
 		}
 		for due := int(now.Sub(l.start).Seconds() * l.rate); n+(size-1)*l.partitions < due; k++ {
-			if err := l.probe(ctx, p, n, n+size*l.partitions); err != nil {
-				return err
-			}
-			if err := batches[k%len(batches)].produce(ctx, l.client, l.worker.topic, p, l.at(n)); err != nil {
+			if err := batches[k%len(batches)].produce(ctx, l.client, l.worker.topic, p, l.at(n), l.probesOf(n, size)); err != nil {
 				return fmt.Errorf("cannot write to %s/%d: %w", l.worker.topic, p, err)
 			}
 			acknowledged := time.Now()
@@ -241,20 +240,17 @@ func (l *live) partition(ctx context.Context, p int) error {
 	}
 }
 
-// probe writes the probe of the partition, if there is one among the events from one up to another. It is of the middle of its pane.
-func (l *live) probe(ctx context.Context, p, from, to int) error {
+// probesOf are the probes of a partition's batch of so many events, by their places: each is the middle event of its pane.
+func (l *live) probesOf(first, size int) map[int]string {
 	each := int(l.pane / l.step)
-	for n := from - from%each + each/2; n < to; n += each {
-		if n < from || n%l.partitions != p {
-			continue
-		}
-		at := l.at(n)
-		value := fmt.Appendf(nil, `{"time":%q,"kind":"resource","service":%q,"name":"%d","value":1}`, at.UTC().Format(timeLayout), probes, n/each)
-		if err := produce(ctx, l.client, l.worker.topic, p, 0, []kafka.Record{{Time: at, Value: kafka.NewBytes(value)}}); err != nil {
-			return fmt.Errorf("cannot write to %s/%d: %w", l.worker.topic, p, err)
+	probes := map[int]string{}
+	for n := first - first%each + each/2; n < first+size*l.partitions; n += each {
+		if n >= first && (n-first)%l.partitions == 0 {
+			at := l.at(n).UTC().Format(timeLayout)
+			probes[(n-first)/l.partitions] = fmt.Sprintf(timed+`%s","kind":"resource","service":%q,"name":"%d","value":1}`, at, probeService, n/each)
 		}
 	}
-	return nil
+	return probes
 }
 
 func (l *live) at(n int) time.Time { return l.begin.Add(time.Duration(n) * l.step) }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -14,9 +15,9 @@ import (
 
 // premade is a record batch that is written again and again, of other times: to make it each time would take more than to read it does.
 type premade struct {
-	data  []byte // its size and the batch
-	times []int  // where the time of each record is
-	step  time.Duration
+	data   []byte   // its size and the batch
+	values [][]byte // of the records, in data
+	step   time.Duration
 }
 
 // Places of a batch's fields behind its size (Kafka documentation, "Record Batch").
@@ -42,29 +43,38 @@ func premadeOf(values [][]byte, size int, step time.Duration) (out []*premade, e
 			return nil, err
 		}
 		p := &premade{data: buf.Bytes(), step: step}
-		key := []byte(`{"time":"`)
-		for at := bytes.Index(p.data, key); at >= 0; {
-			at += len(key)
-			p.times = append(p.times, at)
-			next := bytes.Index(p.data[at:], key)
-			if next < 0 {
-				break
+		at := 0
+		for i := range size {
+			value := values[(k*size+i)%len(values)]
+			begin := bytes.Index(p.data[at:], value)
+			if begin < 0 {
+				return nil, errors.New("an event is not where it should be")
 			}
-			at += next
-		}
-		if len(p.times) != size {
-			return nil, errors.New("an event without a time")
+			at += begin + len(value)
+			p.values = append(p.values, p.data[at-len(value):at])
 		}
 		out = append(out, p)
 	}
 	return out, nil
 }
 
-// produce writes the batch as if its first record were of a time.
-func (p *premade) produce(ctx context.Context, client *kafka.Client, topic string, partition int, first time.Time) error {
+// timed is how an event begins, up to its time.
+const timed = `{"time":"`
+
+// produce writes the batch as if its first record were of a time, with other records in the places of some, which may be no longer.
+func (p *premade) produce(ctx context.Context, client *kafka.Client, topic string, partition int, first time.Time, others map[int]string) error {
+	for i, text := range others {
+		value := p.values[i]
+		was := bytes.Clone(value)
+		defer copy(value, was)
+		text = strings.TrimSuffix(text, "}")
+		copy(value, text+strings.Repeat(" ", len(value)-len(text)-1)+"}")
+	}
 	at := first.UTC()
-	for _, i := range p.times {
-		at.AppendFormat(p.data[i:i], timeLayout)
+	var text []byte
+	for _, value := range p.values {
+		text = at.AppendFormat(text[:0], timeLayout)
+		copy(value[len(timed):], text)
 		at = at.Add(p.step)
 	}
 	binary.BigEndian.PutUint64(p.data[atBase:], uint64(first.UnixMilli()))
