@@ -22,7 +22,7 @@ type lookup struct {
 // slot is where a series is found: the place of its print, and one more than its number, 0 of an empty slot.
 type slot struct {
 	hash   uint64
-	from   uint32
+	from   uint32 // in words of eight bytes
 	number int32
 }
 
@@ -44,14 +44,14 @@ func (l *lookup) find(e *Event) (number int32, hash uint64) {
 
 // printed says whether the print of the event is the one that begins there. Prints tell their own length.
 func (l *lookup) printed(from uint32) bool {
-	there, n := l.prints[from:], len(l.print)
+	there, n := l.prints[8*int(from):], len(l.print)
 	return len(there) >= n && string(there[:n]) == string(l.print)
 }
 
 // put adds the series that find did not find just now.
 func (l *lookup) put(s *aggregate, hash uint64) {
 	s.number = int32(len(l.all))
-	x := slot{hash, uint32(len(l.prints)), s.number + 1}
+	x := slot{hash, uint32(len(l.prints) / 8), s.number + 1}
 	l.all, l.prints = append(l.all, s), append(l.prints, l.print...)
 	if 2*len(l.all) <= len(l.slots) {
 		l.place(x)
@@ -100,6 +100,7 @@ func (l *lookup) hash(e *Event) uint64 {
 		if len(p)-n < len(v)+printLabel {
 			p = append(p, make([]byte, len(v)+printLabel)...)
 		}
+		place := uint64(i)<<32 | uint64(len(v))
 		for ; len(v) > 16; v = v[8:] {
 			word := binary.LittleEndian.Uint64(v)
 			h = mix(h^word, prime0)
@@ -112,14 +113,13 @@ func (l *lookup) hash(e *Event) uint64 {
 		} else {
 			padded = append(l.padded[:0], v...)[:16]
 		}
-		mask := &firstBytes[len(v)]
-		place := uint64(i)<<32 | uint64(len(v))
-		first, second := binary.LittleEndian.Uint64(padded)&mask[0], binary.LittleEndian.Uint64(padded[8:])&mask[1]
+		of := &ofLength[len(v)]
+		first, second := binary.LittleEndian.Uint64(padded)&of.first, binary.LittleEndian.Uint64(padded[8:])&of.second
 		words := p[n : n+printLabel]
 		binary.LittleEndian.PutUint64(words, place)
 		binary.LittleEndian.PutUint64(words[8:], first)
 		binary.LittleEndian.PutUint64(words[16:], second)
-		h = mix(h^place^first, second^prime1)
+		h = mix(h^bits.RotateLeft64(of.secret, i)^first, second^prime1)
 		n += printLabel
 	}
 	binary.LittleEndian.PutUint64(p, uint64(n))
@@ -135,12 +135,14 @@ const (
 	printLabel = 24
 )
 
-// firstBytes are the bits that the first so many of sixteen bytes have as two words.
-var firstBytes = func() (masks [17][2]uint64) {
-	for n := range masks {
-		masks[n] = [2]uint64{1<<(8*min(n, 8)) - 1, 1<<(8*max(n-8, 0)) - 1}
+// ofLength is of texts of so many bytes, up to sixteen: the bits that they have in two words, and a secret word, which tells lengths and places apart: no
+// text can make up for it.
+var ofLength = func() (all [17]struct{ first, second, secret uint64 }) {
+	seed := maphash.MakeSeed()
+	for n := range all {
+		all[n].first, all[n].second, all[n].secret = 1<<(8*min(n, 8))-1, 1<<(8*max(n-8, 0))-1, maphash.Comparable(seed, n)
 	}
-	return masks
+	return all
 }()
 
 // ordered brings order, which has the series that there were before, up to date: all series by domain and key.

@@ -73,3 +73,41 @@ func TestLookupAgain(t *testing.T) {
 		t.Errorf("a print takes %d bytes, at first %d", cap(l.print), room)
 	}
 }
+
+// TestPrintsDiffer: different labels have different prints, also where the end of one looks like the place and the text of another.
+func TestPrintsDiffer(t *testing.T) {
+	l := newLookup()
+	seen := map[string]string{}
+	long := "\x01" + strings.Repeat("\x00", 7) + "x" + strings.Repeat("\x00", 15) + "abcdefghi"
+	for _, labels := range [][]string{{"x", "abcdefghi"}, {"", long}, {long, ""}, {"a", ""}, {"a\x00", ""}, {"", "a"}, {"a", "a"}, {strings.Repeat("a", 17), ""}, {strings.Repeat("a", 25), ""}} {
+		e := Event{Kind: rules.KindError}
+		for _, v := range labels {
+			e.Labels = append(e.Labels, []byte(v))
+		}
+		l.hash(&e)
+		if other, found := seen[string(l.print)]; found {
+			t.Errorf("%q has the print of %s", labels, other)
+		}
+		seen[string(l.print)] = fmt.Sprintf("%q", labels)
+	}
+}
+
+// TestHashesCannotBeMadeEqual: a label's length and its text are not interchangeable, so nobody can make many series of one hash.
+func TestHashesCannotBeMadeEqual(t *testing.T) {
+	l := newLookup()
+	seen := map[uint64]string{}
+	for n := range 1 << 10 {
+		e := Event{Kind: rules.KindError}
+		for i := range 10 {
+			length := 1 + 2*(n>>i&1)
+			v := make([]byte, length)
+			v[0] = 'a' ^ byte(1^length) // what the length adds, the text takes away
+			e.Labels = append(e.Labels, v)
+		}
+		h := l.hash(&e)
+		if other, found := seen[h]; found {
+			t.Fatalf("%q has the hash of %s", e.Labels, other)
+		}
+		seen[h] = fmt.Sprintf("%q", e.Labels)
+	}
+}

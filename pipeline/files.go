@@ -134,7 +134,7 @@ func blank(line []byte) bool {
 // end the error is io.EOF, and the last line may have no line feed. It is not for rows.
 func (r *lineReader) lines(b []byte) ([]byte, error) {
 	b, r.rest = append(b, r.rest...), r.rest[:0]
-	for searched := 0; ; {
+	for searched, idle := 0, 0; ; {
 		if i := bytes.LastIndexByte(b[searched:], '\n'); i >= 0 {
 			end := searched + i + 1
 			r.rest = append(r.rest, b[end:]...)
@@ -144,9 +144,14 @@ func (r *lineReader) lines(b []byte) ([]byte, error) {
 		if len(b) == cap(b) {
 			b = slices.Grow(b, max(len(b), blockBytes))
 		}
-		n, err := r.in.Read(b[len(b):cap(b)])
+		n, err := r.in.Read(b[len(b):min(cap(b), len(b)+blockBytes)]) // b may have grown by what was made of its lines
 		b = b[:len(b)+n]
+		if idle++; n > 0 {
+			idle = 0
+		}
 		switch {
+		case idle > 100:
+			return b[:0], io.ErrNoProgress
 		case errors.Is(err, io.EOF):
 			return b, err
 		case err != nil:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 
 	"sevwatch/detector"
@@ -30,11 +31,13 @@ type line struct {
 	rejected *wire.Reject
 }
 
-// How large a block is, in lines of rows and in bytes of others, and how many of them there are of a file beside those that are decoded.
+// How large a block is, and how many of them there are of a file beside those that are decoded. A block that has grown beyond maxKeptBytes by a long line, or
+// by what was made of its lines, is not used again.
 const (
-	blockRows  = 256
-	blockBytes = 64 << 10
-	blocks     = 3
+	blockLines   = 1024
+	blockBytes   = 64 << 10
+	maxKeptBytes = 1 << 20
+	blocks       = 3
 )
 
 // maxDecoders is how many goroutines decode the lines of one file at most: more than that could not be counted on one more.
@@ -93,6 +96,9 @@ func (a *linesAhead) read() {
 // fill reads lines into a block.
 func (a *linesAhead) fill(b *lineBlock) {
 	b.lines, b.bytes, b.err = b.lines[:0], b.bytes[:0], nil
+	if cap(b.bytes) > maxKeptBytes {
+		b.bytes = nil
+	}
 	if a.in.rows != nil {
 		a.fillRows(b)
 	} else {
@@ -102,7 +108,7 @@ func (a *linesAhead) fill(b *lineBlock) {
 }
 
 func (a *linesAhead) fillRows(b *lineBlock) {
-	for len(b.lines) < blockRows && len(b.bytes) < blockBytes && b.err == nil {
+	for len(b.lines) < blockLines && len(b.bytes) < blockBytes && b.err == nil {
 		var text []byte
 		var number int64
 		if text, number, b.err = a.in.next(); b.err == nil {
@@ -114,6 +120,10 @@ func (a *linesAhead) fillRows(b *lineBlock) {
 func (a *linesAhead) fillLines(b *lineBlock) {
 	b.bytes, b.err = a.in.lines(b.bytes)
 	for rest := b.bytes; len(rest) > 0; {
+		if len(b.lines) == blockLines { // the others are of the next block, and so is an error behind them
+			a.in.rest, b.err = append(slices.Clone(rest), a.in.rest...), nil
+			break
+		}
 		text := rest
 		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
 			text, rest = rest[:i], rest[i+1:]

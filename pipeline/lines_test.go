@@ -91,7 +91,13 @@ func TestLinesInBlocks(t *testing.T) {
 		g := rand.New(rand.NewPCG(seed, 1))
 		var text strings.Builder
 		var want []string
-		for n := range 1 + g.IntN(400) {
+		short := g.IntN(4) == 0
+		for n := range 1 + g.IntN(400) + 5*blockLines*g.IntN(2) {
+			if short || n > 400 {
+				want = append(want, fmt.Sprint(n, " {}"))
+				text.WriteString("{}\n")
+				continue
+			}
 			line := [...]string{"", "  ", "{}", "no event", "{" + strings.Repeat("x", g.IntN(500)), "{" + strings.Repeat("y", g.IntN(3*blockBytes))}[min(g.IntN(100)/10, 4)+g.IntN(100)/99]
 			if strings.TrimSpace(line) != "" {
 				want = append(want, fmt.Sprint(n, " ", line))
@@ -118,7 +124,9 @@ func TestLinesInBlocks(t *testing.T) {
 		var got []string
 		var b lineBlock
 		for b.err == nil {
-			a.fill(&b)
+			if a.fill(&b); len(b.lines) > blockLines {
+				t.Fatalf("seed %d: a block has %d lines", seed, len(b.lines))
+			}
 			for i := range b.lines {
 				got = append(got, fmt.Sprint(b.lines[i].number, " ", string(b.lines[i].text)))
 			}
@@ -129,5 +137,31 @@ func TestLinesInBlocks(t *testing.T) {
 		if behind := fmt.Sprintf("behind line %d: the file is cut off there", lines.number); errors.Is(b.err, io.EOF) == cut || cut && !strings.Contains(b.err.Error(), behind) {
 			t.Fatalf("seed %d: the error is %v, expected %s: %t", seed, b.err, behind, cut)
 		}
+	}
+}
+
+// TestBlocksStaySmall: neither a long line nor what is made of lines makes the blocks behind it larger.
+func TestBlocksStaySmall(t *testing.T) {
+	row := strings.Repeat("x", 100) + "\n"
+	lines, err := openLines("-", strings.NewReader("{"+strings.Repeat("y", 8<<20)+"}\n"+strings.Repeat(row, 100_000)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b, largest, n := linesAhead{in: lines}, lineBlock{}, 0, 0
+	for b.err == nil {
+		a.fill(&b)
+		if read := len(b.bytes); n > 0 {
+			largest = max(largest, read)
+		}
+		for i := range b.lines {
+			b.lines[i].record = b.keep(append(b.lines[i].text, row...)) // as rows become objects
+		}
+		n += len(b.lines)
+	}
+	if n != 100_001 || largest > 2*blockBytes {
+		t.Errorf("%d lines, expected 100001, and %d bytes were read into a block behind a long line, expected %d at most", n, largest, 2*blockBytes)
+	}
+	if a.fill(&b); cap(b.bytes) > maxKeptBytes+blockBytes {
+		t.Errorf("a block keeps %d bytes", cap(b.bytes))
 	}
 }

@@ -197,9 +197,15 @@ func (w *Walker) record() {
 // MaxUnpacked bounds the memory that one batch can take: what compresses well can be a thousand times as large as what the broker let pass.
 const MaxUnpacked = 256 << 20
 
+// maxKept is how much of it is kept for the next batch.
+const maxKept = 16 << 20
+
 // unpack decompresses a batch's records.
 func (w *Walker) unpack(body []byte) (_ []byte, err error) {
 	limit := cmp.Or(w.MaxUnpacked, MaxUnpacked)
+	if cap(w.unpacked) > maxKept {
+		w.unpacked = nil // a partition does not keep what one of its batches took
+	}
 	switch kind := compress.Compression(w.batch.compression()); kind {
 	case compress.Zstd:
 		if w.zstd == nil {
@@ -208,8 +214,11 @@ func (w *Walker) unpack(body []byte) (_ []byte, err error) {
 			}
 		}
 		w.unpacked, err = w.zstd.DecodeAll(body, w.unpacked[:0])
-		if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
+		switch {
+		case errors.Is(err, zstd.ErrDecoderSizeExceeded):
 			err = tooLarge(limit)
+		case errors.Is(err, zstd.ErrWindowSizeExceeded):
+			err = fmt.Errorf("its zstd window is of more than %d bytes", limit)
 		}
 		return w.unpacked, err
 	case compress.Snappy:
@@ -217,17 +226,28 @@ func (w *Walker) unpack(body []byte) (_ []byte, err error) {
 		return w.unpacked, err
 	case compress.Gzip, compress.Lz4:
 		r := kind.Codec().NewReader(bytes.NewReader(body))
-		out := bytes.NewBuffer(w.unpacked[:0])
-		n, err := io.CopyN(out, r, int64(limit)+1)
-		w.unpacked = out.Bytes()
-		if n > int64(limit) {
-			err = tooLarge(limit)
-		} else if errors.Is(err, io.EOF) {
-			err = nil
-		}
+		w.unpacked, err = readAll(w.unpacked[:0], r, limit)
 		return w.unpacked, errors.Join(err, r.Close())
 	default:
 		return nil, fmt.Errorf("compression %d is unknown", kind)
+	}
+}
+
+// readAll appends all that a reader has, limit bytes at most.
+func readAll(out []byte, r io.Reader, limit int) ([]byte, error) {
+	for {
+		if len(out) == cap(out) {
+			out = slices.Grow(out, max(1, min(max(len(out), 64<<10), limit+1-len(out))))
+		}
+		n, err := r.Read(out[len(out):cap(out)])
+		switch out = out[:len(out)+n]; {
+		case len(out) > limit:
+			return out, tooLarge(limit)
+		case errors.Is(err, io.EOF):
+			return out, nil
+		case err != nil:
+			return out, err
+		}
 	}
 }
 
@@ -244,17 +264,21 @@ const (
 
 // unsnap appends what body has compressed with snappy.
 func unsnap(out, body []byte, limit int) ([]byte, error) {
-	if len(body) < xerialSize || string(body[:len(xerial)]) != xerial {
+	switch {
+	case len(body) == 0:
+		return out, nil
+	case len(body) < xerialSize || string(body[:len(xerial)]) != xerial:
 		return unsnapBlock(out, body, limit)
 	}
 	for body = body[xerialSize:]; len(body) > 0; {
 		if len(body) < 4 {
 			return out, errShort
 		}
-		size := int(binary.BigEndian.Uint32(body))
-		if body = body[4:]; size > len(body) {
+		announced := binary.BigEndian.Uint32(body)
+		if body = body[4:]; uint64(announced) > uint64(len(body)) {
 			return out, errShort
 		}
+		size := int(announced)
 		var err error
 		if out, err = unsnapBlock(out, body[:size], limit); err != nil {
 			return out, err

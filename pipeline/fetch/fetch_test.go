@@ -359,8 +359,18 @@ func TestWalkerBoundsWhatItUnpacks(t *testing.T) {
 		if n, err := read(16<<20, batch); n != 2 || err != nil { // zstd needs room for its window
 			t.Errorf("%v: %d records, %v, expected the 2 that fit", kind, n, err)
 		}
-		if n, err := read(999_999, batch); n != 0 || err == nil || !strings.Contains(err.Error(), "have more than 999999 bytes") {
+		if n, err := read(999_999, batch); n != 0 || err == nil || !strings.Contains(err.Error(), "more than 999999 bytes") {
 			t.Errorf("%v: %d records, %v, expected that they are too many bytes", kind, n, err)
+		}
+	}
+	for _, kind := range kinds { // nor does a partition keep what one batch took
+		var w Walker
+		for _, batch := range [][]byte{packed(t, kind, strings.Repeat("a", 2*maxKept)), packed(t, kind, "a")} {
+			for w.Reset(&Chunk{Batches: batch}, 0); w.Next(); {
+			}
+		}
+		if w.Err() != nil || cap(w.unpacked) > maxKept {
+			t.Errorf("%v: %d bytes are kept, expected %d at most; %v", kind, cap(w.unpacked), maxKept, w.Err())
 		}
 	}
 	lies := map[string][]byte{

@@ -677,8 +677,9 @@ func (d *Decoder) epoch() {
 func (d *Decoder) complete() {
 	e := d.event
 	for absent := (uint64(1)<<d.labels - 1) &^ d.given; absent != 0; absent &= absent - 1 {
-		i := bits.TrailingZeros64(absent)
-		e.Labels[i] = e.Labels[i][:0]
+		if i := bits.TrailingZeros64(absent); len(e.Labels[i]) > 0 {
+			e.Labels[i] = nil
+		}
 	}
 	if e.Kind == rules.NoKind {
 		d.refuse(Missing, "kind is missing, and the topic has none of its own")
