@@ -23,21 +23,6 @@ type Record struct {
 	Value []byte `json:"value"`
 }
 
-// The records of a judge's state. Keys are made of parts; the first one says what it is.
-const (
-	keySeparator = "\x1f"
-	keyEdge      = "edge"
-	keyWords     = "words"   // of people
-	keyRules     = "rules"   // in force, where the log says which; with an offset: those of that control record, which wait for their edge
-	keySource    = "source"  // and topic, partition
-	keySeen      = "seen"    // and a number that comes round again
-	keyChanges   = "changes" // and domain
-	keyAsked     = "asked"   // and domain
-	keyGroup     = "group"   // and domain, rule, group
-	keyRefused   = "refused" // and domain
-	keyLimit     = "limit"   // and domain, pane, number
-)
-
 // edgeState is how far the judge has come, and what it knows of panes that are still open, besides their deltas.
 type edgeState struct {
 	V      int          `json:"v"`
@@ -103,9 +88,6 @@ type groupState struct {
 	life
 }
 
-// IsSource says whether the record with that key is a PartitionProgress: what a judge was told last of a source partition.
-func IsSource(key string) bool { return strings.HasPrefix(key, keySource+keySeparator) }
-
 // digest stands for a record's value, which is large where there are many.
 type digest [16]byte
 
@@ -121,8 +103,6 @@ func encode(v any) []byte {
 	}
 	return data
 }
-
-func key(parts ...string) string { return strings.Join(parts, keySeparator) }
 
 // Changes are the records of the state that differ from those that were returned before, in order of their keys. Together with the
 // deltas of the panes from Needs on they are all there is to a judge.
@@ -354,17 +334,23 @@ type groupOf struct {
 	state  groupState
 }
 
-func (j *Judge) load(r Record) error {
-	parts := strings.Split(r.Key, keySeparator)
-	read := func(v any, version *int) error {
-		if err := json.Unmarshal(r.Value, v); err != nil {
-			return err
-		}
-		if version != nil && (*version < 1 || *version > stateVersion) {
-			return fmt.Errorf("it is of version %d, expected 1 to %d", *version, stateVersion)
-		}
-		return nil
+// readState reads a record's value, which says its version unless version is nil.
+func readState(value []byte, v any, version *int) error {
+	if err := json.Unmarshal(value, v); err != nil {
+		return err
 	}
+	if version != nil && (*version < 1 || *version > stateVersion) {
+		return fmt.Errorf("it is of version %d, expected 1 to %d", *version, stateVersion)
+	}
+	return nil
+}
+
+func (j *Judge) load(r Record) error {
+	parts, err := partsOfKey(r.Key)
+	if err != nil {
+		return err
+	}
+	read := func(v any, version *int) error { return readState(r.Value, v, version) }
 	switch parts[0] {
 	case keyEdge:
 		var s edgeState
@@ -416,12 +402,24 @@ func (j *Judge) load(r Record) error {
 		return err
 	case keyGroup:
 		var s groupState
-		err := read(&s, &s.V)
+		if err := read(&s, &s.V); err != nil {
+			return err
+		}
 		j.loading = append(j.loading, groupOf{parts[1], r.Key, s})
-		return err
+		return s.check()
 	default:
-		return fmt.Errorf("nobody knows what %q is", parts[0])
+		panic(fmt.Sprintf("BUG: nobody reads the state of %q", parts[0]))
 	}
+}
+
+// check says what is missing without which it could not be told again.
+func (s *groupState) check() error {
+	for _, o := range []*ongoing{s.Incident, s.Past} {
+		if o != nil && (o.Severity == 0 || o.Peak == 0) {
+			return fmt.Errorf("the incident %q has no severity or no peak", o.ID)
+		}
+	}
+	return nil
 }
 
 // loadEdge goes on where a judge had come.
@@ -555,7 +553,9 @@ func (j *Judge) snapshot() *snapshot {
 	s := &snapshot{V: stateVersion}
 	j.state(func(key string, value []byte) { s.Records = append(s.Records, Record{key, value}) }, true)
 	for _, name := range sortedKeys(j.domains) {
-		s.Domains = append(s.Domains, domainSnapshot{name, j.domains[name].deltas()})
+		if panes := j.domains[name].deltas(); len(panes) > 0 {
+			s.Domains = append(s.Domains, domainSnapshot{name, panes})
+		}
 	}
 	return s
 }

@@ -343,7 +343,7 @@ func (g *teller) put(e taleEvent) {
 // event is something that happened at that time.
 func (g *teller) event(at int64) taleEvent {
 	e := taleEvent{time: at, labels: map[string]string{
-		"service": pick(g, g.services...), "endpoint": pick(g, "/a", "/a", "/b", ""), "region": pick(g, "eu", "eu", "us"),
+		"service": pick(g, g.services...), "endpoint": pick(g, "/a", "/a", "/b", ""), "region": pick(g, "eu", "eu", "us\x1fof\x1e1"),
 		"version": pick(g, g.versions...), "step": pick(g, "s1", "s2"),
 	}}
 	bad := g.Float64() < g.badShare
