@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
+	"math"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -20,94 +21,116 @@ type batch struct {
 
 // encode makes the batches of all messages, partition by partition in the order of their first message. Sequence numbers go on from
 // what the broker has taken.
-func (p *Producer) encode(messages []kafka.Message) ([]batch, error) {
+func (p *Producer) encode(messages []kafka.Message) []batch {
 	var order []partition
-	by := map[partition][]protocol.Record{}
+	by := map[partition][]*kafka.Message{}
 	for i := range messages {
-		m := &messages[i]
-		at := partition{m.Topic, m.Partition}
+		at := partition{messages[i].Topic, messages[i].Partition}
 		if _, seen := by[at]; !seen {
 			order = append(order, at)
 		}
-		by[at] = append(by[at], protocol.Record{
-			Time: m.Time, Key: bytesOf(m.Key), Value: bytesOf(m.Value), Headers: m.Headers,
-		})
+		by[at] = append(by[at], &messages[i])
 	}
+	now := time.Now()
 	var out []batch
 	for _, at := range order {
 		sequence := p.sequence[at]
 		for records := by[at]; len(records) > 0; {
-			n := fitting(records, p.cfg.BatchBytes)
-			b, err := p.encodeBatch(at, records[:n], sequence)
-			if err != nil {
-				return nil, err
-			}
+			n, size := fitting(records, p.cfg.BatchBytes)
+			b := batch{at, p.encodeBatch(records[:n], size, sequence, now), int32((int64(sequence) + int64(n)) & 0x7fffffff)}
 			out = append(out, b)
 			records, sequence = records[n:], b.next
 		}
 	}
-	return out, nil
+	return out
 }
 
-// bytesOf keeps null apart from empty.
-func bytesOf(b []byte) protocol.Bytes {
-	if b == nil {
-		return nil
-	}
-	return protocol.NewBytes(b)
-}
-
-// fitting is how many of the records go into one batch: at least one.
-func fitting(records []protocol.Record, limit int) int {
-	size := 0
+// fitting is how many of the records go into one batch, at least one, and a bound for what they take there.
+func fitting(records []*kafka.Message, limit int) (n, size int) {
 	for i, r := range records {
-		size += recordSize(r)
-		if i > 0 && size > limit {
-			return i
+		s := recordSize(r)
+		if i > 0 && size+s > limit {
+			return i, size
 		}
+		size += s
 	}
-	return len(records)
+	return len(records), size
 }
 
-// recordSize is a bound for a record's encoded size.
-func recordSize(r protocol.Record) int {
-	size := 32
-	for _, b := range []protocol.Bytes{r.Key, r.Value} {
-		if b != nil {
-			size += b.Len()
-		}
-	}
+// recordSize is a bound for a record's encoded size: besides its texts it has seven varints of ten bytes at most.
+func recordSize(r *kafka.Message) int {
+	size := 64 + len(r.Key) + len(r.Value)
 	for _, h := range r.Headers {
 		size += 10 + len(h.Key) + len(h.Value)
 	}
 	return size
 }
 
-// Where the fields of a record batch lie, behind the 4-byte size (Kafka documentation, "Record Batch").
+// Where a record batch begins behind the 4-byte size, and its fields lie (Kafka documentation, "Record Batch").
 const (
-	sizePrefix  = 4
-	atCRC       = sizePrefix + 17
-	atCRCBegins = sizePrefix + 21
-	atProducer  = sizePrefix + 43
-	atEpoch     = sizePrefix + 51
-	atSequence  = sizePrefix + 53
+	batchBegins   = 4
+	atLength      = batchBegins + 8
+	atCRC         = batchBegins + 17
+	crcBegins     = batchBegins + 21
+	recordsBegin  = batchBegins + 61
+	magic         = 2
+	transactional = 1 << 4
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// encodeBatch lets kafka-go encode the records and puts the producer's session into the header, which kafka-go leaves empty.
-func (p *Producer) encodeBatch(at partition, records []protocol.Record, sequence int32) (batch, error) {
-	var buf bytes.Buffer
-	set := protocol.RecordSet{Version: 2, Attributes: protocol.Transactional, Records: protocol.NewRecordReader(records...)}
-	if _, err := set.WriteTo(&buf); err != nil {
-		return batch{}, fmt.Errorf("encoding %d records for %s/%d: %w", len(records), at.topic, at.id, err)
+// encodeBatch makes one batch of records, which take size bytes at most.
+func (p *Producer) encodeBatch(records []*kafka.Message, size int, sequence int32, now time.Time) []byte {
+	first, last := timeOf(records[0], now), int64(0)
+	for _, r := range records {
+		last = max(last, timeOf(r, now))
 	}
-	data := buf.Bytes()
-	binary.BigEndian.PutUint64(data[atProducer:], uint64(p.pid))
-	binary.BigEndian.PutUint16(data[atEpoch:], uint16(p.epoch))
-	binary.BigEndian.PutUint32(data[atSequence:], uint32(sequence))
-	binary.BigEndian.PutUint32(data[atCRC:], crc32.Checksum(data[atCRCBegins:], castagnoli))
-	return batch{at, data, int32((int64(sequence) + int64(len(records))) & 0x7fffffff)}, nil
+	order := binary.BigEndian
+	b := make([]byte, batchBegins+8+4, recordsBegin+size)
+	b = order.AppendUint32(b, math.MaxUint32) // the leader's epoch: it is not known here
+	b = append(b, magic, 0, 0, 0, 0)
+	b = order.AppendUint16(b, transactional)
+	b = order.AppendUint32(b, uint32(len(records)-1))
+	b = order.AppendUint64(b, uint64(first))
+	b = order.AppendUint64(b, uint64(last))
+	b = order.AppendUint64(b, uint64(p.pid))
+	b = order.AppendUint16(b, uint16(p.epoch))
+	b = order.AppendUint32(b, uint32(sequence))
+	b = order.AppendUint32(b, uint32(len(records)))
+	var record []byte
+	for i, r := range records {
+		record = append(record[:0], 0) // attributes
+		record = binary.AppendVarint(record, timeOf(r, now)-first)
+		record = binary.AppendVarint(record, int64(i))
+		record = appendBytes(record, r.Key)
+		record = appendBytes(record, r.Value)
+		record = binary.AppendVarint(record, int64(len(r.Headers)))
+		for _, h := range r.Headers {
+			record = append(binary.AppendVarint(record, int64(len(h.Key))), h.Key...)
+			record = appendBytes(record, h.Value)
+		}
+		b = append(binary.AppendVarint(b, int64(len(record))), record...)
+	}
+	order.PutUint32(b, uint32(len(b)-batchBegins))
+	order.PutUint32(b[atLength:], uint32(len(b)-atLength-4))
+	order.PutUint32(b[atCRC:], crc32.Checksum(b[crcBegins:], castagnoli))
+	return b
+}
+
+// timeOf is a message's time in epoch ms; one without was made now.
+func timeOf(m *kafka.Message, now time.Time) int64 {
+	if t := m.Time.UnixMilli(); t > 0 {
+		return t
+	}
+	return now.UnixMilli()
+}
+
+// appendBytes appends a length and the bytes. It keeps null apart from empty.
+func appendBytes(b, text []byte) []byte {
+	if text == nil {
+		return binary.AppendVarint(b, -1)
+	}
+	return append(binary.AppendVarint(b, int64(len(text))), text...)
 }
 
 // produce sends one batch. A leader that moved is looked for again; the broker drops a repeated sequence, so that cannot double.

@@ -122,10 +122,7 @@ func (p *Producer) Commit(ctx context.Context, messages []kafka.Message, offsets
 }
 
 func (p *Producer) commit(ctx context.Context, messages []kafka.Message, offsets *Offsets) error {
-	batches, err := p.encode(messages)
-	if err != nil {
-		return err
-	}
+	batches := p.encode(messages)
 	if len(batches) == 0 && offsets == nil {
 		return nil
 	}

@@ -165,8 +165,7 @@ func TestTakeOver(t *testing.T) {
 	each(t, func(t *testing.T, b *broker) {
 		old := b.takeOver()
 		b.check(old.Commit(b.ctx, b.messages(0, "old"), nil))
-		batches, err := old.encode(b.messages(0, "left open"))
-		b.check(err)
+		batches := old.encode(b.messages(0, "left open"))
 		b.check(old.addPartitions(b.ctx, batches))
 		b.check(old.produce(b.ctx, batches[0]))
 
@@ -176,8 +175,7 @@ func TestTakeOver(t *testing.T) {
 			t.Error("the old owner has committed")
 		}
 		b.expect("after the take-over", 0, "old", "young")
-		err = young.Commit(b.ctx, b.messages(0, "more"), nil)
-		b.check(err)
+		b.check(young.Commit(b.ctx, b.messages(0, "more"), nil))
 		stale := &Producer{cfg: young.cfg, pid: old.pid, epoch: old.epoch, sequence: map[partition]int32{}}
 		if err := stale.Commit(b.ctx, b.messages(0, "stale"), nil); !errors.Is(err, ErrFenced) {
 			t.Errorf("the old owner's commit gave %v, expected %v", err, ErrFenced)
@@ -223,8 +221,7 @@ func TestProducerGoesOnAfterARefusal(t *testing.T) {
 func TestRepeatedBatchIsTakenOnce(t *testing.T) {
 	each(t, func(t *testing.T, b *broker) {
 		p := b.takeOver()
-		batches, err := p.encode(b.messages(0, "once"))
-		b.check(err)
+		batches := p.encode(b.messages(0, "once"))
 		b.check(p.addPartitions(b.ctx, batches))
 		for range 3 {
 			b.check(p.produce(b.ctx, batches[0]))
