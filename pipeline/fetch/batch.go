@@ -325,12 +325,12 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// batchSize is the size of the first batch, and whether it is there as a whole.
-func batchSize(in []byte) (int, bool) {
-	if len(in) < headerSize {
+// batchSize is the size of the first batch, and whether it is there as a whole. It is 0 where there is too little to tell.
+func batchSize(in []byte) (size int, whole bool) {
+	if len(in) < batchHead {
 		return 0, false
 	}
-	size := 12 + int(int32(binary.BigEndian.Uint32(in[8:])))
+	size = batchHead + int(int32(binary.BigEndian.Uint32(in[8:])))
 	return size, size >= headerSize && size <= len(in)
 }
 
@@ -367,17 +367,25 @@ func (h *header) next() int64 {
 	return h.last() + 1
 }
 
-// nextOffset is the offset behind the last whole batch, or position if there is none: where the next request begins.
-func nextOffset(in []byte, position int64) int64 {
-	for {
+// batchHead is so much of a batch as tells its size.
+const batchHead = 12
+
+// ahead is the offset behind the last whole batch, or position if there is none: where the next request begins. largest is the size of the largest
+// batch, among them one at the end that is not there as a whole; 0 of nothing.
+func ahead(in []byte, position int64) (next int64, largest int) {
+	for next = position; len(in) >= batchHead; {
 		size, whole := batchSize(in)
-		if !whole {
-			return position
+		if size < headerSize {
+			break
+		}
+		if largest = max(largest, size); !whole {
+			break
 		}
 		base := int64(binary.BigEndian.Uint64(in))
-		position = max(position, base+int64(int32(binary.BigEndian.Uint32(in[23:])))+1)
+		next = max(next, base+int64(int32(binary.BigEndian.Uint32(in[23:])))+1)
 		in = in[size:]
 	}
+	return next, largest
 }
 
 var errShort = errors.New("a record ends early")

@@ -77,7 +77,7 @@ func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*po
 		b = binary.BigEndian.AppendUint32(b, 0xffffffff) // leader epoch unknown
 		b = binary.BigEndian.AppendUint64(b, uint64(p.next))
 		b = binary.BigEndian.AppendUint64(b, 0xffffffffffffffff) // log start: only followers
-		b = binary.BigEndian.AppendUint32(b, uint32(cfg.PartitionBytes))
+		b = binary.BigEndian.AppendUint32(b, uint32(p.bytes(cfg.PartitionBytes)))
 	}
 	b = binary.BigEndian.AppendUint32(b, 0) // forgotten topics
 	b = appendString(b, "")                 // rack
@@ -96,7 +96,7 @@ func appendString(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-// topics counts the topics of positions, which are ordered by topic.
+// topics counts how often the topic changes in positions.
 func topics(positions []*position) int {
 	n := 0
 	for i, p := range positions {

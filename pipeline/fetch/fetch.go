@@ -25,7 +25,7 @@ type Config struct {
 	Isolation kafka.IsolationLevel
 	// MaxWait bounds how long the broker waits for records when there are none; 0 means 250 ms.
 	MaxWait time.Duration
-	// PartitionBytes and ResponseBytes bound what is asked for at once; a larger batch comes whole all the same. 0: 1 MiB, 16 MiB.
+	// PartitionBytes and ResponseBytes are about what is asked for at once; a larger batch comes whole all the same. 0: 1 MiB, 16 MiB.
 	PartitionBytes, ResponseBytes int
 	// OnError, where given, is told of every error that is retried.
 	OnError func(error)
@@ -94,11 +94,12 @@ type Fetcher struct {
 	changed   chan struct{} // closed and made anew when positions change
 }
 
-// position is one partition's state. leader, paused and stopped are guarded by the fetcher's mutex; next belongs to the goroutine that
-// reads from the leader.
+// position is one partition's state. leader, paused and stopped are guarded by the fetcher's mutex; next and largest belong to the goroutine
+// that reads from the leader.
 type position struct {
 	Start
 	next    int64
+	largest int    // bytes of the largest batch that came lately; 0: none did
 	leader  string // address; "" while it is not known
 	paused  bool
 	stopped bool
@@ -335,6 +336,16 @@ func (f *Fetcher) session(ctx context.Context, l lane) error {
 	}
 }
 
+// bytes is how much to ask for: whole batches, because brokers cut a batch where the room ends, and what is cut has to be read again. Only of the first
+// partition of a request does a batch come that is larger than was asked for.
+func (p *position) bytes(about int) int {
+	if p.largest == 0 {
+		return about
+	}
+	batches := max(1, (about+p.largest/2)/p.largest)
+	return batches * (p.largest + p.largest/64)
+}
+
 // ask sends the next request. While all partitions of the lane are paused it waits; when there are none left it says false.
 func (f *Fetcher) ask(ctx context.Context, c *conn, l lane) (bool, error) {
 	for {
@@ -352,7 +363,8 @@ func (f *Fetcher) ask(ctx context.Context, c *conn, l lane) (bool, error) {
 		changed := f.changed
 		f.mu.Unlock()
 		if len(want) > 0 {
-			return true, c.send(&f.cfg, l.isolation, want)
+			first := int(uint32(c.id)) % len(want) // where a response is full before it has something of all, another one is first the next time
+			return true, c.send(&f.cfg, l.isolation, slices.Concat(want[first:], want[:first]))
 		}
 		if mine == 0 {
 			return false, nil
@@ -398,7 +410,8 @@ func (f *Fetcher) advance(c *conn, res *Response) {
 		if chunk.Err != nil {
 			p.stopped = true
 		}
-		p.next = nextOffset(chunk.Batches, p.next)
+		next, largest := ahead(chunk.Batches, p.next)
+		p.next, p.largest = next, max(largest, p.largest-p.largest/16)
 		kept = append(kept, chunk)
 	}
 	res.Chunks = kept

@@ -76,10 +76,13 @@ func (l *log) write(partition int, c kafka.Compression, records ...kafka.Record)
 }
 
 // open starts a fetcher; it is stopped when the test ends.
-func (l *log) open(starts ...Start) *Fetcher {
+func (l *log) open(starts ...Start) *Fetcher { return l.openAsking(0, starts...) }
+
+// openAsking is open with PartitionBytes.
+func (l *log) openAsking(bytes int, starts ...Start) *Fetcher {
 	ctx, cancel := context.WithCancel(l.ctx)
 	f := New(Config{
-		Dialer: kafka.DefaultDialer, Brokers: []string{l.addr}, Isolation: kafka.ReadCommitted, MaxWait: 50 * time.Millisecond,
+		Dialer: kafka.DefaultDialer, Brokers: []string{l.addr}, Isolation: kafka.ReadCommitted, MaxWait: 50 * time.Millisecond, PartitionBytes: bytes,
 		OnError: func(err error) { l.t.Logf("retried: %v", err) },
 	}, starts)
 	done := make(chan error, 1)
@@ -414,6 +417,49 @@ func FuzzWalker(f *testing.F) {
 			}
 			if n > 10*len(data)+1_000_000 {
 				t.Fatal("no end")
+			}
+		}
+	})
+}
+
+// TestLargeBatches: batches that are larger than what is asked for starve no partition, and little is read that has to be read again.
+func TestLargeBatches(t *testing.T) {
+	each(t, func(t *testing.T, l *log) {
+		const batches, size = 30, 8000
+		for range batches {
+			for p := range 2 {
+				l.write(p, 0, kafka.Record{Time: time.UnixMilli(5), Value: protocol.NewBytes(make([]byte, size))})
+			}
+		}
+		for _, asked := range []int{1000, 10_000, 50_000} {
+			f := l.openAsking(asked, Start{Topic: l.topic, Partition: 0}, Start{Topic: l.topic, Partition: 1})
+			var came, whole int
+			read := [2]int{}
+			for read[0] < batches || read[1] < batches {
+				select {
+				case <-l.ctx.Done():
+					t.Fatalf("asked for %d bytes: %v batches came, expected %d of each", asked, read, batches)
+				case res := <-f.Responses():
+					for i := range res.Chunks {
+						c := &res.Chunks[i]
+						came += len(c.Batches)
+						for in := c.Batches; ; {
+							n, ok := batchSize(in)
+							if !ok {
+								break
+							}
+							in, whole = in[n:], whole+n
+							read[c.Partition]++
+						}
+					}
+					res.Release()
+				}
+				if apart := max(read[0], read[1]) - min(read[0], read[1]); apart > 2+asked/size {
+					t.Fatalf("asked for %d bytes: %v batches came, expected of both", asked, read)
+				}
+			}
+			if came > whole+whole/10 {
+				t.Errorf("asked for %d bytes: %d bytes came, %d of them in whole batches", asked, came, whole)
 			}
 		}
 	})
