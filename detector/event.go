@@ -11,12 +11,21 @@ type Event struct {
 	Time    int64 // epoch ms, event time
 	Kind    rules.Kind
 	Labels  [][]byte // one a configured label, in that order; empty means absent
+	Present uint64   // who decoded it may say which labels are not empty, at most, by a bit each: the others are passed over. 0 says nothing
 	Session []byte
 	ID      ID    // zero: it has none, or nobody asks for it
 	Value   int64 // millionths of the kind's unit; only where HasValue
 	// HasValue says that the event carries a measured value: a duration, a dwell time, a vital, a resource, a score.
 	HasValue bool
 	Recorded int64 // the record's own timestamp, epoch ms; 0 or less where there is none. Only the first event of a partition is compared with it
+}
+
+// present has the bits of all labels that are not empty.
+func (e *Event) present() uint64 {
+	if e.Present > 0 {
+		return e.Present
+	}
+	return uint64(1)<<len(e.Labels) - 1
 }
 
 // Label is one name and value.

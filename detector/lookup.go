@@ -14,20 +14,25 @@ type lookup struct {
 	secret uint64
 	slots  []slot // a power of two of them, at most half in use
 	all    []*aggregate
-	prints []byte   // of all series, one behind the other: so a look-up touches little memory
-	print  []byte   // of the event that is looked for
-	padded [16]byte // a label of which nothing more may be read
+	prints []part // of all series, one behind the other: so a look-up touches little memory
+	print  []part // of the event that is looked for
 }
+
+// part is a part of a print: the first one says how many they are, and the kind; each of the others is a label, or so much of a long one that only
+// shortLabel bytes or fewer are left for the next part: place and length of the label or of its rest, and two words of text.
+type part [3]uint64
+
+const shortLabel = 16
 
 // slot is where a series is found: the place of its print, and one more than its number, 0 of an empty slot.
 type slot struct {
 	hash   uint64
-	from   uint32 // in words of eight bytes
+	from   uint32
 	number int32
 }
 
 func newLookup() lookup {
-	return lookup{secret: maphash.String(maphash.MakeSeed(), ""), slots: make([]slot, 256), print: make([]byte, 512)}
+	return lookup{secret: maphash.String(maphash.MakeSeed(), ""), slots: make([]slot, 256)}
 }
 
 // find is the number of the event's series, or -1 and the hash under which to put it.
@@ -44,14 +49,14 @@ func (l *lookup) find(e *Event) (number int32, hash uint64) {
 
 // printed says whether the print of the event is the one that begins there. Prints tell their own length.
 func (l *lookup) printed(from uint32) bool {
-	there, n := l.prints[8*int(from):], len(l.print)
-	return len(there) >= n && string(there[:n]) == string(l.print)
+	there := l.prints[from:]
+	return len(there) >= len(l.print) && slices.Equal(there[:len(l.print)], l.print)
 }
 
 // put adds the series that find did not find just now.
 func (l *lookup) put(s *aggregate, hash uint64) {
 	s.number = int32(len(l.all))
-	x := slot{hash, uint32(len(l.prints) / 8), s.number + 1}
+	x := slot{hash, uint32(len(l.prints)), s.number + 1}
 	l.all, l.prints = append(l.all, s), append(l.prints, l.print...)
 	if 2*len(l.all) <= len(l.slots) {
 		l.place(x)
@@ -87,60 +92,64 @@ func mix(x, y uint64) uint64 {
 	return high ^ low
 }
 
-// hash writes the event's print, which is all that is told of its kind and its labels as words, behind their number, and returns the hash
-// of it.
+// hash writes the event's print, which is all that is told of its kind and its labels, and returns the hash of it.
 func (l *lookup) hash(e *Event) uint64 {
-	p, n, labels := l.print[:cap(l.print)], printHead, e.Labels
+	labels, n := e.Labels, 1
+	l.print = slices.Grow(l.print[:0], n+len(labels))
+	p := l.print[:cap(l.print)]
 	h := l.secret ^ uint64(e.Kind)*prime1
-	for i := range labels {
+	for present := e.present(); present != 0; present &= present - 1 {
+		i := bits.TrailingZeros64(present)
 		v := labels[i]
 		if len(v) == 0 {
 			continue
 		}
-		if len(p)-n < len(v)+printLabel {
-			p = append(p, make([]byte, len(v)+printLabel)...)
+		if len(v) > shortLabel || cap(v) < shortLabel {
+			l.print = p[:n]
+			h = l.long(h, i, v)
+			l.print = slices.Grow(l.print, len(labels)-i)
+			p, n = l.print[:cap(l.print)], len(l.print)
+			continue
 		}
-		place := uint64(i)<<32 | uint64(len(v))
-		for ; len(v) > 16; v = v[8:] {
-			word := binary.LittleEndian.Uint64(v)
-			h = mix(h^word, prime0)
-			binary.LittleEndian.PutUint64(p[n:], word)
-			n += 8
-		}
-		var padded []byte
-		if cap(v) >= 16 {
-			padded = v[:16] // what lies behind it is there to be read
-		} else {
-			padded = append(l.padded[:0], v...)[:16]
-		}
-		of := &ofLength[len(v)]
+		padded, of := v[:shortLabel:shortLabel], &ofLength[len(v)] // what lies behind the text is there to be read
 		first, second := binary.LittleEndian.Uint64(padded)&of.first, binary.LittleEndian.Uint64(padded[8:])&of.second
-		words := p[n : n+printLabel]
-		binary.LittleEndian.PutUint64(words, place)
-		binary.LittleEndian.PutUint64(words[8:], first)
-		binary.LittleEndian.PutUint64(words[16:], second)
-		h = mix(h^bits.RotateLeft64(of.secret, i)^first, second^prime1)
-		n += printLabel
+		p[n] = part{uint64(i)<<32 | uint64(len(v)), first, second}
+		h = mix(h^of.secret^ofPlace[i&63]^first, second^prime1)
+		n++
 	}
-	binary.LittleEndian.PutUint64(p, uint64(n))
-	p[8] = byte(e.Kind)
+	p[0] = part{uint64(n), uint64(e.Kind)}
 	l.print = p[:n]
 	return h
 }
 
-// A print has its own length and the kind before all labels; a label of sixteen bytes or fewer has three words, its place and length, and the
-// text. A longer one has one more for every eight bytes before the last nine to sixteen.
-const (
-	printHead  = 16
-	printLabel = 24
-)
+// long is hash of a label of any length, behind which nothing may be read. It appends to the print.
+func (l *lookup) long(h uint64, i int, v []byte) uint64 {
+	for {
+		var padded [shortLabel]byte
+		n := copy(padded[:], v)
+		first, second := binary.LittleEndian.Uint64(padded[:]), binary.LittleEndian.Uint64(padded[8:])
+		l.print = append(l.print, part{uint64(i)<<32 | uint64(len(v)), first, second})
+		h = mix(h^ofLength[n].secret^ofPlace[i&63]^first, second^prime1)
+		if v = v[n:]; len(v) == 0 {
+			return h
+		}
+	}
+}
 
-// ofLength is of texts of so many bytes, up to sixteen: the bits that they have in two words, and a secret word, which tells lengths and places apart: no
-// text can make up for it.
-var ofLength = func() (all [17]struct{ first, second, secret uint64 }) {
+// ofLength is of texts of so many bytes: the bits that they have in two words, and a secret word, as ofPlace is of places. Secrets tell lengths
+// and places apart: no text can make up for them.
+var ofLength = func() (all [shortLabel + 1]struct{ first, second, secret uint64 }) {
 	seed := maphash.MakeSeed()
 	for n := range all {
 		all[n].first, all[n].second, all[n].secret = 1<<(8*min(n, 8))-1, 1<<(8*max(n-8, 0))-1, maphash.Comparable(seed, n)
+	}
+	return all
+}()
+
+var ofPlace = func() (all [64]uint64) {
+	seed := maphash.MakeSeed()
+	for i := range all {
+		all[i] = maphash.Comparable(seed, i)
 	}
 	return all
 }()

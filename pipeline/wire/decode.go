@@ -258,6 +258,7 @@ func (d *Decoder) Decode(value []byte, timestamp int64, e *detector.Event) *Reje
 		return s.err
 	}
 	d.members()
+	d.absent()
 	if s.err == nil && (s.peek() != 0 || s.pos < len(s.in)) {
 		s.syntax()
 	}
@@ -284,10 +285,9 @@ func (d *Decoder) reset(value []byte, timestamp int64, e *detector.Event) {
 		d.limit = MaxLabel
 	}
 	d.refusal, d.have, d.given, d.event = nil, 0, 0, e
-	if cap(e.Labels) < d.labels {
-		e.Labels = make([][]byte, d.labels)
+	if len(e.Labels) != d.labels {
+		e.Labels, e.Present = make([][]byte, d.labels), 0
 	}
-	e.Labels = e.Labels[:d.labels]
 	e.Time, e.Kind, e.Session, e.ID, e.Value, e.HasValue = timestamp, d.kind, nil, detector.ID{}, 0, false
 }
 
@@ -673,14 +673,22 @@ func (d *Decoder) epoch() {
 	d.event.Time = v
 }
 
+// absent takes the labels that the record does not have out of the event, which may have those of the one before.
+func (d *Decoder) absent() {
+	e, all := d.event, uint64(1)<<d.labels-1
+	before := e.Present
+	if before == 0 {
+		before = all
+	}
+	e.Present = d.given & all
+	for stale := before &^ d.given; stale != 0; stale &= stale - 1 {
+		e.Labels[bits.TrailingZeros64(stale)] = nil
+	}
+}
+
 // complete checks what only the whole record shows.
 func (d *Decoder) complete() {
 	e := d.event
-	for absent := (uint64(1)<<d.labels - 1) &^ d.given; absent != 0; absent &= absent - 1 {
-		if i := bits.TrailingZeros64(absent); len(e.Labels[i]) > 0 {
-			e.Labels[i] = nil
-		}
-	}
 	if e.Kind == rules.NoKind {
 		d.refuse(Missing, "kind is missing, and the topic has none of its own")
 		return
