@@ -39,9 +39,12 @@ func perPartition(topic string, partitions int, read func(partition int) (int, e
 	return float64(total) / time.Since(start).Seconds(), nil
 }
 
+// askedAtOnce are the sizes of responses that readBatches is tried with: how large they are matters, because each ends with a batch that is cut off.
+var askedAtOnce = []int{1 << 20, 2 << 20, 4 << 20}
+
 // readBatches is the fastest way that kafka-go has to read: Conn.ReadBatch and Batch.Read, a connection a partition. It sees neither
 // timestamps nor headers.
-func readBatches(ctx context.Context, broker, topic string, ends []int64) (float64, error) {
+func readBatches(ctx context.Context, broker, topic string, ends []int64, size int) (float64, error) {
 	return perPartition(topic, len(ends), func(p int) (int, error) {
 		conn, err := kafka.DialLeader(ctx, "tcp", broker, topic, p)
 		if err != nil {
@@ -51,7 +54,7 @@ func readBatches(ctx context.Context, broker, topic string, ends []int64) (float
 		buf := make([]byte, 64<<10)
 		n := 0
 		for n < int(ends[p]) {
-			batch := conn.ReadBatchWith(kafka.ReadBatchConfig{MinBytes: 1, MaxBytes: 4 << 20, MaxWait: time.Second})
+			batch := conn.ReadBatchWith(kafka.ReadBatchConfig{MinBytes: 1, MaxBytes: size, MaxWait: time.Second})
 			for {
 				if _, err = batch.Read(buf); err != nil {
 					break

@@ -399,17 +399,17 @@ members:
 			break
 		}
 		var found uint64
-		rest := in[start:]
+		at := start
 		for {
-			if len(rest) <= 8 {
+			if at < 0 || at > len(in)-9 {
 				break members
 			}
-			if found = meaning(binary.LittleEndian.Uint64(rest)); found != 0 {
+			if found = meaning(binary.LittleEndian.Uint64(in[at : at+8])); found != 0 {
 				break
 			}
-			rest = rest[8:]
+			at += 8
 		}
-		end := len(in) - len(rest) + bits.TrailingZeros64(found)>>3
+		end := at + bits.TrailingZeros64(found)>>3
 		if in[end] != '"' {
 			break
 		}

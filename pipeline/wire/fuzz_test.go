@@ -87,6 +87,12 @@ func compareToModel(t *testing.T, data []byte, kind rules.Kind, timestamp int64)
 	case r != nil:
 		t.Errorf("got %v, expected the event %+v", r, m.event)
 	default:
+		for i, label := range e.Labels {
+			if len(label) > 0 && e.Present > 0 && e.Present>>i&1 == 0 {
+				t.Errorf("label %d is %q, but not among those that are present, %b", i, label, e.Present)
+			}
+		}
+		m.event.Present = e.Present
 		if diff := cmp.Diff(m.event, e, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("another event (-want +got):\n%s", diff)
 		}

@@ -350,10 +350,10 @@ func newPhrase(text string) phrase {
 
 // at says whether the phrase's text stands at a place. Of one that has fewer than sixteen bytes behind it that is not said.
 func (p *phrase) at(in []byte, pos int) bool {
-	if pos < 0 || len(in)-pos < 16 {
+	if pos < 0 || pos > len(in)-16 {
 		return false
 	}
-	there := in[pos:len(in):len(in)]
+	there := in[pos : pos+16]
 	return binary.LittleEndian.Uint64(there)&p.firstMask == p.first && binary.LittleEndian.Uint64(there[8:])&p.secondMask == p.second
 }
 
@@ -373,6 +373,9 @@ func plainStatus(in []byte, i int) (class, end int) {
 // plainNumber reads a number such as numbers mostly are, 0 or more, without an exponent, up to seven digits before the point and six
 // behind it, and a comma or a closing bracket after it: its millionths, and where it ends. End is 0 of every other one.
 func plainNumber(in []byte, i int) (v int64, end int) {
+	if v, end = shortNumber(in, i); end > 0 {
+		return v, end
+	}
 	v, n := plainDigits(in, i)
 	if end = i + n; n == 0 || n > 7 || n > 1 && in[i] == '0' || end >= len(in) {
 		return 0, 0
@@ -392,24 +395,51 @@ func plainNumber(in []byte, i int) (v int64, end int) {
 	return v * tens[6-places], end
 }
 
-// plainDigits reads the digits from i on, and how many there are: 8 where there are more.
-func plainDigits(in []byte, i int) (v int64, n int) {
-	left := len(in) - i
-	if i < 0 || left <= 0 || len(in) < 8 {
+// shortNumber is plainNumber of one such as 63.125 that has a point and is, with what comes after it, in eight bytes: they are read as one word.
+func shortNumber(in []byte, i int) (v int64, end int) {
+	x := wordFrom(in, i) ^ '0'*ones
+	others := notDigits(x)
+	point := bits.TrailingZeros64(others) >> 3
+	end = bits.TrailingZeros64(others&(others-1)) >> 3 // right because a point's sum does not reach the next byte
+	places, before := end-point-1, uint(8*point)&63
+	if end > 7 || point == 0 || point > 1 && byte(x) == 0 || places == 0 || places > 6 || byte(x>>before) != '.'^'0' {
 		return 0, 0
 	}
-	var x uint64
-	if left >= 8 {
-		x = binary.LittleEndian.Uint64(in[i:])
-	} else {
-		x = binary.LittleEndian.Uint64(in[len(in)-8:]) >> (64 - 8*left)
+	if behind := byte(x >> (uint(8*end) & 63)); behind != ','^'0' && behind != '}'^'0' {
+		return 0, 0
 	}
-	x ^= '0' * ones
-	n = bits.TrailingZeros64((x|(x+0x76*ones))&tops) >> 3 // a sum reaches the next byte only from one that is no digit
-	x <<= 64 - 8*n                                        // zeros before the first digit
+	digits := x&(1<<before-1) | x>>(before+8)<<before
+	return digitsValue(digits<<(8*(9-end)&63)) * tens[6-places], i + end
+}
+
+// plainDigits reads the digits from i on, and how many there are: 8 where there are more.
+func plainDigits(in []byte, i int) (v int64, n int) {
+	x := wordFrom(in, i) ^ '0'*ones
+	n = bits.TrailingZeros64(notDigits(x)) >> 3
+	return digitsValue(x << (64 - 8*n)), n // zeros before the first digit
+}
+
+// wordFrom is the word that begins at i, with zeros behind the end of in. It is 0 where in has less than a word.
+func wordFrom(in []byte, i int) uint64 {
+	switch last := len(in) - 8; {
+	case i < 0 || last < 0 || i >= len(in):
+		return 0
+	case i <= last:
+		return binary.LittleEndian.Uint64(in[i : i+8])
+	default:
+		return binary.LittleEndian.Uint64(in[last:]) >> (8 * uint(i-last))
+	}
+}
+
+// notDigits has the highest bit of those bytes of a word that were no digits before '0' was taken from all of them. It is right up to the first of them:
+// a sum reaches the next byte only from one that is no digit.
+func notDigits(x uint64) uint64 { return (x | (x + 0x76*ones)) & tops }
+
+// digitsValue is the number of eight digits, the first one in the lowest byte.
+func digitsValue(x uint64) int64 {
 	x = (x*10 + x>>8) & 0x00ff00ff00ff00ff
 	x = (x*100 + x>>16) & 0x0000ffff0000ffff
-	return int64((x*10_000 + x>>32) & 0xffffffff), n
+	return int64((x*10_000 + x>>32) & 0xffffffff)
 }
 
 // plainWhole reads a whole number from 1 on, up to fourteen digits, and a comma or a closing bracket after it, and where it ends. End is 0 of
