@@ -452,19 +452,13 @@ const (
 	maxHanded    = 1 << 16 // series, and as many buckets each as an open cell has codes
 )
 
-// makeRoom makes room for all that is to be handed over, in what the last flush has handed over if that was little.
+// makeRoom makes room for what is to be handed over, in what the last flush has handed over if that was little. Of buckets there may be more.
 func (a *Aggregator) makeRoom() {
 	if cap(a.handed.series) > maxHanded || cap(a.handed.buckets) > fewCodes*maxHanded {
 		a.handed = handed{}
 	}
-	buckets := 0
-	for _, start := range a.paneOrder {
-		for i := range a.panes[start].cells {
-			buckets += a.panes[start].cells[i].values.used()
-		}
-	}
 	a.handed.series = slices.Grow(a.handed.series[:0], a.cells)
-	a.handed.buckets = slices.Grow(a.handed.buckets[:0], buckets)
+	a.handed.buckets = slices.Grow(a.handed.buckets[:0], a.cells)
 }
 
 // reuse keeps the pane's memory, if it is little.

@@ -83,14 +83,6 @@ func (d *dense) grow(least, most int) {
 	d.counts, d.low = counts, low
 }
 
-// used is how many buckets at most there are.
-func (t *tally) used() int {
-	if t.counts == nil {
-		return t.n
-	}
-	return len(t.counts)
-}
-
 // appendTo appends the buckets, in ascending order.
 func (d *dense) appendTo(b Buckets) Buckets {
 	for i, n := range d.counts {

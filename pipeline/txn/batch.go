@@ -97,19 +97,19 @@ func (p *Producer) encodeBatch(records []*kafka.Message, size int, sequence int3
 	b = order.AppendUint16(b, uint16(p.epoch))
 	b = order.AppendUint32(b, uint32(sequence))
 	b = order.AppendUint32(b, uint32(len(records)))
-	var record []byte
+	var before, behind []byte // what a record has before its value, and behind it
 	for i, r := range records {
-		record = append(record[:0], 0) // attributes
-		record = binary.AppendVarint(record, timeOf(r, now)-first)
-		record = binary.AppendVarint(record, int64(i))
-		record = appendBytes(record, r.Key)
-		record = appendBytes(record, r.Value)
-		record = binary.AppendVarint(record, int64(len(r.Headers)))
+		before = binary.AppendVarint(append(before[:0], 0), timeOf(r, now)-first)
+		before = binary.AppendVarint(before, int64(i))
+		before = append(appendLength(before, r.Key), r.Key...)
+		before = appendLength(before, r.Value)
+		behind = binary.AppendVarint(behind[:0], int64(len(r.Headers)))
 		for _, h := range r.Headers {
-			record = append(binary.AppendVarint(record, int64(len(h.Key))), h.Key...)
-			record = appendBytes(record, h.Value)
+			behind = append(binary.AppendVarint(behind, int64(len(h.Key))), h.Key...)
+			behind = append(appendLength(behind, h.Value), h.Value...)
 		}
-		b = append(binary.AppendVarint(b, int64(len(record))), record...)
+		b = binary.AppendVarint(b, int64(len(before)+len(r.Value)+len(behind)))
+		b = append(append(append(b, before...), r.Value...), behind...)
 	}
 	order.PutUint32(b, uint32(len(b)-batchBegins))
 	order.PutUint32(b[atLength:], uint32(len(b)-atLength-4))
@@ -125,12 +125,12 @@ func timeOf(m *kafka.Message, now time.Time) int64 {
 	return now.UnixMilli()
 }
 
-// appendBytes appends a length and the bytes. It keeps null apart from empty.
-func appendBytes(b, text []byte) []byte {
+// appendLength appends how many bytes a text has. It keeps null apart from empty.
+func appendLength(b, text []byte) []byte {
 	if text == nil {
 		return binary.AppendVarint(b, -1)
 	}
-	return append(binary.AppendVarint(b, int64(len(text))), text...)
+	return binary.AppendVarint(b, int64(len(text)))
 }
 
 // produce sends one batch. A leader that moved is looked for again; the broker drops a repeated sequence, so that cannot double.
