@@ -343,7 +343,7 @@ func (p *position) bytes(about int) int {
 		return about
 	}
 	batches := max(1, (about+p.largest/2)/p.largest)
-	return batches * (p.largest + p.largest/64)
+	return min(batches*(p.largest+p.largest/64), maxResponse/2)
 }
 
 // ask sends the next request. While all partitions of the lane are paused it waits; when there are none left it says false.
