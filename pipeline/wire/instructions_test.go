@@ -17,7 +17,7 @@ import (
 // maxInstructions bounds what decoding and counting the event of the comparison takes, in instructions of amd64 as valgrind counts them.
 // Unlike time they are the same on every machine, busy or not. Lower it when the hot path becomes shorter; a change that needs more has to
 // say why.
-const maxInstructions = 3150
+const maxInstructions = 2800
 
 // TestInstructions counts them: of many events less those of few, so that what is done once does not count.
 func TestInstructions(t *testing.T) {
