@@ -109,6 +109,9 @@ type Partition struct {
 
 // NewAggregator is task number task of tasks, over no partitions yet.
 func NewAggregator(cfg Config, task, tasks int) *Aggregator {
+	if len(cfg.Labels) > MaxLabels {
+		panic(fmt.Sprintf("BUG: %d labels, expected %d at most", len(cfg.Labels), MaxLabels))
+	}
 	return &Aggregator{cfg: cfg, task: task, tasks: tasks, series: newLookup(), panes: map[int64]*aggregatePane{}}
 }
 

@@ -34,6 +34,9 @@ type Label struct {
 	Value string `json:"value"`
 }
 
+// MaxLabels is how many labels a series can be made of: Event.Present has a bit for each, and a decoder some besides.
+const MaxLabels = 40
+
 // Config is what both stages have to agree on. A change of it changes results.
 type Config struct {
 	Labels   []string // what makes a series, in the order of Event.Labels

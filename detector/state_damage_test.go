@@ -72,8 +72,10 @@ func TestDamagedState(t *testing.T) {
 			}
 			kinds[parts[0]]++
 			for n := range parts {
-				s.Records[i].Key = strings.Join(parts[:n], keySeparator)
-				try(fmt.Sprintf("the key %q", s.Records[i].Key))
+				for _, damaged := range []string{strings.Join(parts[:n], keySeparator), r.Key + keySeparator, r.Key + keySeparator + "x", "x" + r.Key} {
+					s.Records[i].Key = damaged
+					try(fmt.Sprintf("the key %q", damaged))
+				}
 			}
 			s.Records[i].Key = r.Key
 			var v any

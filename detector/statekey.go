@@ -1,11 +1,11 @@
 package detector
 
 import (
-	"fmt"
+	"errors"
 	"strings"
 )
 
-// The records of a judge's state. Keys are made of parts; the first one says what it is. How many there are is in partsOf.
+// The records of a judge's state. Keys are made of parts; the first one says what it is. A domain may hold the separator.
 const (
 	keySeparator = "\x1f"
 	keyEdge      = "edge"
@@ -20,41 +20,30 @@ const (
 	keyLimit     = "limit"   // and domain, pane, number
 )
 
-// partsOf is how many parts the keys of a kind of records have at most. The last one may hold the separator.
-var partsOf = map[string]int{
-	keyEdge: 1, keyWords: 1, keyRules: 2, keySource: 3, keySeen: 2, keyChanges: 2, keyAsked: 2, keyGroup: 4, keyRefused: 2, keyLimit: 4,
+func key(parts ...string) string { return strings.Join(parts, keySeparator) }
+
+// domainOfLimit is the domain in what a limit's key has behind its first part.
+func domainOfLimit(rest string) (string, error) {
+	for range 2 { // a number and a pane
+		i := strings.LastIndex(rest, keySeparator)
+		if i < 0 {
+			return "", errors.New("its key has no domain, pane and number")
+		}
+		rest = rest[:i]
+	}
+	return rest, nil
 }
 
-// A part that is not the last one says otherwise that it holds the separator.
-var (
-	escape   = strings.NewReplacer("\x1e", "\x1e0", keySeparator, "\x1e1")
-	unescape = strings.NewReplacer("\x1e0", "\x1e", "\x1e1", keySeparator)
-)
-
-// key puts one together, for which it may change the parts.
-func key(parts ...string) string {
-	last := len(parts) - 1
-	for i, part := range parts[:last] {
-		parts[i] = escape.Replace(part)
+// domainOfGroup is the domain in what a group's key has behind its first part. A snapshot is JSON, whose keys have U+FFFD where others have
+// SeriesKeyEnd.
+func domainOfGroup(rest string, s *groupState) (string, error) {
+	end := keySeparator + key(s.Rule, s.RuleHash+seriesKey(0, s.Labels))
+	for _, end := range []string{end, strings.ToValidUTF8(end, "\ufffd")} {
+		if domain, ok := strings.CutSuffix(rest, end); ok {
+			return domain, nil
+		}
 	}
-	return strings.Join(parts, keySeparator)
-}
-
-// partsOfKey takes a key apart.
-func partsOfKey(k string) ([]string, error) {
-	kind, _, _ := strings.Cut(k, keySeparator)
-	n, ok := partsOf[kind]
-	if !ok {
-		return nil, fmt.Errorf("nobody knows what %q is", kind)
-	}
-	parts := strings.SplitN(k, keySeparator, n)
-	if len(parts) < n && kind != keyRules {
-		return nil, fmt.Errorf("its key has %d parts, expected %d", len(parts), n)
-	}
-	for i := range parts[:len(parts)-1] {
-		parts[i] = unescape.Replace(parts[i])
-	}
-	return parts, nil
+	return "", errors.New("its key is that of another rule or group")
 }
 
 // IsSource says whether the record with that key is a PartitionProgress: what a judge was told last of a source partition.

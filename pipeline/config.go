@@ -323,8 +323,8 @@ func (k *checker) labels(c *Config) {
 	if !c.Where.Readable("labels") {
 		return
 	}
-	if len(c.Labels) > wire.MaxLabels {
-		k.fail(c.Where.Of("labels"), "labels has %d names, expected %d at most, the domain among them", len(c.Labels), wire.MaxLabels)
+	if len(c.Labels) > detector.MaxLabels {
+		k.fail(c.Where.Of("labels"), "labels has %d names, expected %d at most, the domain among them", len(c.Labels), detector.MaxLabels)
 	}
 	for i, l := range c.Labels {
 		key := fmt.Sprintf("labels[%d]", i)

@@ -136,6 +136,9 @@ func Parse(name string, data []byte) (*File, error) {
 	if f.Pane < 100 || f.Pane > 3600_000 {
 		fail(f.Where.Of("pane"), "pane is %s, expected 100ms to 1h", f.Pane)
 	}
+	if len(f.Labels) > detector.MaxLabels {
+		fail(f.Where.Of("labels"), "labels has %d names, expected %d at most, the domain among them", len(f.Labels), detector.MaxLabels)
+	}
 	if f.Where.Has("tests") && len(f.Tests) == 0 {
 		fail(f.Where.Of("tests"), "tests is empty, expected at least one test")
 	}

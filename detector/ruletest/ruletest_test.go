@@ -216,6 +216,10 @@ tests:
 			t.Errorf("%q is not reported in\n%s", want, err)
 		}
 	}
+	many := "labels: [" + strings.Repeat("x, ", 40) + "x]\ntests: [{name: a, input: [], expect: []}]\n"
+	if _, err := Parse("t.yaml", []byte(many)); err == nil || !strings.Contains(err.Error(), "t.yaml:1:9: labels has 41 names, expected 40 at most") {
+		t.Errorf("of 41 labels it says %v", err)
+	}
 	f, err := Parse("t.yaml", []byte("tests:\n  - {name: a, about: [Errors, Eros], input: [], expect: [5m sev1 opened Silent]}\n"))
 	if err != nil {
 		t.Fatal(err)

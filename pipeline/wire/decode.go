@@ -148,14 +148,11 @@ const (
 	valueCount
 )
 
-// MaxLabels is how many labels a series can be made of.
-const MaxLabels = 40
-
 // NewDecoder makes a decoder for records whose kind, where they do not say it, is kind. labels are the labels that make a series, in
-// the order of Event.Labels, MaxLabels at most.
+// the order of Event.Labels, detector.MaxLabels at most.
 func NewDecoder(kind rules.Kind, labels []string) *Decoder {
-	if len(labels) > MaxLabels {
-		panic(fmt.Sprintf("BUG: %d labels, at most %d fit", len(labels), MaxLabels))
+	if len(labels) > detector.MaxLabels {
+		panic(fmt.Sprintf("BUG: %d labels, at most %d fit", len(labels), detector.MaxLabels))
 	}
 	d := &Decoder{kind: kind, labels: len(labels), status: slices.Index(labels, "status_class"), unknown: map[string]*field{}}
 	d.named.text = nowhere

@@ -449,7 +449,7 @@ func refusal(d *Decoder, in string) string {
 func TestManyLabels(t *testing.T) {
 	var labels []string
 	fields := []string{`"kind":"error"`}
-	for i := range MaxLabels {
+	for i := range detector.MaxLabels {
 		labels = append(labels, fmt.Sprintf("label%d", i))
 		fields = append(fields, fmt.Sprintf(`"label%d":"value%d"`, i, i))
 	}
@@ -464,7 +464,7 @@ func TestManyLabels(t *testing.T) {
 			t.Errorf("label%d is %s", i, v)
 		}
 	}
-	for i := range MaxLabels {
+	for i := range detector.MaxLabels {
 		twice := fmt.Sprintf(`%s,"label%d":"again"}`, strings.TrimSuffix(record, "}"), i)
 		if r := d.Decode([]byte(twice), 0, &e); r == nil || r.Reason != DuplicateKey {
 			t.Errorf("label%d twice: %v", i, r)

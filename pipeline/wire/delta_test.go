@@ -187,7 +187,7 @@ func TestDeltaSize(t *testing.T) {
 		s := detector.SeriesDelta{Kind: rules.KindLatency, Cell: detector.Cell{
 			Count: 1 << 62, Valued: 1 << 62, Sum: detector.Sum{Hi: math.MinInt64, Lo: math.MaxUint64}, Max: math.MinInt64,
 		}}
-		for l := range MaxLabels {
+		for l := range detector.MaxLabels {
 			value := fmt.Sprintf("%d-%d-", i, l)
 			s.Labels = append(s.Labels, detector.Label{
 				Name: fmt.Sprintf("%s%02d", strings.Repeat("l", 62), l), Value: value + strings.Repeat("v", MaxLabel-len(value)),

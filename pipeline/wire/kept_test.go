@@ -74,7 +74,7 @@ func TestKeptIsReadAsWritten(t *testing.T) {
 func TestVisitsFitIntoRecords(t *testing.T) {
 	for _, value := range []string{"", "x", strings.Repeat("\x01", MaxLabel)} {
 		var labels []detector.Label
-		for i := range MaxLabels {
+		for i := range detector.MaxLabels {
 			if value != "" {
 				labels = append(labels, detector.Label{Name: fmt.Sprint("label_", i), Value: value})
 			}
@@ -200,7 +200,7 @@ func TestIDs(t *testing.T) {
 
 	// A label may have that name besides; as many labels as there can be leave room for it.
 	many := []string{"id"}
-	for i := range MaxLabels - 1 {
+	for i := range detector.MaxLabels - 1 {
 		many = append(many, fmt.Sprint("l", i))
 	}
 	for _, labels := range [][]string{many, slices.Concat(many[1:], []string{"last"})} {

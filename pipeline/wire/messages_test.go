@@ -408,7 +408,7 @@ func checkState(t *testing.T, example []byte) {
 	example = bytes.ReplaceAll(example, []byte("sha256:c0f198ce7d1bdb43828e836c25a46339da911fb99417d33a332726d96c1ac3d0"), []byte(file.Hash))
 	records := []detector.Record{{Key: "edge", Value: example}}
 	if bytes.Contains(example, []byte(`"rule"`)) {
-		records[0].Key = "group\x1f\x1fCriticalErrorRateSpike\x1fassessment-api"
+		records[0].Key = "group\x1f\x1fCriticalErrorRateSpike\x1f" + file.Rules()[0].Identity() + "\x00service\xffassessment-api\xff"
 		records = append(records, detector.Record{Key: "edge", Value: []byte(`{"v":1,"edge":1793534520000,"set":{"version":1,"topics":{}}}`)})
 	}
 	j := detector.NewJudge(detector.DefaultConfig(), file)
