@@ -25,7 +25,7 @@ type Config struct {
 	Isolation kafka.IsolationLevel
 	// MaxWait bounds how long the broker waits for records when there are none; 0 means 250 ms.
 	MaxWait time.Duration
-	// PartitionBytes and ResponseBytes are about what is asked for at once; a larger batch comes whole all the same. 0: 1 MiB, 16 MiB.
+	// PartitionBytes and ResponseBytes are about what is asked for at once; a larger batch comes whole all the same. 0: 2 MiB, 16 MiB.
 	PartitionBytes, ResponseBytes int
 	// OnError, where given, is told of every error that is retried.
 	OnError func(error)
@@ -111,7 +111,7 @@ func New(cfg Config, partitions []Start) *Fetcher {
 		cfg.MaxWait = 250 * time.Millisecond
 	}
 	if cfg.PartitionBytes == 0 {
-		cfg.PartitionBytes = 1 << 20
+		cfg.PartitionBytes = 2 << 20
 	}
 	if cfg.ResponseBytes == 0 {
 		cfg.ResponseBytes = 16 << 20
