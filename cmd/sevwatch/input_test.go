@@ -70,7 +70,7 @@ func TestReplayGivesUp(t *testing.T) {
 		t.Helper()
 		broker, cluster := kafkatest.Fake(t)
 		lines := strings.Split(strings.TrimSpace(outage()), "\n")
-		topicOf(t, broker, "web.requests")(1, append(lines, lines...)) // more than one response holds
+		topicOf(t, broker, "web.requests")(1, slices.Repeat(lines, 4)) // more than one response holds
 		fetches := 0
 		cluster.ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
 			cluster.KeepControl()
