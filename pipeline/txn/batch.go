@@ -57,9 +57,9 @@ func fitting(records []*kafka.Message, limit int) (n, size int) {
 	return len(records), size
 }
 
-// recordSize is a bound for a record's encoded size: besides its texts it has seven varints of ten bytes at most.
+// recordSize is a bound for a record's encoded size: besides its texts it has a byte, a time of ten bytes at most, and five lengths and counts of five.
 func recordSize(r *kafka.Message) int {
-	size := 64 + len(r.Key) + len(r.Value)
+	size := 36 + len(r.Key) + len(r.Value)
 	for _, h := range r.Headers {
 		size += 10 + len(h.Key) + len(h.Value)
 	}
