@@ -11,7 +11,7 @@ DATA     = $(SEVWATCH_DATA)
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
 
-demo:  ## the main job on this machine, in under three minutes
+demo:  ## the main job on this machine, in three minutes and what the build takes
 	@$(GO) run ./cmd/sevwatch demo
 
 build:  ## the program, in bin/
