@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +25,9 @@ type Aggregator struct {
 	paneOrder   []int64
 	last        *aggregatePane   // where the last event was counted
 	spare       []*aggregatePane // to be used again
-	handed      handed           // at the last flush
+	handed      handed           // lately
+	gained      []PaneEvents     // of panes that were handed over since the last flush
+	used        int              // the most cells that one of them had
 	silent      []Span
 	key         []byte
 	cells       int
@@ -41,18 +44,19 @@ type aggregate struct {
 	rank   int32 // in their order
 }
 
-// handed is the memory of what a flush hands over, to be used again.
+// handed is the memory of what is handed over, to be used again.
 type handed struct {
 	series  []SeriesDelta
 	buckets Buckets
 }
 
-// aggregatePane is what a pane has gained since the last flush.
+// aggregatePane is what a pane has gained since it was handed over last.
 type aggregatePane struct {
 	start  int64
 	events int64
 	cells  []aggregateCell
 	index  []int32 // by the number of the series: one more than its cell's, 0 without
+	listed int     // its share of the aggregator's
 }
 
 // aggregateCell is what one series has counted.
@@ -76,15 +80,17 @@ func (c *aggregateCell) value(v int64) {
 	c.values.add(codeOf(v))
 }
 
-// session takes in which session one event came from, by its hash.
-func (a *Aggregator) session(c *aggregateCell, hash uint64) {
+// session takes in which session an event of the pane came from, by its hash.
+func (a *Aggregator) session(p *aggregatePane, c *aggregateCell, hash uint64) {
 	if c.sessions == nil {
 		c.sessions = &Distinct{}
 	}
 	c.sessioned++
 	few := len(c.sessions.Few)
 	c.sessions.Add(hash)
-	a.listed += max(0, len(c.sessions.Few)-few)
+	more := max(0, len(c.sessions.Few)-few)
+	p.listed += more
+	a.listed += more
 }
 
 // Partition is one source partition: its own clock and its own accounts. Nothing that another partition does changes what is late here.
@@ -304,7 +310,7 @@ func (a *Aggregator) take(p *Partition, e *Event) {
 		cell.value(e.Value)
 	}
 	if p.counts && len(e.Session) > 0 {
-		a.session(cell, SessionHash(e.Session))
+		a.session(pane, cell, SessionHash(e.Session))
 	}
 	if p.attempts != nil {
 		a.follow(p, e, cell.series.labels)
@@ -417,8 +423,17 @@ func (a *Aggregator) Pending() int { return a.cells + a.listed/listedACell }
 // listedACell is how many listed sessions take as much room as a cell: 8 bytes each.
 const listedACell = 32
 
-// Flush hands over what was gained since the last flush, sorted, and the progress that goes behind it. Memory starts anew: the deltas hold until
-// the next flush.
+// Closed hands over what was gained in panes that all partitions of the task have closed, sorted: they gain no more, and their memory is used again
+// while it is still close at hand. The next Flush tells of their events. The deltas hold until the next call of either.
+func (a *Aggregator) Closed() []Delta {
+	if len(a.paneOrder) == 0 {
+		return nil
+	}
+	return a.handOver(a.Edge())
+}
+
+// Flush hands over what was gained and not handed over yet, sorted, and the progress that goes behind all that was handed over since the last flush.
+// Memory starts anew: the deltas hold until the next call of Flush or Closed.
 func (a *Aggregator) Flush() ([]Delta, Progress) {
 	progress := Progress{V: 1, Task: a.task, Tasks: a.tasks, Set: a.set, Silent: mergeSpans(a.silent)}
 	for _, p := range a.partitions {
@@ -427,24 +442,52 @@ func (a *Aggregator) Flush() ([]Delta, Progress) {
 			p.from, p.changed, p.told = p.to, false, true
 		}
 	}
+	deltas := a.handOver(math.MaxInt64)
+	progress.Events = mergeEvents(a.gained)
+	if len(a.series.all) > max(maxKnown, 4*a.used) {
+		a.series, a.order, a.spare = newLookup(), nil, nil
+	}
+	a.gained, a.used, a.silent = a.gained[:0], 0, nil
+	return deltas, progress
+}
+
+// handOver hands over the panes that end no later than at edge.
+func (a *Aggregator) handOver(edge int64) (deltas []Delta) {
 	slices.Sort(a.paneOrder)
+	n, cells := 0, 0
+	for ; n < len(a.paneOrder) && a.paneOrder[n]+a.cfg.Pane <= edge; n++ {
+		cells += len(a.panes[a.paneOrder[n]].cells)
+	}
+	if n == 0 {
+		return nil
+	}
 	a.order = a.series.ordered(a.order)
-	var deltas []Delta
-	used := 0
-	a.makeRoom()
-	for _, start := range a.paneOrder {
+	a.makeRoom(cells)
+	for _, start := range a.paneOrder[:n] {
 		pane := a.panes[start]
-		used = max(used, len(pane.cells))
-		progress.Events = append(progress.Events, PaneEvents{start, pane.events})
+		delete(a.panes, start)
+		a.gained = append(a.gained, PaneEvents{start, pane.events})
+		a.used = max(a.used, len(pane.cells))
+		a.cells -= len(pane.cells)
+		a.listed -= pane.listed
 		deltas = pane.deltas(deltas, a.order, &a.handed)
 		a.reuse(pane)
 	}
-	clear(a.panes)
-	if len(a.series.all) > max(maxKnown, 4*used) {
-		a.series, a.order, a.spare = newLookup(), nil, nil
+	a.paneOrder, a.last = slices.Delete(a.paneOrder, 0, n), nil
+	return deltas
+}
+
+// mergeEvents sorts them by pane, and joins those of one pane, which may have gained something of the pipeline itself after it was handed over.
+func mergeEvents(in []PaneEvents) (out []PaneEvents) {
+	slices.SortFunc(in, func(x, y PaneEvents) int { return cmp.Compare(x.Pane, y.Pane) })
+	for _, e := range in {
+		if n := len(out); n > 0 && out[n-1].Pane == e.Pane {
+			out[n-1].Events += e.Events
+			continue
+		}
+		out = append(out, e)
 	}
-	a.paneOrder, a.last, a.silent, a.cells, a.listed = a.paneOrder[:0], nil, nil, 0, 0
-	return deltas, progress
+	return out
 }
 
 // Bounds of what is kept over a flush only to be quick: series beyond four times those of a pane, and panes of so many cells.
@@ -455,13 +498,13 @@ const (
 	maxHanded    = 1 << 16 // series, and as many buckets each as an open cell has codes
 )
 
-// makeRoom makes room for what is to be handed over, in what the last flush has handed over if that was little. Of buckets there may be more.
-func (a *Aggregator) makeRoom() {
+// makeRoom makes room for so many cells that are to be handed over, in what was handed over last if that was little. Of buckets there may be more.
+func (a *Aggregator) makeRoom(cells int) {
 	if cap(a.handed.series) > maxHanded || cap(a.handed.buckets) > fewCodes*maxHanded {
 		a.handed = handed{}
 	}
-	a.handed.series = slices.Grow(a.handed.series[:0], a.cells)
-	a.handed.buckets = slices.Grow(a.handed.buckets[:0], a.cells)
+	a.handed.series = slices.Grow(a.handed.series[:0], cells)
+	a.handed.buckets = slices.Grow(a.handed.buckets[:0], cells)
 }
 
 // reuse keeps the pane's memory, if it is little.

@@ -272,10 +272,11 @@ func (a *Aggregator) decide(p *Partition) {
 	for len(x.panes) > 0 && x.panes[0].start < p.edge {
 		for _, v := range x.panes[0].items {
 			if action := x.ended(v); v.followed() && action != "" {
-				cell := a.cell(a.pane(x.panes[0].start), x.attempt(v, action))
+				pane := a.pane(x.panes[0].start)
+				cell := a.cell(pane, x.attempt(v, action))
 				cell.count++
 				if v.Session != 0 {
-					a.session(cell, v.Session)
+					a.session(pane, cell, v.Session)
 				}
 			}
 		}

@@ -2,7 +2,10 @@ package detector
 
 import (
 	"fmt"
+	"math/rand"
+	"reflect"
 	"runtime"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -65,5 +68,74 @@ func TestPendingKnowsOfSessions(t *testing.T) {
 	}
 	if agg.Flush(); agg.Pending() != 0 {
 		t.Errorf("after the flush %d are pending", agg.Pending())
+	}
+}
+
+// TestClosedIsPartOfAFlush: what closed panes gained may be handed over before the flush that tells of it; all together is the same, and nothing of it
+// waits any more.
+func TestClosedIsPartOfAFlush(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.CountSessions = map[string]bool{"events": true}
+	handed := 0
+	run := func(early bool) (cells map[string]Cell, events map[int64]int64) {
+		cells, events = map[string]Cell{}, map[int64]int64{}
+		r := rand.New(rand.NewSource(7))
+		agg := NewAggregator(cfg, 0, 1)
+		agg.SetPartitions(PartitionSet{Version: 1, Topics: map[string]int{"events": 2}})
+		parts := []*Partition{agg.Add(Source{"events", 0}, 0, NewPartitionState()), agg.Add(Source{"events", 1}, 0, NewPartitionState())}
+		take := func(deltas []Delta) {
+			for _, d := range deltas {
+				for _, s := range d.Series {
+					key := fmt.Sprint(d.Pane, d.Domain, seriesKey(s.Kind, s.Labels))
+					c := cells[key]
+					c.Buckets, c.Sessions = slices.Clone(c.Buckets), united(nil, c.Sessions)
+					c.merge(&s.Cell)
+					cells[key] = c
+				}
+			}
+		}
+		for n := range int64(20_000) {
+			p := parts[r.Intn(2)]
+			e := taleEvent{
+				kind: rules.KindLatency, time: 1793984400000 + n*50 + r.Int63n(5000), labels: map[string]string{"service": strconv.Itoa(r.Intn(50))},
+				session: strconv.Itoa(r.Intn(400)), value: r.Int63n(1e9), hasValue: true,
+			}
+			agg.Count(p, p.Offset(), e.of(&cfg))
+			if early && n%97 == 0 {
+				deltas := agg.Closed()
+				for i := range deltas {
+					handed += len(deltas[i].Series)
+					if deltas[i].Pane+cfg.Pane > agg.Edge() {
+						t.Fatalf("the pane at %d was handed over before all partitions had closed it", deltas[i].Pane)
+					}
+				}
+				take(deltas)
+			}
+			if n%1000 == 0 {
+				agg.Happened(Happening{Source: p.Source, Name: "stalled", Pane: max(p.Edge(), 0), Count: 1}) // maybe in a pane that was handed over
+			}
+			if n%5000 == 4999 {
+				deltas, progress := agg.Flush()
+				take(deltas)
+				for i, e := range progress.Events {
+					if i > 0 && progress.Events[i-1].Pane >= e.Pane {
+						t.Fatalf("the panes %v are not in order", progress.Events)
+					}
+					events[e.Pane] += e.Events
+				}
+				if agg.Pending() != 0 {
+					t.Fatalf("after the flush %d are pending", agg.Pending())
+				}
+			}
+		}
+		return cells, events
+	}
+	cells, events := run(false)
+	earlyCells, earlyEvents := run(true)
+	if handed < 1000 {
+		t.Fatalf("%d cells were handed over early, expected 1000 at least", handed)
+	}
+	if !reflect.DeepEqual(cells, earlyCells) || !reflect.DeepEqual(events, earlyEvents) {
+		t.Errorf("%d cells and events %v, expected %d and %v", len(earlyCells), earlyEvents, len(cells), events)
 	}
 }

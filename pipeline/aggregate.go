@@ -32,8 +32,9 @@ type aggregateTask struct {
 	clock   *clock
 	event   detector.Event
 
-	aside     []kafka.Message // rejected and late records since the last flush
-	asideSize int
+	aside     pile                 // rejected and late records since the last flush
+	deltas    pile                 // likewise, of panes that have closed
+	attempts  map[string]int64     // in these, that sessions ended, by how
 	happened  []detector.Happening // to the pipeline since the last flush
 	voids     []detector.Void      // likewise
 	topics    map[string]int       // partitions of the sources
@@ -47,6 +48,20 @@ type aggregateTask struct {
 	flushed   time.Time
 	committed map[detector.Source]int64
 }
+
+// pile is messages that wait for the next transaction, and about how many bytes they are.
+type pile struct {
+	messages []kafka.Message
+	size     int
+}
+
+func (p *pile) add(m kafka.Message) {
+	p.messages = append(p.messages, m)
+	p.size += len(m.Value) + len(m.Key) + perMessage
+}
+
+// perMessage is about what a message takes beside its key and value.
+const perMessage = 512
 
 // batch is what one transaction of an aggregate task commits.
 type batch struct {
@@ -89,7 +104,8 @@ func (w *Worker) openAggregate(ctx context.Context, a assignment, seat *seat) (*
 	engine := w.cfg.Engine()
 	t := &aggregateTask{
 		w: w, a: a, seat: seat, sources: map[detector.Source]*source{}, committed: map[detector.Source]int64{}, settle: engine.Settle(), handed: map[int64]int{},
-		agg: detector.NewAggregator(engine, a.task, w.cfg.Tasks.Aggregate), edge: unknown, flushed: w.now(),
+		attempts: map[string]int64{},
+		agg:      detector.NewAggregator(engine, a.task, w.cfg.Tasks.Aggregate), edge: unknown, flushed: w.now(),
 	}
 	p, err := w.broker.takeOver(ctx, w.transactionalID("aggregate", a.task))
 	if err != nil {
@@ -286,6 +302,7 @@ func (t *aggregateTask) step(ctx context.Context, res *fetch.Response) error {
 		if err := t.response(res); err != nil {
 			return err
 		}
+		t.handOver(t.agg.Closed())
 	}
 	if err := t.retryStuck(); err != nil {
 		return err
@@ -326,7 +343,12 @@ func (t *aggregateTask) grown(ctx context.Context) error {
 
 // full says whether enough is gathered while what was flushed is not committed.
 func (t *aggregateTask) full() bool {
-	return t.unsent != nil && (t.agg.Pending() > flushCells || t.asideSize > flushAside)
+	return t.unsent != nil && t.much()
+}
+
+// much says whether so much is gathered that it has to be flushed.
+func (t *aggregateTask) much() bool {
+	return t.agg.Pending() > flushCells || t.aside.size > flushPile || t.deltas.size > flushPile
 }
 
 // response takes what a broker sent.
@@ -467,15 +489,13 @@ func (t *aggregateTask) late(s *source, r *fetch.Record, late int64) {
 }
 
 func (t *aggregateTask) putAside(topic string, r wire.Record) {
-	m := t.w.message(topic, r)
-	t.asideSize += len(m.Value) + len(m.Key) + 512
-	t.aside = append(t.aside, m)
+	t.aside.add(t.w.message(topic, r))
 }
 
 // Bounds of what a task gathers between two flushes.
 const (
 	flushCells   = 50_000
-	flushAside   = 4 << 20
+	flushPile    = 4 << 20
 	flushBacklog = 200 * time.Millisecond // between flushes while panes close faster than that
 	flushAsides  = time.Second            // that a rejected record waits
 )
@@ -486,11 +506,11 @@ func (t *aggregateTask) due() bool {
 	switch {
 	case !t.marks.ready():
 		return false
-	case t.agg.Pending() > flushCells || t.asideSize > flushAside:
+	case t.much():
 		return true
 	case len(t.order) > 0 && t.agg.Edge() > t.edge:
 		return t.rested()
-	case len(t.aside) > 0 || len(t.happened)+len(t.voids) > 0 || t.agg.Untold():
+	case len(t.aside.messages) > 0 || len(t.happened)+len(t.voids) > 0 || t.agg.Untold():
 		return since > flushAsides
 	default:
 		return false
@@ -512,19 +532,13 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 		t.agg.Happened(h)
 	}
 	deltas, progress := t.agg.Flush()
-	t.unsent.events, t.unsent.attempts = progress.Events, attemptsIn(deltas)
+	t.handOver(deltas)
+	t.unsent.events, t.unsent.attempts = progress.Events, t.attempts
 	send := func(m kafka.Message) { t.unsent.messages = append(t.unsent.messages, m) }
-	for i := range deltas {
-		t.handed[deltas[i].Pane] += len(deltas[i].Series)
-		for _, value := range wire.EncodeDelta(&deltas[i]) {
-			m := t.w.message(t.w.cfg.Topics.Panes, wire.Record{
-				Key: []byte(deltas[i].Domain), Value: value, Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeDelta)}},
-			})
-			m.Partition = t.w.judgeOf(deltas[i].Domain)
-			send(m)
-		}
+	for _, m := range t.deltas.messages {
+		send(m)
 	}
-	if len(progress.Partitions) > 0 || len(deltas) > 0 {
+	if len(progress.Partitions) > 0 || len(t.deltas.messages) > 0 {
 		for p := range t.w.cfg.Tasks.Judge {
 			m := t.w.message(t.w.cfg.Topics.Panes, wire.Record{
 				Value: wire.EncodeProgress(progress), Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeProgress)}},
@@ -533,7 +547,7 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 			send(m)
 		}
 	}
-	for _, m := range t.aside {
+	for _, m := range t.aside.messages {
 		send(m)
 	}
 	toMarks := func(mark *wire.Mark) {
@@ -552,7 +566,22 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 	for _, s := range t.order {
 		t.w.metrics.behind(s.Topic, s.TakeBehind())
 	}
-	t.aside, t.asideSize, t.edge, t.flushed = nil, 0, t.agg.Edge(), t.w.now()
+	t.aside, t.deltas, t.attempts, t.edge, t.flushed = pile{}, pile{}, map[string]int64{}, t.agg.Edge(), t.w.now()
+}
+
+// handOver writes deltas for the next transaction.
+func (t *aggregateTask) handOver(deltas []detector.Delta) {
+	for i := range deltas {
+		countAttempts(&deltas[i], t.attempts)
+		t.handed[deltas[i].Pane] += len(deltas[i].Series)
+		for _, value := range wire.EncodeDelta(&deltas[i]) {
+			m := t.w.message(t.w.cfg.Topics.Panes, wire.Record{
+				Key: []byte(deltas[i].Domain), Value: value, Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeDelta)}},
+			})
+			m.Partition = t.w.judgeOf(deltas[i].Domain)
+			t.deltas.add(m)
+		}
+	}
 }
 
 // ended goes on after a transaction.

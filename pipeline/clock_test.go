@@ -150,7 +150,7 @@ func TestFullFlushesTellHowFar(t *testing.T) {
 	bad := bytes.Repeat([]byte("x"), wire.MaxRecord)
 	for second := range batches {
 		records := []protocol.Record{{Value: protocol.NewBytes(fmt.Appendf(nil, `{"time":%d,"error_type":"boom"}`, simStart+(100+second)*1000))}}
-		for range flushAside / wire.MaxRecord {
+		for range flushPile / wire.MaxRecord {
 			records = append(records, protocol.Record{Value: protocol.NewBytes(bad)})
 		}
 		two.broker.append(partition{"web", 0}, -1, 0, records...)

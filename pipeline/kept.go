@@ -32,17 +32,17 @@ func (c *Config) follows() bool {
 	return false
 }
 
-// attemptsIn are the attempts at steps that panes gained, by how they ended.
-func attemptsIn(deltas []detector.Delta) map[string]int64 {
-	out := map[string]int64{}
-	for i := range deltas {
-		for _, s := range deltas[i].Series {
-			if n := slices.IndexFunc(s.Labels, func(l detector.Label) bool { return l.Name == "action" }); s.Kind == rules.KindAttempt && n >= 0 {
-				out[s.Labels[n].Value] += s.Count
-			}
+// countAttempts adds the attempts at steps that a pane gained to those so far, by how they ended.
+func countAttempts(d *detector.Delta, sum map[string]int64) {
+	for i := range d.Series {
+		s := &d.Series[i]
+		if s.Kind != rules.KindAttempt {
+			continue
+		}
+		if n := slices.IndexFunc(s.Labels, func(l detector.Label) bool { return l.Name == "action" }); n >= 0 {
+			sum[s.Labels[n].Value] += s.Count
 		}
 	}
-	return out
 }
 
 // keptPartition is the partition of the state topic that an aggregate task's changelog is in: behind those of the judges, which so read

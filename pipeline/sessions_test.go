@@ -212,7 +212,8 @@ func TestReplayBehindAVoid(t *testing.T) {
 		r := Replay{
 			Config: c.Engine(), Rules: runbook(t, c), Pipeline: c, Files: []string{writeLines(t, lines)}, Output: func(detector.Output) error { return nil },
 			Delta: func(d *detector.Delta) {
-				if attemptsIn([]detector.Delta{*d})["abandon"] > 0 {
+				ended := map[string]int64{}
+				if countAttempts(d, ended); ended["abandon"] > 0 {
 					got = append(got, (d.Pane-simStart)/1_000_000)
 				}
 			},
