@@ -81,9 +81,12 @@ type Delta struct {
 	Series []SeriesDelta
 }
 
-// check says what is wrong with the sets of sessions of a delta that was read.
+// check says what is wrong with the histograms and the sets of sessions of a delta that was read.
 func (d *Delta) check() error {
 	for i := range d.Series {
+		if err := d.Series[i].Buckets.check(); err != nil {
+			return err
+		}
 		if set := d.Series[i].Sessions; set != nil {
 			if err := set.Check(); err != nil {
 				return err

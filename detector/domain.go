@@ -19,6 +19,7 @@ type domain struct {
 	by      []*series // by number
 	spare   []int32   // numbers of series that are no more
 	key     []byte    // of the series that is looked for
+	room    Cell      // that something is added to
 	groups  map[string]*group
 	order   []*group // every group once, for walking
 	panes   []*pane  // by start: closed ones that a window still needs, then open ones
@@ -95,7 +96,7 @@ type pane struct {
 	start int64
 	cells []seriesCell
 	index []int32
-	dists []Cell // of the cells of which more is kept than a count: the distribution, where some group needs it, and sessions
+	dists packed // of the cells of which more is kept than a count: the distribution, where some group needs it, and sessions
 
 	limit  uint64   // series with such a hash or a larger one are counted together, unless they are known
 	exact  []uint64 // while it is restored: hashes of those of them that were counted apart, sorted
@@ -107,7 +108,7 @@ type pane struct {
 // seriesCell is what a series has in a pane. It is small and has no pointer, because there are many.
 type seriesCell struct {
 	number int32  // of the series
-	dist   int32  // one more than the number in the pane's dists, 0 without
+	dist   int32  // one more than the place in the pane's dists, 0 without
 	count  uint32 // without; beyond mostCounted it has one
 }
 
@@ -116,12 +117,16 @@ const mostCounted = 1<<32 - 1
 // of is the series of a cell.
 func (d *domain) of(c *seriesCell) *series { return d.by[c.number] }
 
-// cell is all that is kept of what a series counted. room is where it may be put.
-func (p *pane) cell(c *seriesCell, room *Cell) *Cell {
+// cell puts all that is kept of what a series counted into room, of which it uses the memory.
+func (p *pane) cell(c *seriesCell, room *Cell) *Cell { return p.cellWith(c, room, true) }
+
+// cellWith is cell, without the histogram unless that is asked for.
+func (p *pane) cellWith(c *seriesCell, room *Cell, histogram bool) *Cell {
 	if c.dist > 0 {
-		return &p.dists[c.dist-1]
+		p.dists.cell(int(c.dist-1), room, histogram)
+	} else {
+		*room = Cell{Count: int64(c.count), Buckets: room.Buckets[:0]}
 	}
-	room.Count = int64(c.count)
 	return room
 }
 
@@ -194,16 +199,22 @@ func (d *domain) add(p *pane, s *series, o *Cell) {
 	}
 	switch {
 	case c.dist > 0:
-		p.dists[c.dist-1].merge(&kept)
+		p.dists.cell(int(c.dist-1), &d.room, true)
+		d.room.merge(&kept)
+		p.dists.set(int(c.dist-1), &d.room)
 	case s.hist || kept.Sessions != nil || kept.Count > mostCounted-int64(c.count):
 		kept.Count += int64(c.count)
-		kept.Buckets = slices.Clone(kept.Buckets)
 		kept.Sessions = united(nil, kept.Sessions)
-		p.dists = append(p.dists, kept)
-		c.dist = int32(len(p.dists))
+		c.dist = int32(p.dists.add(&kept) + 1)
 	default:
 		c.count += uint32(kept.Count)
 	}
+}
+
+// finish makes the pane that closes as small as it can be.
+func (p *pane) finish() {
+	p.index, p.exact = nil, nil
+	p.dists.finish()
 }
 
 func (d *domain) pane(start int64) *pane {
@@ -381,7 +392,8 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 
 // enter adds a pane that closes to the windows of the groups that count its series, and notes which groups it concerns.
 func (d *domain) enter(p *pane) {
-	p.index, d.entered = nil, d.entered[:0]
+	p.finish()
+	d.entered = d.entered[:0]
 	var room Cell
 	for i := range p.cells {
 		s, cell := d.of(&p.cells[i]), p.cell(&p.cells[i], &room)
@@ -409,7 +421,12 @@ func (d *domain) leave(edge int64, windows []*windowCount) {
 		for d.heads[w] < d.closed && d.panes[d.heads[w]].start < edge-count.length {
 			p := d.panes[d.heads[w]]
 			for i := range p.cells {
-				s, cell := d.of(&p.cells[i]), p.cell(&p.cells[i], &room)
+				s := d.of(&p.cells[i])
+				counts, values := s.countsIn(w)
+				if !counts {
+					continue
+				}
+				cell := p.cellWith(&p.cells[i], &room, values)
 				for j := range s.bindings {
 					b := &s.bindings[j]
 					switch r := b.group.rule; {
@@ -424,6 +441,16 @@ func (d *domain) leave(edge int64, windows []*windowCount) {
 			d.heads[w]++
 		}
 	}
+}
+
+// countsIn says whether the series counts in a window of that number, and whether some rule of that window is made of values.
+func (s *series) countsIn(w int) (counts, values bool) {
+	for i := range s.bindings {
+		if r := s.bindings[i].rule; r.window == w || r.short == w {
+			counts, values = true, values || r.hist
+		}
+	}
+	return counts, values
 }
 
 // judge asks the rule about one group and tells what changed.

@@ -1,6 +1,7 @@
 package detector
 
 import (
+	"fmt"
 	"math"
 	"slices"
 
@@ -108,6 +109,17 @@ func bounds(code int32) (low, high float64) {
 
 // Buckets is a histogram: buckets in ascending order, none of them empty.
 type Buckets []Bucket
+
+// check says what is wrong with buckets that were read.
+func (b Buckets) check() error {
+	for i, x := range b {
+		if x.N <= 0 || x.Code < -MaxCode || x.Code > MaxCode || i > 0 && x.Code <= b[i-1].Code {
+			return fmt.Errorf("bucket %d of %d is of code %d and holds %d, expected codes in order, from %d to %d, and 1 value at least", i, len(b), x.Code, x.N,
+				-MaxCode, MaxCode)
+		}
+	}
+	return nil
+}
 
 // add puts n values (or takes them away, if n is negative) into the bucket of that code.
 func (b *Buckets) add(code int32, n int64) {

@@ -169,7 +169,7 @@ func (d *domain) overflow(p *pane, unknown []*series, from uint64) {
 		}
 	}
 	cells, dists := p.cells, p.dists
-	p.cells, p.dists = make([]seriesCell, 0, len(cells)-len(leaves)+1), nil
+	p.cells, p.dists = make([]seriesCell, 0, len(cells)-len(leaves)+1), packed{}
 	clear(p.index)
 	var room Cell
 	old := pane{dists: dists}
@@ -180,8 +180,8 @@ func (d *domain) overflow(p *pane, unknown []*series, from uint64) {
 		}
 		c := cells[i]
 		if c.dist > 0 {
-			p.dists = append(p.dists, dists[c.dist-1])
-			c.dist = int32(len(p.dists))
+			dists.cell(int(c.dist-1), &room, true)
+			c.dist = int32(p.dists.add(&room) + 1)
 		}
 		p.cells = append(p.cells, c)
 		p.index[s.number] = int32(len(p.cells))

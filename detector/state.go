@@ -490,7 +490,7 @@ func (d *domain) refill(edge int64, windows []*windowCount) {
 	for d.closed < len(d.panes) && d.panes[d.closed].start < edge {
 		p := d.panes[d.closed]
 		d.settled(p)
-		p.index, p.exact = nil, nil
+		p.finish()
 		var room Cell
 		for i := range p.cells {
 			s, cell := d.of(&p.cells[i]), p.cell(&p.cells[i], &room)
@@ -578,7 +578,9 @@ func (d *domain) deltas() []Delta {
 			if s.made {
 				continue
 			}
-			delta.Series = append(delta.Series, SeriesDelta{Kind: s.kind, Labels: s.labels, Cell: *p.cell(c, &room)})
+			cell := *p.cell(c, &room)
+			cell.Buckets = slices.Clone(cell.Buckets)
+			delta.Series = append(delta.Series, SeriesDelta{Kind: s.kind, Labels: s.labels, Cell: cell})
 		}
 		out = append(out, delta)
 	}

@@ -238,9 +238,6 @@ func (dd *DeltaDecoder) Decode(domain string, value []byte) (*detector.Delta, er
 	return d, nil
 }
 
-// maxCode is beyond the code of every bucket that there is.
-const maxCode = 1 << 16
-
 func abs(x int32) int32 { return max(x, -x) }
 
 // deltaReader reads on until something is wrong; then every method gives zeroes.
@@ -398,7 +395,7 @@ func (r *deltaReader) series(s *detector.SeriesDelta) {
 		from, last := len(r.buckets), int32(0)
 		for i := range r.count(2) {
 			step := r.signed()
-			if i > 0 && step <= 0 || step < -2*maxCode || step > 2*maxCode || abs(last+int32(step)) > maxCode {
+			if i > 0 && step <= 0 || step < -2*detector.MaxCode || step > 2*detector.MaxCode || abs(last+int32(step)) > detector.MaxCode {
 				r.fail("the buckets are not in order, or one is of code %d + %d", last, step)
 				return
 			}

@@ -78,7 +78,7 @@ func TestDeltaEdges(t *testing.T) {
 	f(detector.Delta{Pane: math.MaxInt64, Series: one(detector.Cell{Count: 1 << 62})})
 	f(detector.Delta{Series: one(detector.Cell{
 		Count: 2, Valued: 2, Sum: detector.Sum{Hi: math.MinInt64, Lo: math.MaxUint64}, Max: math.MinInt64,
-		Buckets: detector.Buckets{{Code: -maxCode, N: 1}, {Code: 0, N: 1 << 62}, {Code: maxCode, N: 1}},
+		Buckets: detector.Buckets{{Code: -detector.MaxCode, N: 1}, {Code: 0, N: 1 << 62}, {Code: detector.MaxCode, N: 1}},
 	})})
 	f(detector.Delta{Series: one(detector.Cell{Count: 2, Valued: 1, Sum: detector.Sum{Hi: math.MaxInt64}, Max: math.MaxInt64})})
 	few := &detector.Distinct{Few: []uint64{0, 1, math.MaxUint64}}
@@ -157,8 +157,8 @@ func TestDeltaMistakes(t *testing.T) {
 	f("0 is no count", 1, 0, 0, 1, latency, 0, 1, 1, 0, 0, 0, 0)
 	f("the buckets are not in order, or one is of code 1 + 0", 1, 0, 0, 1, latency, 0, 1, 2, 2, 2, 1, 0, 1)
 	f("the buckets are not in order, or one is of code 1 + -1", 1, 0, 0, 1, latency, 0, 1, 2, 2, 2, 1, 1, 1)
-	f("the buckets are not in order, or one is of code 0 + 65537", slices.Concat([]byte{1, 0, 0, 1, latency, 0, 1, 2, 1}, binary.AppendVarint(nil, maxCode+1), []byte{1})...)
-	f("the buckets are not in order, or one is of code 65536 + 1", slices.Concat([]byte{1, 0, 0, 1, latency, 0, 1, 2, 2}, binary.AppendVarint(nil, maxCode), []byte{1, 2, 1})...)
+	f("the buckets are not in order, or one is of code 0 + 32768", slices.Concat([]byte{1, 0, 0, 1, latency, 0, 1, 2, 1}, binary.AppendVarint(nil, detector.MaxCode+1), []byte{1})...)
+	f("the buckets are not in order, or one is of code 32767 + 1", slices.Concat([]byte{1, 0, 0, 1, latency, 0, 1, 2, 2}, binary.AppendVarint(nil, detector.MaxCode), []byte{1, 2, 1})...)
 	sessions := func(count, sessioned, n byte, rest ...byte) []byte {
 		return append([]byte{1, 0, 0, 1, latency, 0, count, 4, sessioned, n}, rest...)
 	}

@@ -1,0 +1,120 @@
+package detector
+
+import "slices"
+
+// packed is what cells of a pane have beside a count, in little room: there is one for every series and pane of an hour, and most of their buckets
+// hold few values.
+type packed struct {
+	heads []packedCell
+	words []uint32 // of the histograms, one behind the other
+	live  int      // words that are in use; others are of histograms that have become longer
+}
+
+// packedCell is a Cell whose histogram is so many of the words.
+type packedCell struct {
+	count, valued int64
+	sum           Sum
+	max           int64
+	sessioned     int64
+	sessions      *Distinct
+	from, n       uint32
+}
+
+// A bucket is one word: its code, and how many values it holds if that is fewer than manyValues. Otherwise that follows in two words more.
+const (
+	codeShift  = 16
+	manyValues = 1<<codeShift - 1
+)
+
+// MaxCode is beyond the code of every bucket that there is.
+const MaxCode = 1<<15 - 1
+
+// add packs one more cell. It returns its place.
+func (p *packed) add(c *Cell) int {
+	p.heads = append(p.heads, packedCell{})
+	p.set(len(p.heads)-1, c)
+	return len(p.heads) - 1
+}
+
+// set packs the cell in place of the one that was there.
+func (p *packed) set(i int, c *Cell) {
+	h := &p.heads[i]
+	from, was := h.from, h.n
+	end := len(p.words)
+	p.words = appendPacked(p.words, c.Buckets)
+	n := uint32(len(p.words) - end)
+	if n <= was {
+		copy(p.words[from:], p.words[end:])
+		p.words = p.words[:end]
+	} else {
+		from = uint32(end)
+	}
+	p.live += int(n) - int(was)
+	*h = packedCell{c.Count, c.Valued, c.Sum, c.Max, c.Sessioned, c.Sessions, from, n}
+	if len(p.words) > 2*p.live+maxUnused {
+		p.compact(p.live + p.live/2)
+	}
+}
+
+// maxUnused is how many words may be unused besides as many as are used.
+const maxUnused = 1 << 12
+
+// compact leaves out the words that are not used, in memory for so many.
+func (p *packed) compact(room int) {
+	words := make([]uint32, 0, room)
+	for i := range p.heads {
+		h := &p.heads[i]
+		from := uint32(len(words))
+		words = append(words, p.words[h.from:][:h.n]...)
+		h.from = from
+	}
+	p.words = words
+}
+
+// finish makes it as small as it can be: no more cells are added, and none is set.
+func (p *packed) finish() {
+	if cap(p.words) > p.live {
+		p.compact(p.live)
+	}
+	if cap(p.heads) > len(p.heads) {
+		p.heads = append(make([]packedCell, 0, len(p.heads)), p.heads...)
+	}
+}
+
+// cell unpacks a cell, with its histogram if that is asked for. What was in c is lost, but its memory is used.
+func (p *packed) cell(i int, c *Cell, histogram bool) {
+	h := &p.heads[i]
+	buckets := c.Buckets[:0]
+	if histogram {
+		buckets = unpack(buckets, p.words[h.from:][:h.n])
+	}
+	*c = Cell{
+		Count: h.count, Valued: h.valued, Sum: h.sum, Max: h.max, Buckets: buckets, Sessioned: h.sessioned, Sessions: h.sessions,
+	}
+}
+
+func appendPacked(words []uint32, b Buckets) []uint32 {
+	words = slices.Grow(words, len(b))
+	for _, x := range b {
+		word := uint32(x.Code) << codeShift
+		if uint64(x.N) < manyValues {
+			words = append(words, word|uint32(x.N))
+			continue
+		}
+		words = append(words, word|manyValues, uint32(x.N), uint32(uint64(x.N)>>32))
+	}
+	return words
+}
+
+func unpack(b Buckets, words []uint32) Buckets {
+	b = slices.Grow(b, len(words))
+	for i := 0; i < len(words); i++ {
+		code, n := int32(words[i])>>codeShift, int64(words[i]&manyValues)
+		if n == manyValues {
+			n = int64(words[i+1]) | int64(words[i+2])<<32
+			i += 2
+		}
+		b = append(b, Bucket{code, n})
+	}
+	return b
+}
