@@ -31,6 +31,8 @@ type live struct {
 	idle       time.Duration
 	begin      time.Time  // of event time, and of a pane; zero: when writing begins
 	values     [][][]byte // by partition: events that are written again and again, each time of another time
+	codec      kafka.Compression
+	ready      [][][]byte // by partition: compressed batches, one after the other
 
 	start  time.Time
 	end    time.Time
@@ -91,6 +93,10 @@ const probeRule = `
 // delays measures at half the rate that was reached, or at -rate, and at a few events a second.
 func (b *bench) delays(ctx context.Context) error {
 	rate := b.rate
+	var codec kafka.Compression
+	if len(b.measured) > 0 {
+		codec = variants[slices.IndexFunc(variants, func(v variant) bool { return v.name == b.measured[0].Variant })].codec
+	}
 	if rate == 0 {
 		if len(b.measured) == 0 {
 			return errors.New("-delay needs -rate, or a variant of whose steady rate it takes the half")
@@ -111,7 +117,7 @@ func (b *bench) delays(ctx context.Context) error {
 	// Event time goes by faster than the machine's, so that there are panes enough: not much faster, because partitions that are read some seconds apart
 	// are then so much further apart in event time, and wait for one another.
 	for _, l := range []*live{
-		{name: "half", rate: rate, step: time.Duration(faster * float64(time.Second) / rate), pane: time.Second, idle: patience, begin: begin},
+		{name: "half", rate: rate, step: time.Duration(faster * float64(time.Second) / rate), pane: time.Second, idle: patience, begin: begin, codec: codec},
 		{name: "sparse", rate: float64(time.Second / sparse), step: sparse, pane: time.Second, idle: time.Second},
 	} {
 		l.client, l.partitions, l.values = b.client, made.partitions, values
@@ -134,7 +140,13 @@ func (b *bench) delay(ctx context.Context, l *live) error {
 		partitions: l.partitions, tasks: b.tasks, more: fmt.Sprintf("rules: %s\npane: %s\nidle_after: %s\n", file, l.pane, l.idle),
 	}
 	l.worker = w
+	if err := l.prepare(b.delayed); err != nil {
+		return err
+	}
 	if err := w.configure(ctx); err != nil {
+		return err
+	}
+	if err := b.recycle(ctx, w.topic); err != nil {
 		return err
 	}
 	if err := w.run(ctx); err != nil {
@@ -180,6 +192,22 @@ func (b *bench) delay(ctx context.Context, l *live) error {
 	return nil
 }
 
+// recycle has the broker let go of what was written to the topic some seconds ago, as one that has been at work for long does: to write where nothing was
+// written before costs a machine more than to write again, several times as much where it is a guest.
+func (b *bench) recycle(ctx context.Context, topic string) error {
+	var configs []kafka.IncrementalAlterConfigsRequestConfig
+	for name, value := range map[string]string{"retention.bytes": "268435456", "segment.bytes": "67108864", "file.delete.delay.ms": "1000"} {
+		configs = append(configs, kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: value, ConfigOperation: kafka.ConfigOperationSet})
+	}
+	res, err := b.client.IncrementalAlterConfigs(ctx, &kafka.IncrementalAlterConfigsRequest{
+		Resources: []kafka.IncrementalAlterConfigsRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, Configs: configs}},
+	})
+	if err == nil {
+		err = res.Resources[0].Error
+	}
+	return err
+}
+
 // panes is how many panes every partition has passed.
 func (l *live) panes() int {
 	n := len(l.passed[0])
@@ -208,9 +236,38 @@ func (l *live) write(ctx context.Context, long time.Duration) error {
 	return errors.Join(errs...)
 }
 
+// size is how many events a batch has.
+func (l *live) size() int { return max(1, int(l.rate*linger.Seconds())/l.partitions) }
+
+// prepare makes all batches beforehand if they are to be compressed, which takes longer than anything else that is done with them.
+func (l *live) prepare(long time.Duration) error {
+	if l.codec == 0 {
+		return nil
+	}
+	l.ready = make([][][]byte, l.partitions)
+	done := make(chan error, l.partitions)
+	for p := range l.partitions {
+		go func() {
+			size := l.size()
+			batches, err := premadeOf(l.values[p], size, l.step*time.Duration(l.partitions))
+			for n, k := p, 0; err == nil && n < int(long.Seconds()*l.rate); n, k = n+size*l.partitions, k+1 {
+				var data []byte
+				data, err = compressed(batches[k%len(batches)].at(l.at(n), l.probesOf(n, size)), l.codec)
+				l.ready[p] = append(l.ready[p], data)
+			}
+			done <- err
+		}()
+	}
+	var errs []error
+	for range l.partitions {
+		errs = append(errs, <-done)
+	}
+	return errors.Join(errs...)
+}
+
 // partition writes every so manyth event, those that are due together.
 func (l *live) partition(ctx context.Context, p int) error {
-	size := max(1, int(l.rate*linger.Seconds())/l.partitions)
+	size := l.size()
 	batches, err := premadeOf(l.values[p], size, l.step*time.Duration(l.partitions))
 	if err != nil {
 		return err
@@ -229,7 +286,16 @@ func (l *live) partition(ctx context.Context, p int) error {
 			return nil
 		}
 		for due := int(now.Sub(l.start).Seconds() * l.rate); n+(size-1)*l.partitions < due; k++ {
-			if err := batches[k%len(batches)].produce(ctx, l.client, l.worker.topic, p, l.at(n), l.probesOf(n, size)); err != nil {
+			var batch []byte
+			switch {
+			case l.ready == nil:
+				batch = batches[k%len(batches)].at(l.at(n), l.probesOf(n, size))
+			case k < len(l.ready[p]):
+				batch = l.ready[p][k]
+			default:
+				return nil
+			}
+			if err := produceRaw(ctx, l.client, l.worker.topic, p, batch); err != nil {
 				return fmt.Errorf("cannot write to %s/%d: %w", l.worker.topic, p, err)
 			}
 			acknowledged := time.Now()

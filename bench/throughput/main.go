@@ -87,7 +87,9 @@ func run(ctx context.Context, o *options) (err error) {
 		return fmt.Errorf("cannot build sevwatch: %w\n%s", err, out)
 	}
 	cluster, err := kafkatest.Start(ctx, filepath.Join(dir, "kafka"), kafkatest.Options{
-		HeapMB: 1024, JavaArgs: []string{"-XX:TieredStopAtLevel=4"}, Properties: map[string]string{"log.cleaner.enable": "false"},
+		HeapMB: 1024, JavaArgs: []string{"-XX:TieredStopAtLevel=4"}, Properties: map[string]string{
+			"log.cleaner.enable": "false", "log.retention.check.interval.ms": "1000", "log.initial.task.delay.ms": "1000",
+		},
 	})
 	if err != nil {
 		return err

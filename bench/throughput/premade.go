@@ -18,15 +18,19 @@ type premade struct {
 	data   []byte   // its size and the batch
 	values [][]byte // of the records, in data
 	step   time.Duration
+
+	replaced map[int][]byte // what was in the places of others
 }
 
 // Places of a batch's fields behind its size (Kafka documentation, "Record Batch").
 const (
-	sizeOfSize = 4
-	atCRC      = sizeOfSize + 17
-	atCRCBegin = sizeOfSize + 21
-	atBase     = sizeOfSize + 27
-	atMax      = sizeOfSize + 35
+	sizeOfSize   = 4
+	atLength     = sizeOfSize + 8
+	atCRC        = sizeOfSize + 17
+	atAttributes = sizeOfSize + 21 // the checksum is of all from here on
+	atBase       = sizeOfSize + 27
+	atMax        = sizeOfSize + 35
+	atRecords    = sizeOfSize + 61
 )
 
 // premadeOf are batches of so many of the values, one step from one to the next.
@@ -61,12 +65,16 @@ func premadeOf(values [][]byte, size int, step time.Duration) (out []*premade, e
 // timed is how an event begins, up to its time.
 const timed = `{"time":"`
 
-// produce writes the batch as if its first record were of a time, with other records in the places of some, which may be no longer.
-func (p *premade) produce(ctx context.Context, client *kafka.Client, topic string, partition int, first time.Time, others map[int]string) error {
+// at makes the batch one whose first record is of a time, with other records in the places of some, which may be no longer. It holds until the next
+// call.
+func (p *premade) at(first time.Time, others map[int]string) []byte {
+	for i, value := range p.replaced {
+		copy(p.values[i], value)
+	}
+	p.replaced = map[int][]byte{}
 	for i, text := range others {
 		value := p.values[i]
-		was := bytes.Clone(value)
-		defer copy(value, was)
+		p.replaced[i] = bytes.Clone(value)
 		text = strings.TrimSuffix(text, "}")
 		copy(value, text+strings.Repeat(" ", len(value)-len(text)-1)+"}")
 	}
@@ -82,10 +90,38 @@ func (p *premade) produce(ctx context.Context, client *kafka.Client, topic strin
 	}
 	binary.BigEndian.PutUint64(p.data[atBase:], uint64(first.UnixMilli()))
 	binary.BigEndian.PutUint64(p.data[atMax:], uint64(at.Add(-p.step).UnixMilli()))
-	binary.BigEndian.PutUint32(p.data[atCRC:], crc32.Checksum(p.data[atCRCBegin:], crc32.MakeTable(crc32.Castagnoli)))
+	return sealed(p.data)
+}
+
+// sealed writes the batch's checksum.
+func sealed(batch []byte) []byte {
+	binary.BigEndian.PutUint32(batch[atCRC:], crc32.Checksum(batch[atAttributes:], castagnoli))
+	return batch
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// compressed is a batch like that with its records compressed.
+func compressed(batch []byte, codec kafka.Compression) ([]byte, error) {
+	var out bytes.Buffer
+	out.Write(batch[:atRecords])
+	w := codec.Codec().NewWriter(&out)
+	_, err := w.Write(batch[atRecords:])
+	if err = errors.Join(err, w.Close()); err != nil {
+		return nil, err
+	}
+	b := out.Bytes()
+	binary.BigEndian.PutUint32(b, uint32(len(b)-sizeOfSize))
+	binary.BigEndian.PutUint32(b[atLength:], uint32(len(b)-atLength-sizeOfSize))
+	binary.BigEndian.PutUint16(b[atAttributes:], uint16(codec))
+	return sealed(b), nil
+}
+
+// produceRaw writes a batch, its size before it.
+func produceRaw(ctx context.Context, client *kafka.Client, topic string, partition int, batch []byte) error {
 	return patiently(ctx, func() error {
 		res, err := client.RawProduce(ctx, &kafka.RawProduceRequest{
-			Topic: topic, Partition: partition, RequiredAcks: kafka.RequireOne, RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(p.data)},
+			Topic: topic, Partition: partition, RequiredAcks: kafka.RequireOne, RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(batch)},
 		})
 		if err == nil {
 			err = res.Error
