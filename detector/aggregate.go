@@ -23,11 +23,13 @@ type Aggregator struct {
 	order       []*aggregate // the same by domain and key, as of the last flush
 	panes       map[int64]*aggregatePane
 	paneOrder   []int64
-	last        *aggregatePane   // where the last event was counted
-	spare       []*aggregatePane // to be used again
-	handed      handed           // lately
-	gained      []PaneEvents     // of panes that were handed over since the last flush
-	used        int              // the most cells that one of them had
+	last        *aggregatePane    // where the last event was counted
+	spare       []*aggregatePane  // to be used again
+	spareBytes  int               // about what they take
+	texts       map[string]string // the values of labels, which many series have in common
+	handed      handed            // lately
+	gained      []PaneEvents      // of panes that were handed over since the last flush
+	used        int               // the most cells that one of them had
 	silent      []Span
 	key         []byte
 	cells       int
@@ -48,6 +50,7 @@ type aggregate struct {
 type handed struct {
 	series  []SeriesDelta
 	buckets Buckets
+	sorted  []uint64 // of a pane that has few of the series: rank and cell of each
 }
 
 // aggregatePane is what a pane has gained since it was handed over last.
@@ -322,6 +325,7 @@ func (a *Aggregator) pane(start int64) *aggregatePane {
 	if p == nil {
 		if n := len(a.spare); n > 0 {
 			p, a.spare = a.spare[n-1], a.spare[:n-1]
+			a.spareBytes -= p.bytes()
 		} else {
 			p = &aggregatePane{}
 		}
@@ -355,20 +359,38 @@ func (a *Aggregator) cellOf(p *aggregatePane, n int) *aggregateCell {
 
 func (a *Aggregator) newSeries(e *Event, hash uint64) *aggregate {
 	s := &aggregate{kind: e.Kind}
+	var room [MaxLabels]Label
+	labels := room[:0]
 	a.key = append(a.key[:0], byte(e.Kind))
 	for i, value := range e.Labels {
 		a.key = binary.AppendUvarint(a.key, uint64(len(value)))
 		a.key = append(a.key, value...)
-		if len(value) > 0 {
-			s.labels = append(s.labels, Label{a.cfg.Labels[i], string(value)})
+		if len(value) == 0 {
+			continue
 		}
+		text := a.text(value)
+		labels = append(labels, Label{a.cfg.Labels[i], text})
 		if a.cfg.Domain != "" && a.cfg.Labels[i] == a.cfg.Domain {
-			s.domain = string(value)
+			s.domain = text
 		}
 	}
+	s.labels = slices.Clone(labels)
 	s.key = string(a.key)
 	slices.SortFunc(s.labels, func(x, y Label) int { return strings.Compare(x.Name, y.Name) })
 	a.series.put(s, hash)
+	return s
+}
+
+// text is the text, the same string for the same text where it came lately: so it takes no room of its own, and is found to be equal at once.
+func (a *Aggregator) text(value []byte) string {
+	s, known := a.texts[string(value)]
+	if !known {
+		if a.texts == nil || len(a.texts) >= maxTexts {
+			a.texts = map[string]string{}
+		}
+		s = string(value)
+		a.texts[s] = s
+	}
 	return s
 }
 
@@ -445,7 +467,7 @@ func (a *Aggregator) Flush() ([]Delta, Progress) {
 	deltas := a.handOver(math.MaxInt64)
 	progress.Events = mergeEvents(a.gained)
 	if len(a.series.all) > max(maxKnown, 4*a.used) {
-		a.series, a.order, a.spare = newLookup(), nil, nil
+		a.series, a.order, a.spare, a.spareBytes = newLookup(), nil, nil, 0
 	}
 	a.gained, a.used, a.silent = a.gained[:0], 0, nil
 	return deltas, progress
@@ -490,12 +512,12 @@ func mergeEvents(in []PaneEvents) (out []PaneEvents) {
 	return out
 }
 
-// Bounds of what is kept over a flush only to be quick: series beyond four times those of a pane, and panes of so many cells.
+// Bounds of what is kept over a flush only to be quick: series beyond four times those of a pane (some 600 bytes each), the memory of panes, texts.
 const (
-	maxKnown     = 1 << 12
-	maxSpare     = 64
-	maxSpareSize = 1 << 12
-	maxHanded    = 1 << 16 // series, and as many buckets each as an open cell has codes
+	maxKnown  = 1 << 17
+	maxSpare  = 16 << 20 // bytes
+	maxTexts  = 1 << 14
+	maxHanded = 1 << 16 // series, and as many buckets each as an open cell has codes
 )
 
 // makeRoom makes room for so many cells that are to be handed over, in what was handed over last if that was little. Of buckets there may be more.
@@ -507,21 +529,34 @@ func (a *Aggregator) makeRoom(cells int) {
 	a.handed.buckets = slices.Grow(a.handed.buckets[:0], cells)
 }
 
-// reuse keeps the pane's memory, if it is little.
+// bytes is about what the pane's memory takes.
+func (p *aggregatePane) bytes() int {
+	const cell, number = 144, 4
+	return cell*cap(p.cells) + number*cap(p.index)
+}
+
+// reuse keeps the pane's memory, if there is room.
 func (a *Aggregator) reuse(p *aggregatePane) {
-	if len(a.spare) == maxSpare || cap(p.cells) > maxSpareSize || cap(p.index) > maxSpareSize {
+	if a.spareBytes+p.bytes() > maxSpare {
 		return
 	}
-	clear(p.index)
+	if 8*len(p.cells) < len(p.index) {
+		for i := range p.cells {
+			p.index[p.cells[i].series.number] = 0
+		}
+	} else {
+		clear(p.index)
+	}
 	clear(p.cells)
-	*p = aggregatePane{cells: p.cells[:0], index: p.index[:0]}
+	*p = aggregatePane{cells: p.cells[:0], index: p.index}
 	a.spare = append(a.spare, p)
+	a.spareBytes += p.bytes()
 }
 
 // deltas appends the pane's cells by domain. order has all series.
 func (p *aggregatePane) deltas(out []Delta, order []*aggregate, room *handed) []Delta {
 	first, begin := len(out), 0
-	p.each(order, func(c *aggregateCell) {
+	p.each(order, room, func(c *aggregateCell) {
 		if n := len(out); n == first || out[n-1].Domain != c.series.domain {
 			begin = len(room.series)
 			out = append(out, Delta{Domain: c.series.domain, Pane: p.start})
@@ -541,11 +576,15 @@ func (p *aggregatePane) deltas(out []Delta, order []*aggregate, room *handed) []
 }
 
 // each calls f with every cell, in the order of the series.
-func (p *aggregatePane) each(order []*aggregate, f func(*aggregateCell)) {
+func (p *aggregatePane) each(order []*aggregate, room *handed, f func(*aggregateCell)) {
 	if 4*len(p.cells) < len(order) {
-		slices.SortFunc(p.cells, func(x, y aggregateCell) int { return cmp.Compare(x.series.rank, y.series.rank) })
+		room.sorted = room.sorted[:0]
 		for i := range p.cells {
-			f(&p.cells[i])
+			room.sorted = append(room.sorted, uint64(p.cells[i].series.rank)<<32|uint64(i))
+		}
+		slices.Sort(room.sorted)
+		for _, x := range room.sorted {
+			f(&p.cells[uint32(x)])
 		}
 		return
 	}
