@@ -324,7 +324,7 @@ func (d *domain) split(g *group, m rules.Measure, edge int64) *VersionSplit {
 			continue
 		}
 		side := &sides[at]
-		for _, b := range x.bindings {
+		for _, b := range d.bindings(x) {
 			switch {
 			case b.group != g:
 			case g.rule.hist && b.num:

@@ -38,9 +38,9 @@ func (b *baseline) close(r *rules.Baseline, start, from int64) {
 }
 
 // hear takes in values of the pane that closes.
-func (b *baseline) hear(values Buckets) {
-	b.pane.merge(values, 1)
-	b.values = b.values || len(values) > 0
+func (b *baseline) hear(s *sum) {
+	s.addTo(&b.pane, 1)
+	b.values = b.values || s.valued()
 }
 
 func (b *baseline) clear() {

@@ -9,7 +9,7 @@ import (
 // Counts are exact however large they are, whether a cell keeps the distribution or not.
 func TestCountsBeyondACell(t *testing.T) {
 	for _, hist := range []bool{false, true} {
-		d := &domain{series: map[string]*series{}, soon: new([]rules.Selector)}
+		d := &domain{series: map[string]*series{}, selections: map[string]*selection{}, soon: new([]rules.Selector)}
 		s := d.seriesOf(&SeriesDelta{Kind: rules.KindError})
 		s.hist = hist
 		p := d.pane(0)

@@ -11,15 +11,23 @@ import (
 
 // domain judges the series of one tenant, apart from all others.
 type domain struct {
-	name    string
-	cfg     *Config
-	file    *rules.File
-	rules   []*ruleState
-	series  map[string]*series
-	by      []*series // by number
-	spare   []int32   // numbers of series that are no more
-	key     []byte    // of the series that is looked for
-	room    Cell      // that something is added to
+	name   string
+	cfg    *Config
+	file   *rules.File
+	rules  []*ruleState
+	series map[string]*series
+	by     []*series // by number
+	roles  []*role   // of the series, by their numbers; nil while one is not bound
+	spare  []int32   // numbers of series that are no more
+	key    []byte    // of the series that is looked for
+	room   Cell      // that something is added to
+
+	selections map[string]*selection
+	roleOf     map[string]*role // by selection and groups
+	summed     []*role          // in the pane that is summed up
+	sums       []*sum           // to be used again
+	named      uint64           // groups that there were so far
+
 	groups  map[string]*group
 	order   []*group // every group once, for walking
 	panes   []*pane  // by start: closed ones that a window still needs, then open ones
@@ -56,27 +64,19 @@ const changeMemory = int64(3600_000)
 
 // series is a kind and its labels, and the groups that count it.
 type series struct {
-	kind     rules.Kind
-	labels   []Label
-	key      string
-	hash     uint64
-	number   int32 // among the domain's series; free numbers are given again
-	bindings []binding
-	bound    bool  // it plays its part in groups
-	own      bool  // no limit is for it: it is of the kind pipeline, or an overflow series
-	overflow bool  // it stands for series that were too many
-	made     bool  // no delta has it: it is counted when a pane closes
-	closed   int32 // how many closed panes hold a cell of it
-	recent   int32 // and how many of those are recent, while it is asked
-	hist     bool  // some group needs the distribution, or will
-	panes    int   // how many panes hold a cell of it
-}
-
-// binding is the part that a series plays in a group of a rule.
-type binding struct {
-	rule     *ruleState
-	group    *group // nil while the series is not bound
-	num, den bool
+	kind      rules.Kind
+	labels    []Label
+	key       string
+	hash      uint64
+	number    int32 // among the domain's series; free numbers are given again
+	selection *selection
+	own       bool  // no limit is for it: it is of the kind pipeline, or an overflow series
+	overflow  bool  // it stands for series that were too many
+	made      bool  // no delta has it: it is counted when a pane closes
+	closed    int32 // how many closed panes hold a cell of it
+	recent    int32 // and how many of those are recent, while it is asked
+	hist      bool  // some group needs the distribution, or will
+	panes     int   // how many panes hold a cell of it
 }
 
 // KnownSeries is a series as a judge knows it. Nobody else can look into it.
@@ -118,12 +118,9 @@ const mostCounted = 1<<32 - 1
 func (d *domain) of(c *seriesCell) *series { return d.by[c.number] }
 
 // cell puts all that is kept of what a series counted into room, of which it uses the memory.
-func (p *pane) cell(c *seriesCell, room *Cell) *Cell { return p.cellWith(c, room, true) }
-
-// cellWith is cell, without the histogram unless that is asked for.
-func (p *pane) cellWith(c *seriesCell, room *Cell, histogram bool) *Cell {
+func (p *pane) cell(c *seriesCell, room *Cell) *Cell {
 	if c.dist > 0 {
-		p.dists.cell(int(c.dist-1), room, histogram)
+		p.dists.cell(int(c.dist-1), room)
 	} else {
 		*room = Cell{Count: int64(c.count), Buckets: room.Buckets[:0]}
 	}
@@ -150,7 +147,7 @@ func (d *domain) cellsSince(start int64) iter.Seq2[*series, *Cell] {
 func newDomain(name string, cfg *Config, file *rules.File, states []*ruleState, windows []*windowCount) *domain {
 	d := &domain{
 		name: name, cfg: cfg, file: file, rules: states,
-		series: map[string]*series{}, groups: map[string]*group{}, told: map[string][]*Incident{}, heads: make([]int, len(windows)),
+		series: map[string]*series{}, selections: map[string]*selection{}, roleOf: map[string]*role{}, groups: map[string]*group{}, told: map[string][]*Incident{}, heads: make([]int, len(windows)),
 	}
 	for _, w := range windows {
 		d.longest = max(d.longest, w.length)
@@ -199,7 +196,7 @@ func (d *domain) add(p *pane, s *series, o *Cell) {
 	}
 	switch {
 	case c.dist > 0:
-		p.dists.cell(int(c.dist-1), &d.room, true)
+		p.dists.cell(int(c.dist-1), &d.room)
 		d.room.merge(&kept)
 		p.dists.set(int(c.dist-1), &d.room)
 	case s.hist || kept.Sessions != nil || kept.Count > mostCounted-int64(c.count):
@@ -261,17 +258,11 @@ func (d *domain) seriesOf(sd *SeriesDelta) *series {
 		s.number, d.spare = d.spare[n-1], d.spare[:n-1]
 		d.by[s.number] = s
 	} else {
-		d.by = append(d.by, s)
+		d.by, d.roles = append(d.by, s), append(d.roles, nil)
 	}
 	d.series[s.key] = s
-	s.hist = s.picked(*d.soon)
-	for _, r := range d.rules {
-		b := binding{rule: r, num: s.picked(r.Signal.Num), den: s.picked(r.Signal.Den)}
-		if (b.num || b.den) && (!s.overflow || len(r.By) == 0) {
-			s.bindings = append(s.bindings, b)
-			s.hist = s.hist || r.hist && b.num
-		}
-	}
+	s.selection = d.selectionOf(s)
+	s.hist = s.picked(*d.soon) || s.selection.hist()
 	return s
 }
 
@@ -330,12 +321,13 @@ func (d *domain) groupFor(r *ruleState, labels []Label) *group {
 	g := d.groups[key]
 	if g == nil {
 		g = &group{
-			rule: r, labels: labels, key: key, first: never, last: never, entered: never,
+			rule: r, labels: labels, key: key, id: d.named, first: never, last: never, entered: never,
 			life: newLife(r.Rule),
 		}
 		if r.Signal.Deviation != nil {
 			g.usual = &baseline{}
 		}
+		d.named++
 		d.groups[key] = g
 		d.order = append(d.order, g)
 	}
@@ -394,63 +386,43 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 func (d *domain) enter(p *pane) {
 	p.finish()
 	d.entered = d.entered[:0]
-	var room Cell
-	for i := range p.cells {
-		s, cell := d.of(&p.cells[i]), p.cell(&p.cells[i], &room)
-		for j := range s.bindings {
-			b := &s.bindings[j]
-			if !b.group.concerns(cell) {
+	d.sumUp(p, len(d.heads), func(r *role) {
+		for i := range r.bindings {
+			b := &r.bindings[i]
+			if !b.group.concerns(r.sum) {
 				continue
 			}
-			b.group.enter(b, cell, p.start)
+			b.group.enter(b, r.sum, p.start)
 			if b.group.entered != p.start {
 				b.group.entered = p.start
 				d.entered = append(d.entered, b.group)
 			}
 		}
-		if s.kind == rules.KindChange {
-			d.noteChange(s, p.start)
+		if r.kind == rules.KindChange {
+			d.noteChanges(p, r)
 		}
-	}
+	})
 }
 
 // leave drops the panes that are older than a window from the groups that have it.
 func (d *domain) leave(edge int64, windows []*windowCount) {
-	var room Cell
 	for w, count := range windows {
 		for d.heads[w] < d.closed && d.panes[d.heads[w]].start < edge-count.length {
-			p := d.panes[d.heads[w]]
-			for i := range p.cells {
-				s := d.of(&p.cells[i])
-				counts, values := s.countsIn(w)
-				if !counts {
-					continue
-				}
-				cell := p.cellWith(&p.cells[i], &room, values)
-				for j := range s.bindings {
-					b := &s.bindings[j]
-					switch r := b.group.rule; {
-					case r.window != w && r.short != w, !b.group.concerns(cell):
-					case r.window == w:
-						b.group.move(b, cell, -1)
+			d.sumUp(d.panes[d.heads[w]], w, func(r *role) {
+				for i := range r.bindings {
+					b := &r.bindings[i]
+					switch rule := b.group.rule; {
+					case rule.window != w && rule.short != w, !b.group.concerns(r.sum):
+					case rule.window == w:
+						b.group.move(b, r.sum, -1)
 					default:
-						b.group.moveShort(b, cell, -1)
+						b.group.moveShort(b, r.sum, -1)
 					}
 				}
-			}
+			})
 			d.heads[w]++
 		}
 	}
-}
-
-// countsIn says whether the series counts in a window of that number, and whether some rule of that window is made of values.
-func (s *series) countsIn(w int) (counts, values bool) {
-	for i := range s.bindings {
-		if r := s.bindings[i].rule; r.window == w || r.short == w {
-			counts, values = true, values || r.hist
-		}
-	}
-	return counts, values
 }
 
 // judge asks the rule about one group and tells what changed.
@@ -486,7 +458,7 @@ func (d *domain) judge(g *group, m rules.Measure, edge int64) []Output {
 	case n.transition == Opened:
 	case n.transition == Expired, g.life.Incident == nil && g.gone(edge):
 		g.forget()
-	case g.cells == 0 && g.life.clean() && !g.missed():
+	case g.events == 0 && g.life.clean() && !g.missed():
 		g.forget()
 	}
 	return out
@@ -553,6 +525,15 @@ func (d *domain) dropGroups() {
 
 // idle says whether closing empty panes up to edge would change nothing: no data, no group, and no window to slide.
 func (d *domain) idle() bool { return d.closed == 0 && len(d.order) == 0 }
+
+// noteChanges remembers the changes of a pane whose series play the role.
+func (d *domain) noteChanges(p *pane, r *role) {
+	for i := range p.cells {
+		if c := &p.cells[i]; d.roles[c.number] == r {
+			d.noteChange(d.of(c), p.start)
+		}
+	}
+}
 
 // noteChange remembers a change, in an order that does not depend on arrival.
 func (d *domain) noteChange(s *series, start int64) {

@@ -9,7 +9,8 @@ type group struct {
 	rule   *ruleState
 	labels []Label // those named by the rule's `by`, sorted
 	key    string
-	refs   int // series that count in it
+	id     uint64 // among all groups that the domain has had
+	refs   int    // series that count in it
 
 	// The window, kept by adding the pane that closes and dropping the one that leaves.
 	num, den int64
@@ -18,7 +19,7 @@ type group struct {
 	sum      Sum           // of these values
 	sessions sessionWindow // of rules that count them
 	largest  maxWindow     // of rules that ask for the largest value
-	cells    int64         // cells in the window; 0 means that it is empty
+	events   int64         // that the signal is made of, in the window; 0 means that it is empty
 
 	first   int64 // start of the first pane that it was seen in; never while it is unknown
 	last    int64 // end of the last pane that it had data in
@@ -44,9 +45,9 @@ type ruleState struct {
 	own      bool // it is about the pipeline itself
 }
 
-// concerns says whether a cell tells the group anything: where a signal is made of values, an event without one is nothing to it. Likewise with
+// concerns says whether cells tell the group anything: where a signal is made of values, an event without one is nothing to it. Likewise with
 // sessions.
-func (g *group) concerns(c *Cell) bool { return g.rule.counted(c) > 0 }
+func (g *group) concerns(s *sum) bool { return g.rule.counted(&s.Cell) > 0 }
 
 // counted is how many events of a cell the signal is made of.
 func (r *ruleState) counted(c *Cell) int64 {
@@ -60,49 +61,49 @@ func (r *ruleState) counted(c *Cell) int64 {
 	}
 }
 
-// enter adds a cell of the pane that begins at start, which concerns the group.
-func (g *group) enter(b *binding, c *Cell, start int64) {
-	g.move(b, c, 1)
+// enter adds what the pane that begins at start has of a role, which concerns the group.
+func (g *group) enter(b *binding, s *sum, start int64) {
+	g.move(b, s, 1)
 	if g.rule.short >= 0 {
-		g.moveShort(b, c, 1)
+		g.moveShort(b, s, 1)
 	}
 	if g.rule.distinct {
-		g.sessions.add(start, c.Sessions)
+		g.sessions.add(start, s.Sessions)
 	}
 	if g.rule.max {
-		g.largest.add(start, c.Max)
+		g.largest.add(start, s.Max)
 	}
 }
 
-// move adds (sign 1) or drops (sign -1) one cell that concerns the group.
-func (g *group) move(b *binding, c *Cell, sign int64) {
-	count := g.rule.counted(c)
+// move adds (sign 1) or drops (sign -1) what a pane has of a role that concerns the group.
+func (g *group) move(b *binding, s *sum, sign int64) {
+	count := sign * g.rule.counted(&s.Cell)
 	if b.num {
-		g.num += sign * count
+		g.num += count
 	}
 	if b.den {
-		g.den += sign * count
+		g.den += count
 	}
 	if g.rule.hist && b.num {
-		g.hist.merge(c.Buckets, sign)
-		g.sum = g.sum.Add(c.Sum.times(sign))
+		s.addTo(&g.hist, sign)
+		g.sum = g.sum.Add(s.Sum.times(sign))
 		if g.usual != nil && sign > 0 {
-			g.usual.hear(c.Buckets)
+			g.usual.hear(s)
 		}
 	}
-	if g.cells += sign; g.cells == 0 {
+	if g.events += count; g.events == 0 {
 		g.hist = dense{}
 	}
 }
 
-// moveShort adds a cell to the short window, or drops it from there.
-func (g *group) moveShort(b *binding, c *Cell, sign int64) {
-	count := g.rule.counted(c)
+// moveShort adds it to the short window, or drops it from there.
+func (g *group) moveShort(b *binding, s *sum, sign int64) {
+	count := sign * g.rule.counted(&s.Cell)
 	if b.num {
-		g.short.Num += sign * count
+		g.short.Num += count
 	}
 	if b.den {
-		g.short.Den += sign * count
+		g.short.Den += count
 	}
 }
 

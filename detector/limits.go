@@ -180,7 +180,7 @@ func (d *domain) overflow(p *pane, unknown []*series, from uint64) {
 		}
 		c := cells[i]
 		if c.dist > 0 {
-			dists.cell(int(c.dist-1), &room, true)
+			dists.cell(int(c.dist-1), &room)
 			c.dist = int32(p.dists.add(&room) + 1)
 		}
 		p.cells = append(p.cells, c)
@@ -294,37 +294,6 @@ func (d *domain) fits(s *series) bool {
 	}
 	d.order = d.order[:before]
 	return false
-}
-
-// bind makes a series play its part in its groups, if it does not yet.
-func (d *domain) bind(s *series) {
-	if s.bound {
-		return
-	}
-	s.bound = true
-	if !s.own {
-		d.live++
-	}
-	for i := range s.bindings {
-		b := &s.bindings[i]
-		b.group = d.groupOf(b.rule, s)
-		b.group.refs++
-	}
-}
-
-// unbind takes a series out of its groups, if it is in them.
-func (d *domain) unbind(s *series) {
-	if !s.bound {
-		return
-	}
-	s.bound = false
-	if !s.own {
-		d.live--
-	}
-	for i := range s.bindings {
-		s.bindings[i].group.refs--
-		s.bindings[i].group = nil
-	}
 }
 
 // happened counts in a pane what happened to the pipeline in the judge itself.

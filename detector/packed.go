@@ -65,7 +65,7 @@ func (p *packed) compact(room int) {
 	for i := range p.heads {
 		h := &p.heads[i]
 		from := uint32(len(words))
-		words = append(words, p.words[h.from:][:h.n]...)
+		words = append(words, p.histogram(h)...)
 		h.from = from
 	}
 	p.words = words
@@ -81,17 +81,16 @@ func (p *packed) finish() {
 	}
 }
 
-// cell unpacks a cell, with its histogram if that is asked for. What was in c is lost, but its memory is used.
-func (p *packed) cell(i int, c *Cell, histogram bool) {
+// cell unpacks a cell. What was in c is lost, but its memory is used.
+func (p *packed) cell(i int, c *Cell) {
 	h := &p.heads[i]
-	buckets := c.Buckets[:0]
-	if histogram {
-		buckets = unpack(buckets, p.words[h.from:][:h.n])
-	}
 	*c = Cell{
-		Count: h.count, Valued: h.valued, Sum: h.sum, Max: h.max, Buckets: buckets, Sessioned: h.sessioned, Sessions: h.sessions,
+		Count: h.count, Valued: h.valued, Sum: h.sum, Max: h.max, Buckets: unpack(c.Buckets[:0], p.histogram(h)), Sessioned: h.sessioned, Sessions: h.sessions,
 	}
 }
+
+// histogram is the words of a cell.
+func (p *packed) histogram(h *packedCell) []uint32 { return p.words[h.from:][:h.n] }
 
 func appendPacked(words []uint32, b Buckets) []uint32 {
 	words = slices.Grow(words, len(b))
@@ -108,13 +107,28 @@ func appendPacked(words []uint32, b Buckets) []uint32 {
 
 func unpack(b Buckets, words []uint32) Buckets {
 	b = slices.Grow(b, len(words))
-	for i := 0; i < len(words); i++ {
-		code, n := int32(words[i])>>codeShift, int64(words[i]&manyValues)
-		if n == manyValues {
-			n = int64(words[i+1]) | int64(words[i+2])<<32
-			i += 2
-		}
-		b = append(b, Bucket{code, n})
+	for len(words) > 0 {
+		var x Bucket
+		x, words = unpackOne(words)
+		b = append(b, x)
 	}
 	return b
+}
+
+// unpackOne is the first bucket of the words, and those behind it.
+func unpackOne(words []uint32) (Bucket, []uint32) {
+	code, n := int32(words[0])>>codeShift, int64(words[0]&manyValues)
+	if n == manyValues {
+		return Bucket{code, int64(words[1]) | int64(words[2])<<32}, words[3:]
+	}
+	return Bucket{code, n}, words[1:]
+}
+
+// addPacked adds packed buckets, sign times.
+func (d *dense) addPacked(words []uint32, sign int64) {
+	for len(words) > 0 {
+		var x Bucket
+		x, words = unpackOne(words)
+		d.count(x.Code, sign*x.N)
+	}
 }

@@ -75,7 +75,7 @@ func (j *Judge) reload(file *rules.File) {
 func (d *domain) letGo() {
 	for _, s := range d.by {
 		if s != nil {
-			s.panes, s.bindings = 0, nil
+			s.panes, s.selection = 0, nil
 		}
 	}
 }

@@ -280,7 +280,7 @@ func (d *domain) stateKey(g *group) string { return key(keyGroup, d.name, g.rule
 
 // settled says cheaply that nothing changed since the state was told: a healthy group, known before, whose only news are data.
 func (g *group) settled() bool {
-	return g.known && g.wasClean && g.life.clean() && g.usual == nil && !g.alive && g.cells > 0
+	return g.known && g.wasClean && g.life.clean() && g.usual == nil && !g.alive && g.events > 0
 }
 
 func (g *group) state() groupState {
@@ -291,7 +291,7 @@ func (g *group) state() groupState {
 	if g.rule.Signal.Type == rules.SignalAbsence {
 		s.Silent = g.silent
 	}
-	if g.cells == 0 {
+	if g.events == 0 {
 		s.Last = g.last
 	}
 	return s
@@ -491,21 +491,19 @@ func (d *domain) refill(edge int64, windows []*windowCount) {
 		p := d.panes[d.closed]
 		d.settled(p)
 		p.finish()
-		var room Cell
-		for i := range p.cells {
-			s, cell := d.of(&p.cells[i]), p.cell(&p.cells[i], &room)
-			for k := range s.bindings {
-				b := &s.bindings[k]
-				if !b.group.concerns(cell) {
+		d.sumUp(p, len(d.heads), func(r *role) {
+			for i := range r.bindings {
+				b := &r.bindings[i]
+				if !b.group.concerns(r.sum) {
 					continue
 				}
-				b.group.enter(b, cell, p.start)
+				b.group.enter(b, r.sum, p.start)
 				b.group.last = max(b.group.last, p.start+d.cfg.Pane)
 				if b.group.usual != nil {
 					b.group.usual.clear()
 				}
 			}
-		}
+		})
 		d.closed++
 	}
 	d.leave(edge, windows)

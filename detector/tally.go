@@ -100,6 +100,27 @@ func (d *dense) merge(b Buckets, sign int64) {
 	}
 }
 
+// addAll adds all that another one has, sign times.
+func (d *dense) addAll(o *dense, sign int64) {
+	from, to := 0, len(o.counts)
+	for from < to && o.counts[from] == 0 {
+		from++
+	}
+	for from < to && o.counts[to-1] == 0 {
+		to--
+	}
+	if from == to {
+		return
+	}
+	if low, most := o.low+from, o.low+to-1; d.counts == nil || low < d.low || most >= d.low+len(d.counts) {
+		d.grow(low, most)
+	}
+	counts := d.counts[o.low+from-d.low:]
+	for i, n := range o.counts[from:to] {
+		counts[i] += sign * n
+	}
+}
+
 // appendTo appends the buckets, in ascending order.
 func (t *tally) appendTo(b Buckets) Buckets {
 	if t.counts != nil {

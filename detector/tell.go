@@ -303,7 +303,7 @@ func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, 
 		return
 	}
 	for s, c := range d.cellsSince(edge - int64(g.rule.Window)) {
-		for _, b := range s.bindings {
+		for _, b := range d.bindings(s) {
 			if b.group != g || !b.num && !completion {
 				continue
 			}

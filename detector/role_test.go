@@ -1,0 +1,119 @@
+package detector
+
+import (
+	"fmt"
+	"math/rand"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"sevwatch/rules"
+)
+
+// TestSumsAgainstCells: the sums of roles are those of the cells of their series, few values or many, whoever has used their memory before.
+func TestSumsAgainstCells(t *testing.T) {
+	const rulesText = `
+groups:
+  - name: test
+    rules:
+      - alert: Slow
+        signal: {quantile: {of: latency, q: 0.95}}
+        by: [service]
+        window: 5m
+        severities: [{severity: sev1, above: 1000}]
+        annotations: {summary: slow}
+      - alert: Touched
+        signal: {distinct: latency}
+        window: 5m
+        severities: [{severity: sev1, above: 1000}]
+        annotations: {summary: touched}
+`
+	cfg := DefaultConfig()
+	cfg.CountSessions = map[string]bool{"events": true}
+	file, err := rules.Parse("rules.yaml", []byte(rulesText), cfg.RuleOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := NewJudge(cfg, file)
+	d := j.domain("")
+	r := rand.New(rand.NewSource(5))
+	few, many, shared := 0, 0, 0
+	for round := range 80 {
+		start := int64(round) * cfg.Pane
+		p := d.pane(start)
+		want, series := map[string]*Cell{}, map[string]*Cell{}
+		groups := 1 + r.Intn(6)
+		for range 1 + r.Intn(900) {
+			labels := []Label{{"region", fmt.Sprint(r.Intn(40))}, {"service", fmt.Sprint(r.Intn(groups))}}
+			cell := Cell{Count: 1 + r.Int63n(9)}
+			span := int64(1) << (1 + r.Intn(40)) // some wide, some narrow
+			for range r.Int63n(cell.Count + 1) {
+				v := r.Int63n(span) - span/4
+				if cell.Valued == 0 || v > cell.Max {
+					cell.Max = v
+				}
+				cell.Valued++
+				cell.Sum = cell.Sum.Add(sumOf(v))
+				cell.Buckets.add(codeOf(v), 1)
+			}
+			for range r.Int63n(cell.Count + 1) {
+				if cell.Sessions == nil {
+					cell.Sessions = &Distinct{}
+				}
+				cell.Sessions.Add(SessionHash(fmt.Appendf(nil, "%d", r.Intn(1000))))
+				cell.Sessioned++
+			}
+			sd := SeriesDelta{Kind: rules.KindLatency, Labels: labels, Cell: cell}
+			d.add(p, d.seriesIn(p, &sd), &cell)
+			for into, name := range map[*map[string]*Cell]string{&want: labels[1].Value, &series: seriesKey(sd.Kind, labels)} {
+				if (*into)[name] == nil {
+					(*into)[name] = &Cell{}
+				}
+				(*into)[name].merge(&cell)
+			}
+		}
+		d.settled(p)
+		p.finish()
+		got := map[string]*Cell{}
+		d.sumUp(p, len(d.heads), func(r *role) {
+			var once, twice dense
+			r.sum.addTo(&once, 1)
+			r.sum.addTo(&twice, 1)
+			r.sum.addTo(&twice, 1)
+			r.sum.addTo(&twice, -1)
+			cell := r.sum.Cell
+			cell.Buckets = once.appendTo(nil)
+			cell.Sessions = united(nil, cell.Sessions)
+			if again := twice.appendTo(nil); !gocmp.Equal(cell.Buckets, again) {
+				t.Fatalf("round %d: added twice and taken away once it is %v, expected %v", round, again, cell.Buckets)
+			}
+			if r.sum.hist {
+				many++
+			} else {
+				few++
+			}
+			if r.sum.own {
+				shared++
+			}
+			got[r.bindings[0].group.labels[0].Value] = &cell
+		})
+		if diff := gocmp.Diff(want, got, anyEmpty); diff != "" {
+			t.Fatalf("round %d (-cells +sums):\n%s", round, diff)
+		}
+		for i := range p.cells {
+			var room Cell
+			s := d.of(&p.cells[i])
+			if diff := gocmp.Diff(series[s.key], p.cell(&p.cells[i], &room), anyEmpty); diff != "" {
+				t.Fatalf("round %d: afterwards the cell of %v is another one (-was +is):\n%s", round, s.labels, diff)
+			}
+		}
+		d.closed++
+		d.prune(start+cfg.Pane+d.longest+1, false)
+	}
+	if few < 20 || many < 20 || shared < 20 {
+		t.Errorf("%d sums of few values, %d of many, %d of several sets of sessions: too few of some", few, many, shared)
+	}
+	if len(d.roles) > 40*6 || len(d.roleOf) > 0 {
+		t.Errorf("%d numbers of series and %d roles are left", len(d.roles), len(d.roleOf))
+	}
+}
