@@ -324,24 +324,22 @@ func (d *domain) split(g *group, m rules.Measure, edge int64) *VersionSplit {
 			continue
 		}
 		side := &sides[at]
-		for _, b := range d.bindings(x) {
-			switch {
-			case b.group != g:
-			case g.rule.hist && b.num:
-				side.den += cell.Valued
-				side.wrong += g.rule.Wrong(cell.Buckets, m)
-				side.values.merge(cell.Buckets, 1)
-				side.sum = side.sum.Add(cell.Sum)
-				if cell.Valued > 0 {
-					side.largest.add(0, cell.Max)
-				}
-			case b.num && b.den:
-				side.num, side.den = side.num+cell.Count, side.den+cell.Count
-			case b.num:
-				side.num += cell.Count
-			case b.den:
-				side.den += cell.Count
+		num, den := d.partIn(g, x)
+		switch {
+		case g.rule.hist && num:
+			side.den += cell.Valued
+			side.wrong += g.rule.Wrong(cell.Buckets, m)
+			side.values.merge(cell.Buckets, 1)
+			side.sum = side.sum.Add(cell.Sum)
+			if cell.Valued > 0 {
+				side.largest.add(0, cell.Max)
 			}
+		case num && den:
+			side.num, side.den = side.num+cell.Count, side.den+cell.Count
+		case num:
+			side.num += cell.Count
+		case den:
+			side.den += cell.Count
 		}
 	}
 	var out [2]VersionSide

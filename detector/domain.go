@@ -23,7 +23,7 @@ type domain struct {
 	room   Cell      // that something is added to
 
 	selections map[string]*selection
-	roleOf     map[string]*role // by selection and groups
+	roleOf     map[uint64]*role // by hash: of those of one hash the first
 	summed     []*role          // in the pane that is summed up
 	sums       []*sum           // to be used again
 	named      uint64           // groups that there were so far
@@ -147,7 +147,7 @@ func (d *domain) cellsSince(start int64) iter.Seq2[*series, *Cell] {
 func newDomain(name string, cfg *Config, file *rules.File, states []*ruleState, windows []*windowCount) *domain {
 	d := &domain{
 		name: name, cfg: cfg, file: file, rules: states,
-		series: map[string]*series{}, selections: map[string]*selection{}, roleOf: map[string]*role{}, groups: map[string]*group{}, told: map[string][]*Incident{}, heads: make([]int, len(windows)),
+		series: map[string]*series{}, selections: map[string]*selection{}, roleOf: map[uint64]*role{}, groups: map[string]*group{}, told: map[string][]*Incident{}, heads: make([]int, len(windows)),
 	}
 	for _, w := range windows {
 		d.longest = max(d.longest, w.length)
@@ -327,6 +327,9 @@ func (d *domain) groupFor(r *ruleState, labels []Label) *group {
 		if r.Signal.Deviation != nil {
 			g.usual = &baseline{}
 		}
+		if r.hist || r.distinct || r.max {
+			g.values = &windowValues{}
+		}
 		d.named++
 		d.groups[key] = g
 		d.order = append(d.order, g)
@@ -386,16 +389,15 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 func (d *domain) enter(p *pane) {
 	p.finish()
 	d.entered = d.entered[:0]
-	d.sumUp(p, len(d.heads), func(r *role) {
-		for i := range r.bindings {
-			b := &r.bindings[i]
-			if !b.group.concerns(r.sum) {
+	d.sumUp(p, len(d.heads), func(r *role, sum *sum) {
+		for i, g := range r.groups {
+			if !g.concerns(sum) {
 				continue
 			}
-			b.group.enter(b, r.sum, p.start)
-			if b.group.entered != p.start {
-				b.group.entered = p.start
-				d.entered = append(d.entered, b.group)
+			g.enter(&r.rules[i], sum, p.start)
+			if g.entered != p.start {
+				g.entered = p.start
+				d.entered = append(d.entered, g)
 			}
 		}
 		if r.kind == rules.KindChange {
@@ -408,15 +410,14 @@ func (d *domain) enter(p *pane) {
 func (d *domain) leave(edge int64, windows []*windowCount) {
 	for w, count := range windows {
 		for d.heads[w] < d.closed && d.panes[d.heads[w]].start < edge-count.length {
-			d.sumUp(d.panes[d.heads[w]], w, func(r *role) {
-				for i := range r.bindings {
-					b := &r.bindings[i]
-					switch rule := b.group.rule; {
-					case rule.window != w && rule.short != w, !b.group.concerns(r.sum):
-					case rule.window == w:
-						b.group.move(b, r.sum, -1)
+			d.sumUp(d.panes[d.heads[w]], w, func(r *role, sum *sum) {
+				for i, g := range r.groups {
+					switch {
+					case g.rule.window != w && g.rule.short != w, !g.concerns(sum):
+					case g.rule.window == w:
+						g.move(&r.rules[i], sum, -1)
 					default:
-						b.group.moveShort(b, r.sum, -1)
+						g.moveShort(&r.rules[i], sum, -1)
 					}
 				}
 			})

@@ -15,10 +15,7 @@ type group struct {
 	// The window, kept by adding the pane that closes and dropping the one that leaves.
 	num, den int64
 	short    rules.Pair    // burn_rate: of the short window
-	hist     dense         // of rules that are made of values
-	sum      Sum           // of these values
-	sessions sessionWindow // of rules that count them
-	largest  maxWindow     // of rules that ask for the largest value
+	values   *windowValues // of rules that ask for more than counts
 	events   int64         // that the signal is made of, in the window; 0 means that it is empty
 
 	first   int64 // start of the first pane that it was seen in; never while it is unknown
@@ -31,6 +28,14 @@ type group struct {
 
 	known    bool // its state was told
 	wasClean bool // and that was nothing but that it is known
+}
+
+// windowValues is what a window has beside counts.
+type windowValues struct {
+	hist     dense         // of rules that are made of values
+	sum      Sum           // of these values
+	sessions sessionWindow // of rules that count them
+	largest  maxWindow     // of rules that ask for the largest value
 }
 
 // ruleState is a rule and where its windows are counted.
@@ -62,47 +67,47 @@ func (r *ruleState) counted(c *Cell) int64 {
 }
 
 // enter adds what the pane that begins at start has of a role, which concerns the group.
-func (g *group) enter(b *binding, s *sum, start int64) {
-	g.move(b, s, 1)
+func (g *group) enter(c *selected, s *sum, start int64) {
+	g.move(c, s, 1)
 	if g.rule.short >= 0 {
-		g.moveShort(b, s, 1)
+		g.moveShort(c, s, 1)
 	}
 	if g.rule.distinct {
-		g.sessions.add(start, s.Sessions)
+		g.values.sessions.add(start, s.Sessions)
 	}
 	if g.rule.max {
-		g.largest.add(start, s.Max)
+		g.values.largest.add(start, s.Max)
 	}
 }
 
 // move adds (sign 1) or drops (sign -1) what a pane has of a role that concerns the group.
-func (g *group) move(b *binding, s *sum, sign int64) {
+func (g *group) move(c *selected, s *sum, sign int64) {
 	count := sign * g.rule.counted(&s.Cell)
-	if b.num {
+	if c.num {
 		g.num += count
 	}
-	if b.den {
+	if c.den {
 		g.den += count
 	}
-	if g.rule.hist && b.num {
-		s.addTo(&g.hist, sign)
-		g.sum = g.sum.Add(s.Sum.times(sign))
+	if g.rule.hist && c.num {
+		s.addTo(&g.values.hist, sign)
+		g.values.sum = g.values.sum.Add(s.Sum.times(sign))
 		if g.usual != nil && sign > 0 {
 			g.usual.hear(s)
 		}
 	}
-	if g.events += count; g.events == 0 {
-		g.hist = dense{}
+	if g.events += count; g.events == 0 && g.values != nil {
+		g.values.hist = dense{}
 	}
 }
 
 // moveShort adds it to the short window, or drops it from there.
-func (g *group) moveShort(b *binding, s *sum, sign int64) {
+func (g *group) moveShort(c *selected, s *sum, sign int64) {
 	count := sign * g.rule.counted(&s.Cell)
-	if b.num {
+	if c.num {
 		g.short.Num += count
 	}
-	if b.den {
+	if c.den {
 		g.short.Den += count
 	}
 }
@@ -135,13 +140,13 @@ func (g *group) measure(edge int64, w *windowCount, observed bool) rules.Measure
 		Full: w.observed == w.panes && g.first <= edge-int64(g.rule.Window),
 	}
 	if g.rule.hist {
-		m.Dist, m.Mean = g.hist.appendTo(nil), g.sum.mean(g.num)
+		m.Dist, m.Mean = g.values.hist.appendTo(nil), g.values.sum.mean(g.num)
 	}
 	if g.rule.max {
-		m.Max = g.largest.since(edge - int64(g.rule.Window))
+		m.Max = g.values.largest.since(edge - int64(g.rule.Window))
 	}
 	if g.rule.distinct {
-		m.Sessions = g.sessions.since(edge - int64(g.rule.Window)).count(g.num)
+		m.Sessions = g.values.sessions.since(edge - int64(g.rule.Window)).count(g.num)
 	}
 	if g.usual != nil {
 		m.Usual = g.usual.expected(g.rule.Signal.Deviation)

@@ -10,7 +10,9 @@ import (
 // selection is the rules that select a series, and what it is to them. Most series have one of a few.
 type selection struct {
 	id    uint64
+	kind  rules.Kind
 	rules []selected
+	uses  []use // by number of the window, and of all together behind the last
 }
 
 // selected is that a rule selects a series, as its numerator, its denominator or both.
@@ -22,18 +24,12 @@ type selected struct {
 // role is the part that a series plays in the groups of rules. Series whose labels differ only where no rule looks play the same one: what they have
 // in a pane is summed up, and added to the windows of the groups at once.
 type role struct {
-	key      string
-	bindings []binding
-	uses     []use // by number of the window, and of all together behind the last
-	kind     rules.Kind
-	refs     int  // series that play it
-	sum      *sum // while a pane is summed up; nil until it has something of them
-}
-
-// binding is what a role is to a group.
-type binding struct {
-	group    *group
-	num, den bool
+	*selection
+	groups []*group // of the selection's rules
+	next   *role    // another one of the same hash
+	sum    *sum     // while a pane is summed up: of more than one cell
+	first  int32    // likewise: one more than the number of the first cell in the pane; 0: there was none yet
+	refs   int32    // series that play it
 }
 
 // use is what is asked of a cell.
@@ -79,8 +75,24 @@ func (d *domain) selectionOf(s *series) *selection {
 	}
 	sel := d.selections[string(d.key)]
 	if sel == nil {
-		sel = &selection{id: uint64(len(d.selections)), rules: slices.Clone(chosen)}
+		sel = d.newSelection(s.kind, slices.Clone(chosen))
 		d.selections[string(d.key)] = sel
+	}
+	return sel
+}
+
+func (d *domain) newSelection(kind rules.Kind, chosen []selected) *selection {
+	windows := len(d.heads)
+	sel := &selection{id: uint64(len(d.selections)), kind: kind, rules: chosen, uses: make([]use, windows+1)}
+	for _, c := range chosen {
+		sel.uses[c.rule.window] |= c.rule.use()
+		if c.rule.short >= 0 {
+			sel.uses[c.rule.short] |= c.rule.use()
+		}
+		sel.uses[windows] |= c.rule.use()
+	}
+	if kind == rules.KindChange {
+		sel.uses[windows] |= useCount
 	}
 	return sel
 }
@@ -98,39 +110,33 @@ func (d *domain) bind(s *series) {
 	if !s.own {
 		d.live++
 	}
-	d.key = binary.AppendUvarint(append(d.key[:0], byte(s.kind)), s.selection.id)
-	var room [8]binding
-	bindings := room[:0]
-	for _, p := range s.selection.rules {
-		g := d.groupOf(p.rule, s)
+	var room [8]*group
+	groups := room[:0]
+	for _, c := range s.selection.rules {
+		g := d.groupOf(c.rule, s)
 		g.refs++
-		bindings = append(bindings, binding{g, p.num, p.den})
-		d.key = binary.AppendUvarint(d.key, g.id)
+		groups = append(groups, g)
 	}
-	r := d.roleOf[string(d.key)]
+	hash := hashOfRole(s.selection, groups)
+	r := d.roleOf[hash]
+	for r != nil && (r.selection != s.selection || !slices.Equal(r.groups, groups)) {
+		r = r.next
+	}
 	if r == nil {
-		r = d.newRole(s.kind, string(d.key), bindings)
-		d.roleOf[r.key] = r
+		r = &role{selection: s.selection, groups: slices.Clone(groups), next: d.roleOf[hash]}
+		d.roleOf[hash] = r
 	}
 	r.refs++
 	d.roles[s.number] = r
 }
 
-func (d *domain) newRole(kind rules.Kind, key string, bindings []binding) *role {
-	windows := len(d.heads)
-	r := &role{kind: kind, key: key, bindings: slices.Clone(bindings), uses: make([]use, windows+1)}
-	for _, b := range bindings {
-		rule := b.group.rule
-		r.uses[rule.window] |= rule.use()
-		if rule.short >= 0 {
-			r.uses[rule.short] |= rule.use()
-		}
-		r.uses[windows] |= rule.use()
+// hashOfRole is a hash by which a role is found.
+func hashOfRole(sel *selection, groups []*group) uint64 {
+	h := mix(prime0^sel.id, prime1)
+	for _, g := range groups {
+		h = mix(h^g.id, prime1)
 	}
-	if kind == rules.KindChange {
-		r.uses[windows] |= useCount
-	}
-	return r
+	return h
 }
 
 // unbind takes a series out of its groups, if it is in them.
@@ -143,20 +149,43 @@ func (d *domain) unbind(s *series) {
 	if !s.own {
 		d.live--
 	}
-	for _, b := range r.bindings {
-		b.group.refs--
+	for _, g := range r.groups {
+		g.refs--
 	}
 	if r.refs--; r.refs == 0 {
-		delete(d.roleOf, r.key)
+		d.dropRole(r)
 	}
 }
 
-// bindings are what a series is to groups, none while it is not bound.
-func (d *domain) bindings(s *series) []binding {
-	if r := d.roles[s.number]; r != nil {
-		return r.bindings
+// dropRole lets go of a role that nobody plays any more.
+func (d *domain) dropRole(r *role) {
+	hash := hashOfRole(r.selection, r.groups)
+	x := d.roleOf[hash]
+	switch {
+	case x == r && r.next == nil:
+		delete(d.roleOf, hash)
+		return
+	case x == r:
+		d.roleOf[hash] = r.next
+		return
 	}
-	return nil
+	for x.next != r {
+		x = x.next
+	}
+	x.next = r.next
+}
+
+// partIn is what a series is to a group: part of its numerator, of its denominator, of both or of neither.
+func (d *domain) partIn(g *group, s *series) (num, den bool) {
+	r := d.roles[s.number]
+	if r == nil {
+		return false, false
+	}
+	i := slices.Index(r.groups, g)
+	if i < 0 {
+		return false, false
+	}
+	return r.rules[i].num, r.rules[i].den
 }
 
 // sum is what all cells of a role have in a pane.
@@ -216,30 +245,39 @@ func (s *sum) addTo(d *dense, sign int64) {
 func (s *sum) valued() bool { return s.hist || len(s.few) > 0 }
 
 // sumUp sums up what a closed pane has of each role that counts in the window of that number, len(d.heads) for any, and calls f with it.
-func (d *domain) sumUp(p *pane, window int, f func(*role)) {
+func (d *domain) sumUp(p *pane, window int, f func(*role, *sum)) {
 	d.summed = d.summed[:0]
 	for i := range p.cells {
 		c := &p.cells[i]
 		r := d.roles[c.number]
 		u := r.uses[window]
-		if u == 0 {
-			continue
-		}
-		if r.sum == nil {
-			r.sum = d.newSum()
+		switch {
+		case u == 0:
+		case r.first == 0:
+			r.first = int32(i + 1)
 			d.summed = append(d.summed, r)
+		case r.sum == nil:
+			r.sum = d.newSum()
+			r.sum.add(p, &p.cells[r.first-1], u)
+			fallthrough
+		default:
+			r.sum.add(p, c, u)
 		}
-		r.sum.add(p, c, u)
 	}
 	for _, r := range d.summed {
-		f(r)
-		d.reuse(r.sum)
-		r.sum = nil
+		s := r.sum
+		if s == nil {
+			s = d.newSum()
+			s.add(p, &p.cells[r.first-1], r.uses[window])
+		}
+		f(r, s)
+		d.reuse(s)
+		r.sum, r.first = nil, 0
 	}
 }
 
 // maxSums is how many sums are kept to be used again.
-const maxSums = 1 << 10
+const maxSums = 1 << 12
 
 func (d *domain) newSum() *sum {
 	n := len(d.sums)
@@ -255,7 +293,9 @@ func (d *domain) reuse(s *sum) {
 	if len(d.sums) == maxSums {
 		return
 	}
-	clear(s.many.counts)
+	if s.hist {
+		clear(s.many.counts)
+	}
 	*s = sum{few: s.few[:0], many: s.many}
 	d.sums = append(d.sums, s)
 }

@@ -75,27 +75,27 @@ groups:
 		d.settled(p)
 		p.finish()
 		got := map[string]*Cell{}
-		d.sumUp(p, len(d.heads), func(r *role) {
+		d.sumUp(p, len(d.heads), func(r *role, sum *sum) {
 			var once, twice dense
-			r.sum.addTo(&once, 1)
-			r.sum.addTo(&twice, 1)
-			r.sum.addTo(&twice, 1)
-			r.sum.addTo(&twice, -1)
-			cell := r.sum.Cell
+			sum.addTo(&once, 1)
+			sum.addTo(&twice, 1)
+			sum.addTo(&twice, 1)
+			sum.addTo(&twice, -1)
+			cell := sum.Cell
 			cell.Buckets = once.appendTo(nil)
 			cell.Sessions = united(nil, cell.Sessions)
 			if again := twice.appendTo(nil); !gocmp.Equal(cell.Buckets, again) {
 				t.Fatalf("round %d: added twice and taken away once it is %v, expected %v", round, again, cell.Buckets)
 			}
-			if r.sum.hist {
+			if sum.hist {
 				many++
 			} else {
 				few++
 			}
-			if r.sum.own {
+			if sum.own {
 				shared++
 			}
-			got[r.bindings[0].group.labels[0].Value] = &cell
+			got[r.groups[0].labels[0].Value] = &cell
 		})
 		if diff := gocmp.Diff(want, got, anyEmpty); diff != "" {
 			t.Fatalf("round %d (-cells +sums):\n%s", round, diff)

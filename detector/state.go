@@ -491,16 +491,15 @@ func (d *domain) refill(edge int64, windows []*windowCount) {
 		p := d.panes[d.closed]
 		d.settled(p)
 		p.finish()
-		d.sumUp(p, len(d.heads), func(r *role) {
-			for i := range r.bindings {
-				b := &r.bindings[i]
-				if !b.group.concerns(r.sum) {
+		d.sumUp(p, len(d.heads), func(r *role, sum *sum) {
+			for i, g := range r.groups {
+				if !g.concerns(sum) {
 					continue
 				}
-				b.group.enter(b, r.sum, p.start)
-				b.group.last = max(b.group.last, p.start+d.cfg.Pane)
-				if b.group.usual != nil {
-					b.group.usual.clear()
+				g.enter(&r.rules[i], sum, p.start)
+				g.last = max(g.last, p.start+d.cfg.Pane)
+				if g.usual != nil {
+					g.usual.clear()
 				}
 			}
 		})

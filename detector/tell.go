@@ -303,21 +303,20 @@ func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, 
 		return
 	}
 	for s, c := range d.cellsSince(edge - int64(g.rule.Window)) {
-		for _, b := range d.bindings(s) {
-			if b.group != g || !b.num && !completion {
-				continue
-			}
-			n := g.rule.counted(c)
-			switch {
-			case g.rule.hist:
-				n = g.rule.Wrong(c.Buckets, m)
-			case completion && b.num && b.den:
-				n = 0
-			case completion && b.num:
-				n = -n
-			}
-			f(s, n)
+		num, den := d.partIn(g, s)
+		if !num && !(completion && den) {
+			continue
 		}
+		n := g.rule.counted(c)
+		switch {
+		case g.rule.hist:
+			n = g.rule.Wrong(c.Buckets, m)
+		case completion && num && den:
+			n = 0
+		case completion && num:
+			n = -n
+		}
+		f(s, n)
 	}
 }
 

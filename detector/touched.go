@@ -53,11 +53,10 @@ func (d *domain) touched(g *group, edge int64) rules.Sessions {
 	var all Distinct
 	var events int64
 	for s, c := range d.cellsSince(edge - int64(g.rule.Window)) {
-		for _, b := range d.bindings(s) {
-			if b.group == g && c.Sessions != nil && g.rule.Touches(b.num, b.den) {
-				all.Union(c.Sessions)
-				events += c.Sessioned
-			}
+		num, den := d.partIn(g, s)
+		if (num || den) && c.Sessions != nil && g.rule.Touches(num, den) {
+			all.Union(c.Sessions)
+			events += c.Sessioned
 		}
 	}
 	return all.count(events)
