@@ -466,7 +466,7 @@ func (a *Aggregator) Flush() ([]Delta, Progress) {
 	}
 	deltas := a.handOver(math.MaxInt64)
 	progress.Events = mergeEvents(a.gained)
-	if len(a.series.all) > max(maxKnown, 4*a.used) {
+	if len(a.series.all) > a.mayKnow() {
 		a.series, a.order, a.spare, a.spareBytes = newLookup(), nil, nil, 0
 	}
 	a.gained, a.used, a.silent = a.gained[:0], 0, nil
@@ -512,9 +512,19 @@ func mergeEvents(in []PaneEvents) (out []PaneEvents) {
 	return out
 }
 
-// Bounds of what is kept over a flush only to be quick: series beyond four times those of a pane (some 600 bytes each), the memory of panes, texts.
+// mayKnow is how many series are known over a flush: a quarter more than a judge counts apart, so that they are when it is at its limit, and in any case
+// four times those of a pane.
+func (a *Aggregator) mayKnow() int {
+	limit := a.cfg.Limits.Series
+	if limit == 0 {
+		limit = DefaultLimits().Series
+	}
+	return max(minKnown, limit+limit/4, 4*a.used)
+}
+
+// Bounds of what is kept over a flush only to be quick: series (some 600 bytes each), the memory of panes, texts, what was handed over.
 const (
-	maxKnown  = 1 << 17
+	minKnown  = 1 << 12
 	maxSpare  = 16 << 20 // bytes
 	maxTexts  = 1 << 14
 	maxHanded = 1 << 16 // series, and as many buckets each as an open cell has codes

@@ -10,9 +10,8 @@ import (
 	"sevwatch/rules"
 )
 
-// TestSumsAgainstCells: the sums of roles are those of the cells of their series, few values or many, whoever has used their memory before.
-func TestSumsAgainstCells(t *testing.T) {
-	const rulesText = `
+// roleRules are rules of which one asks for values and one for sessions.
+const roleRules = `
 groups:
   - name: test
     rules:
@@ -28,9 +27,12 @@ groups:
         severities: [{severity: sev1, above: 1000}]
         annotations: {summary: touched}
 `
+
+// TestSumsAgainstCells: the sums of roles are those of the cells of their series, few values or many, whoever has used their memory before.
+func TestSumsAgainstCells(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.CountSessions = map[string]bool{"events": true}
-	file, err := rules.Parse("rules.yaml", []byte(rulesText), cfg.RuleOptions())
+	file, err := rules.Parse("rules.yaml", []byte(roleRules), cfg.RuleOptions())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,5 +117,57 @@ groups:
 	}
 	if len(d.roles) > 40*6 || len(d.roleOf) > 0 {
 		t.Errorf("%d numbers of series and %d roles are left", len(d.roles), len(d.roleOf))
+	}
+}
+
+// TestRolesOfOneHash: roles whose hashes are the same are told apart by their groups, and can be let go of in any order.
+func TestRolesOfOneHash(t *testing.T) {
+	cfg := DefaultConfig()
+	file, err := rules.Parse("rules.yaml", []byte(roleRules), cfg.RuleOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const services = 4
+	for seed := range int64(50) {
+		r := rand.New(rand.NewSource(seed))
+		j := NewJudge(cfg, file)
+		d := j.domain("")
+		var all []*series
+		for i := range 3 * services {
+			s := d.seriesOf(&SeriesDelta{Kind: rules.KindLatency, Labels: []Label{{"region", fmt.Sprint(i)}, {"service", fmt.Sprint(i % services)}}})
+			for _, c := range s.selection.rules {
+				d.groupOf(c.rule, s).id = 7
+			}
+			all = append(all, s)
+			d.bind(s)
+		}
+		if len(d.roleOf) != 1 {
+			t.Fatalf("there are %d hashes, expected 1", len(d.roleOf))
+		}
+		for i, s := range all {
+			for k, o := range all {
+				same := i%services == k%services
+				if got := d.roles[s.number] == d.roles[o.number]; got != same {
+					t.Fatalf("series %d and %d play the same role: %t", i, k, got)
+				}
+				if num, den := d.partIn(d.roles[o.number].groups[0], s); num != same || den {
+					t.Fatalf("series %d is part of the group of series %d: %t, %t, expected %t, false", i, k, num, den, same)
+				}
+			}
+		}
+		for n, i := range r.Perm(len(all)) {
+			if d.unbind(all[i]); n == len(all)/2 {
+				d.bind(all[i])
+				d.unbind(all[i])
+			}
+		}
+		if len(d.roleOf) != 0 || d.live != 0 {
+			t.Fatalf("seed %d: %d roles and %d series are left", seed, len(d.roleOf), d.live)
+		}
+		for _, g := range d.order {
+			if g.refs != 0 {
+				t.Fatalf("seed %d: the group %v has %d series left", seed, g.labels, g.refs)
+			}
+		}
 	}
 }

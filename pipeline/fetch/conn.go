@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -67,6 +68,11 @@ func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*po
 	b = binary.BigEndian.AppendUint32(b, 0)          // no fetch session
 	b = binary.BigEndian.AppendUint32(b, 0xffffffff) // final epoch
 	c.asked = positions
+	each := min(cfg.PartitionBytes, cfg.ResponseBytes/len(positions)) // of all of them, so that none is far ahead of the others
+	largest := 0
+	for _, p := range positions {
+		largest = max(largest, p.largest)
+	}
 	b = binary.BigEndian.AppendUint32(b, uint32(topics(positions)))
 	for i, p := range positions {
 		if i == 0 || positions[i-1].Topic != p.Topic {
@@ -77,7 +83,7 @@ func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*po
 		b = binary.BigEndian.AppendUint32(b, 0xffffffff) // leader epoch unknown
 		b = binary.BigEndian.AppendUint64(b, uint64(p.next))
 		b = binary.BigEndian.AppendUint64(b, 0xffffffffffffffff) // log start: only followers
-		b = binary.BigEndian.AppendUint32(b, uint32(p.bytes(cfg.PartitionBytes)))
+		b = binary.BigEndian.AppendUint32(b, uint32(wholeBatches(each, cmp.Or(p.largest, largest))))
 	}
 	b = binary.BigEndian.AppendUint32(b, 0) // forgotten topics
 	b = appendString(b, "")                 // rack

@@ -25,7 +25,8 @@ type Config struct {
 	Isolation kafka.IsolationLevel
 	// MaxWait bounds how long the broker waits for records when there are none; 0 means 250 ms.
 	MaxWait time.Duration
-	// PartitionBytes and ResponseBytes are about what is asked for at once; a larger batch comes whole all the same. 0: 2 MiB, 16 MiB.
+	// PartitionBytes and ResponseBytes are about what is asked for at once; a larger batch comes whole all the same. Of many partitions less is asked for
+	// each. 0: 2 MiB, 16 MiB.
 	PartitionBytes, ResponseBytes int
 	// OnError, where given, is told of every error that is retried.
 	OnError func(error)
@@ -94,13 +95,15 @@ type Fetcher struct {
 	changed   chan struct{} // closed and made anew when positions change
 }
 
-// position is one partition's state. leader, paused and stopped are guarded by the fetcher's mutex; next and largest belong to the goroutine
-// that reads from the leader.
+// position is one partition's state. leader, paused and stopped are guarded by the fetcher's mutex; next, largest, came and got belong to the
+// goroutine that reads from the leader.
 type position struct {
 	Start
 	next    int64
-	largest int    // bytes of the largest batch that came lately; 0: none did
-	leader  string // address; "" while it is not known
+	largest int       // bytes of the largest batch that came lately; 0: none did
+	came    time.Time // when that was asked for of which something came last
+	got     int       // and how many bytes
+	leader  string    // address; "" while it is not known
 	paused  bool
 	stopped bool
 }
@@ -336,14 +339,14 @@ func (f *Fetcher) session(ctx context.Context, l lane) error {
 	}
 }
 
-// bytes is how much to ask for: whole batches, because brokers cut a batch where the room ends, and what is cut has to be read again. Only of the first
-// partition of a request does a batch come that is larger than was asked for.
-func (p *position) bytes(about int) int {
-	if p.largest == 0 {
+// wholeBatches is how much to ask for of a partition whose batches are so large, 0 of unknown ones: whole batches, because brokers leave out or cut a batch for
+// which there is no room, and what is cut has to be read again. Only of the first partition of a request does a batch come that is larger.
+func wholeBatches(about, largest int) int {
+	if largest == 0 {
 		return about
 	}
-	batches := max(1, (about+p.largest/2)/p.largest)
-	return min(batches*(p.largest+p.largest/64), maxResponse/2)
+	batches := max(1, (about+largest/2)/largest)
+	return min(batches*(largest+largest/64), maxResponse/2)
 }
 
 // ask sends the next request. While all partitions of the lane are paused it waits; when there are none left it says false.
@@ -363,8 +366,9 @@ func (f *Fetcher) ask(ctx context.Context, c *conn, l lane) (bool, error) {
 		changed := f.changed
 		f.mu.Unlock()
 		if len(want) > 0 {
-			first := int(uint32(c.id)) % len(want) // where a response is full before it has something of all, another one is first the next time
-			return true, c.send(&f.cfg, l.isolation, slices.Concat(want[first:], want[:first]))
+			// Where a response is full before it has as much as may be of all, those that had nothing or little come first the next time.
+			slices.SortStableFunc(want, func(x, y *position) int { return cmp.Or(x.came.Compare(y.came), cmp.Compare(x.got, y.got)) })
+			return true, c.send(&f.cfg, l.isolation, want)
 		}
 		if mine == 0 {
 			return false, nil
@@ -411,7 +415,11 @@ func (f *Fetcher) advance(c *conn, res *Response) {
 			p.stopped = true
 		}
 		next, largest := ahead(chunk.Batches, p.next)
-		p.next, p.largest = next, max(largest, p.largest-p.largest/16)
+		if next > p.next {
+			p.next, p.came, p.got = next, c.sent, len(chunk.Batches)
+			p.largest -= p.largest / 16
+		}
+		p.largest = max(p.largest, largest)
 		kept = append(kept, chunk)
 	}
 	res.Chunks = kept

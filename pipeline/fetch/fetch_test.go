@@ -76,13 +76,13 @@ func (l *log) write(partition int, c kafka.Compression, records ...kafka.Record)
 }
 
 // open starts a fetcher; it is stopped when the test ends.
-func (l *log) open(starts ...Start) *Fetcher { return l.openAsking(0, starts...) }
+func (l *log) open(starts ...Start) *Fetcher { return l.openAsking(0, 0, starts...) }
 
-// openAsking is open with PartitionBytes.
-func (l *log) openAsking(bytes int, starts ...Start) *Fetcher {
+// openAsking is open with PartitionBytes and ResponseBytes.
+func (l *log) openAsking(bytes, response int, starts ...Start) *Fetcher {
 	ctx, cancel := context.WithCancel(l.ctx)
 	f := New(Config{
-		Dialer: kafka.DefaultDialer, Brokers: []string{l.addr}, Isolation: kafka.ReadCommitted, MaxWait: 50 * time.Millisecond, PartitionBytes: bytes,
+		Dialer: kafka.DefaultDialer, Brokers: []string{l.addr}, Isolation: kafka.ReadCommitted, MaxWait: 50 * time.Millisecond, PartitionBytes: bytes, ResponseBytes: response,
 		OnError: func(err error) { l.t.Logf("retried: %v", err) },
 	}, starts)
 	done := make(chan error, 1)
@@ -432,7 +432,7 @@ func TestLargeBatches(t *testing.T) {
 			}
 		}
 		for _, asked := range []int{1000, 10_000, 50_000} {
-			f := l.openAsking(asked, Start{Topic: l.topic, Partition: 0}, Start{Topic: l.topic, Partition: 1})
+			f := l.openAsking(asked, 0, Start{Topic: l.topic, Partition: 0}, Start{Topic: l.topic, Partition: 1})
 			var came, whole int
 			read := [2]int{}
 			for read[0] < batches || read[1] < batches {
@@ -460,6 +460,41 @@ func TestLargeBatches(t *testing.T) {
 			}
 			if came > whole+whole/10 {
 				t.Errorf("asked for %d bytes: %d bytes came, %d of them in whole batches", asked, came, whole)
+			}
+		}
+	})
+}
+
+// TestPartitionsGoOnTogether: where a response has no room for as much of each partition as may be asked for at once, it has less of each.
+func TestPartitionsGoOnTogether(t *testing.T) {
+	each(t, func(t *testing.T, l *log) {
+		const batches, size, response = 60, 8000, 100_000
+		for range batches {
+			for p := range 2 {
+				l.write(p, 0, kafka.Record{Time: time.UnixMilli(5), Value: protocol.NewBytes(make([]byte, size))})
+			}
+		}
+		f := l.openAsking(response, response, Start{Topic: l.topic, Partition: 0}, Start{Topic: l.topic, Partition: 1})
+		for read := [2]int{}; read[0] < batches || read[1] < batches; {
+			select {
+			case <-l.ctx.Done():
+				t.Fatalf("%v batches came, expected %d of each", read, batches)
+			case res := <-f.Responses():
+				for i := range res.Chunks {
+					c := &res.Chunks[i]
+					for in := c.Batches; ; {
+						n, ok := batchSize(in)
+						if !ok {
+							break
+						}
+						in = in[n:]
+						read[c.Partition]++
+					}
+				}
+				res.Release()
+			}
+			if apart := max(read[0], read[1]) - min(read[0], read[1]); apart > 2+response/size/2 {
+				t.Fatalf("%v batches came, expected %d apart at most", read, 2+response/size/2)
 			}
 		}
 	})
