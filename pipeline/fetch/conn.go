@@ -51,8 +51,8 @@ func dial(ctx context.Context, dialer *kafka.Dialer, address string) (*conn, err
 
 func (c *conn) close() error { return c.keep.Close() }
 
-// send asks for records of the partitions from their positions on.
-func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*position) error {
+// send asks for records of the partitions from their positions on, about so many bytes of each.
+func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*position, each int) error {
 	c.id++
 	b := c.out[:0]
 	b = append(b, 0, 0, 0, 0)
@@ -68,7 +68,6 @@ func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*po
 	b = binary.BigEndian.AppendUint32(b, 0)          // no fetch session
 	b = binary.BigEndian.AppendUint32(b, 0xffffffff) // final epoch
 	c.asked = positions
-	each := min(cfg.PartitionBytes, cfg.ResponseBytes/len(positions)) // of all of them, so that none is far ahead of the others
 	largest := 0
 	for _, p := range positions {
 		largest = max(largest, p.largest)

@@ -95,15 +95,14 @@ type Fetcher struct {
 	changed   chan struct{} // closed and made anew when positions change
 }
 
-// position is one partition's state. leader, paused and stopped are guarded by the fetcher's mutex; next, largest, came and got belong to the
-// goroutine that reads from the leader.
+// position is one partition's state. leader, paused and stopped are guarded by the fetcher's mutex; next, largest and came belong to the goroutine
+// that reads from the leader.
 type position struct {
 	Start
 	next    int64
-	largest int       // bytes of the largest batch that came lately; 0: none did
-	came    time.Time // when that was asked for of which something came last
-	got     int       // and how many bytes
-	leader  string    // address; "" while it is not known
+	largest int    // bytes of the largest batch that came lately; 0: none did
+	came    int64  // bytes, by which turns are taken
+	leader  string // address; "" while it is not known
 	paused  bool
 	stopped bool
 }
@@ -366,9 +365,9 @@ func (f *Fetcher) ask(ctx context.Context, c *conn, l lane) (bool, error) {
 		changed := f.changed
 		f.mu.Unlock()
 		if len(want) > 0 {
-			// Where a response is full before it has as much as may be of all, those that had nothing or little come first the next time.
-			slices.SortStableFunc(want, func(x, y *position) int { return cmp.Or(x.came.Compare(y.came), cmp.Compare(x.got, y.got)) })
-			return true, c.send(&f.cfg, l.isolation, want)
+			each := min(f.cfg.PartitionBytes, f.cfg.ResponseBytes/len(want))
+			inTurn(want, int64(each))
+			return true, c.send(&f.cfg, l.isolation, want, each)
 		}
 		if mine == 0 {
 			return false, nil
@@ -379,6 +378,20 @@ func (f *Fetcher) ask(ctx context.Context, c *conn, l lane) (bool, error) {
 			return false, ctx.Err()
 		}
 	}
+}
+
+// inTurn sorts positions of which so many bytes each are asked for: where a response is full before it has as much of all, those come first the next time of
+// which less has come. Of what one missed while it was paused, or had nothing to read, it can make up for a few turns.
+func inTurn(positions []*position, each int64) {
+	const turns = 4
+	most := int64(0)
+	for _, p := range positions {
+		most = max(most, p.came)
+	}
+	for _, p := range positions {
+		p.came = max(p.came, most-turns*each)
+	}
+	slices.SortStableFunc(positions, func(x, y *position) int { return cmp.Compare(x.came, y.came) })
 }
 
 // moved are the errors that say: ask for the leader again. Kafka's own consumer also reads on after an error that the broker cannot name.
@@ -416,7 +429,7 @@ func (f *Fetcher) advance(c *conn, res *Response) {
 		}
 		next, largest := ahead(chunk.Batches, p.next)
 		if next > p.next {
-			p.next, p.came, p.got = next, c.sent, len(chunk.Batches)
+			p.next, p.came = next, p.came+int64(len(chunk.Batches))
 			p.largest -= p.largest / 16
 		}
 		p.largest = max(p.largest, largest)

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math/rand"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -465,37 +467,95 @@ func TestLargeBatches(t *testing.T) {
 	})
 }
 
-// TestPartitionsGoOnTogether: where a response has no room for as much of each partition as may be asked for at once, it has less of each.
+// TestPartitionsGoOnTogether: where a response has no room for as much of each partition as may be asked for at once, it has less of each; where it has
+// room for one only, they take turns.
 func TestPartitionsGoOnTogether(t *testing.T) {
 	each(t, func(t *testing.T, l *log) {
-		const batches, size, response = 60, 8000, 100_000
+		const batches, size = 60, 8000
 		for range batches {
 			for p := range 2 {
 				l.write(p, 0, kafka.Record{Time: time.UnixMilli(5), Value: protocol.NewBytes(make([]byte, size))})
 			}
 		}
-		f := l.openAsking(response, response, Start{Topic: l.topic, Partition: 0}, Start{Topic: l.topic, Partition: 1})
-		for read := [2]int{}; read[0] < batches || read[1] < batches; {
-			select {
-			case <-l.ctx.Done():
-				t.Fatalf("%v batches came, expected %d of each", read, batches)
-			case res := <-f.Responses():
-				for i := range res.Chunks {
-					c := &res.Chunks[i]
-					for in := c.Batches; ; {
-						n, ok := batchSize(in)
-						if !ok {
-							break
+		for _, response := range []int{100_000, 10_000} {
+			f := l.openAsking(response, response, Start{Topic: l.topic, Partition: 0}, Start{Topic: l.topic, Partition: 1})
+			for read := [2]int{}; read[0] < batches || read[1] < batches; {
+				select {
+				case <-l.ctx.Done():
+					t.Fatalf("responses of %d bytes: %v batches came, expected %d of each", response, read, batches)
+				case res := <-f.Responses():
+					for i := range res.Chunks {
+						c := &res.Chunks[i]
+						for in := c.Batches; ; {
+							n, ok := batchSize(in)
+							if !ok {
+								break
+							}
+							in = in[n:]
+							read[c.Partition]++
 						}
-						in = in[n:]
-						read[c.Partition]++
 					}
+					res.Release()
 				}
-				res.Release()
-			}
-			if apart := max(read[0], read[1]) - min(read[0], read[1]); apart > 2+response/size/2 {
-				t.Fatalf("%v batches came, expected %d apart at most", read, 2+response/size/2)
+				if apart := max(read[0], read[1]) - min(read[0], read[1]); apart > 2+response/size/2 {
+					t.Fatalf("responses of %d bytes: %v batches came, expected %d apart at most", response, read, 2+response/size/2)
+				}
 			}
 		}
 	})
+}
+
+// TestTurns: of more partitions than a response has room for none falls behind; one that had nothing for long makes up for little of it.
+func TestTurns(t *testing.T) {
+	const partitions, room, each, late = 32, 20, 1000, 7
+	var all []*position
+	for p := range partitions {
+		all = append(all, &position{Start: Start{Partition: p}})
+	}
+	r := rand.New(rand.NewSource(1))
+	came := map[int]int64{}
+	ask := func(want []*position) (first int) {
+		want = slices.Clone(want)
+		inTurn(want, each)
+		for _, p := range want[:min(room, len(want))] {
+			n := int64(each + r.Intn(each/10))
+			p.came += n
+			came[p.Partition] += n
+		}
+		return want[0].Partition
+	}
+	without := slices.DeleteFunc(slices.Clone(all), func(p *position) bool { return p.Partition == late })
+	for range 1000 {
+		ask(without)
+		for _, p := range without {
+			for _, q := range without {
+				if came[p.Partition]-came[q.Partition] > 2*each+each/10 {
+					t.Fatalf("of the partitions %d and %d came %d and %d bytes", p.Partition, q.Partition, came[p.Partition], came[q.Partition])
+				}
+			}
+		}
+	}
+	turns := 0
+	for range 1000 {
+		if ask(all) == late {
+			turns++
+		}
+	}
+	if most := 1000*room/partitions + 10; turns < 3 || came[late] > int64(most*each*11/10) {
+		t.Errorf("the partition that came late was first %d times and had %d bytes in 1000 responses", turns, came[late])
+	}
+}
+
+// TestBatchesThatHadNoRoom: that nothing came of a partition because a response was full says nothing of how large its batches are.
+func TestBatchesThatHadNoRoom(t *testing.T) {
+	f := New(Config{}, []Start{{Topic: "t"}})
+	p := f.positions[0]
+	p.next, p.largest = 7, 800_000
+	c := &conn{asked: []*position{p}}
+	for range 100 {
+		f.advance(c, &Response{Chunks: []Chunk{{Topic: "t", HighWatermark: 1000}}})
+	}
+	if p.next != 7 || p.largest != 800_000 {
+		t.Errorf("after responses without a batch it is at offset %d, with batches of %d bytes, expected 7 and 800000", p.next, p.largest)
+	}
 }
