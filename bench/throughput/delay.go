@@ -69,7 +69,7 @@ const (
 	lateness = 10 * time.Second       // the default
 	linger   = 10 * time.Millisecond  // that the writer gathers events for
 	faster   = 10.0                   // event time of the source that is not sparse
-	settle   = 5 * time.Second        // panes that ended sooner after the start are not measured
+	settle   = 20 * time.Second       // panes that ended sooner after the start are not measured: the broker still compiles what it now does
 	patience = 30 * time.Second       // until an incident is missed
 	ring     = 20_000                 // events that are made beforehand
 	sparse   = 200 * time.Millisecond // from event to event of the sparse source
@@ -92,6 +92,9 @@ const probeRule = `
 
 // delays measures at half the rate that was reached, or at -rate, and at a few events a second.
 func (b *bench) delays(ctx context.Context) error {
+	if b.delayed <= settle {
+		return fmt.Errorf("-delay %s is too short: the first %s are not measured", b.delayed, settle)
+	}
 	rate := b.rate
 	var codec kafka.Compression
 	if len(b.measured) > 0 {
