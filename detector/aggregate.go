@@ -34,6 +34,7 @@ type Aggregator struct {
 	key         []byte
 	cells       int
 	listed      int // sessions in the cells' lists; as many take no more room when they are registers
+	indexed     int // numbers in the indexes of open panes
 }
 
 // aggregate is one series as this task knows it.
@@ -326,6 +327,7 @@ func (a *Aggregator) pane(start int64) *aggregatePane {
 		if n := len(a.spare); n > 0 {
 			p, a.spare = a.spare[n-1], a.spare[:n-1]
 			a.spareBytes -= p.bytes()
+			a.indexed += len(p.index)
 		} else {
 			p = &aggregatePane{}
 		}
@@ -347,6 +349,7 @@ func (a *Aggregator) cell(p *aggregatePane, e *Event) *aggregateCell {
 // cellOf is the cell of a series by its number.
 func (a *Aggregator) cellOf(p *aggregatePane, n int) *aggregateCell {
 	if n >= len(p.index) {
+		a.indexed += len(a.series.all) - len(p.index)
 		p.index = slices.Grow(p.index, len(a.series.all)-len(p.index))[:len(a.series.all)]
 	}
 	if p.index[n] == 0 {
@@ -439,11 +442,18 @@ func (a *Aggregator) Untold() bool {
 	return slices.ContainsFunc(a.partitions, func(p *Partition) bool { return !p.told })
 }
 
-// Pending is how many cells wait for the next flush, a measure of the memory in use: some of their sessions are as large as a cell.
-func (a *Aggregator) Pending() int { return a.cells + a.listed/listedACell }
+// Pending is how many cells wait for the next flush, a measure of the memory in use: some of their sessions are as large as a cell, and so are some of
+// the panes' indexes where there are many panes and series.
+func (a *Aggregator) Pending() int {
+	return a.cells + a.listed/listedACell + max(0, a.indexed-indexedFree)/indexedACell
+}
 
-// listedACell is how many listed sessions take as much room as a cell: 8 bytes each.
-const listedACell = 32
+// How many listed sessions, of 8 bytes, and numbers in indexes, of 4, take about as much room as a cell, and how many numbers are little.
+const (
+	listedACell  = 32
+	indexedACell = 32
+	indexedFree  = 4 << 20
+)
 
 // Closed hands over what was gained in panes that all partitions of the task have closed, sorted: they gain no more, and their memory is used again
 // while it is still close at hand. The next Flush tells of their events. The deltas hold until the next call of either.
@@ -492,6 +502,7 @@ func (a *Aggregator) handOver(edge int64) (deltas []Delta) {
 		a.used = max(a.used, len(pane.cells))
 		a.cells -= len(pane.cells)
 		a.listed -= pane.listed
+		a.indexed -= len(pane.index)
 		deltas = pane.deltas(deltas, a.order, &a.handed)
 		a.reuse(pane)
 	}

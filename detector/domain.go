@@ -389,6 +389,7 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 func (d *domain) enter(p *pane) {
 	p.finish()
 	d.entered = d.entered[:0]
+	changes := false
 	d.sumUp(p, len(d.heads), func(r *role, sum *sum) {
 		for i, g := range r.groups {
 			if !g.concerns(sum) {
@@ -400,10 +401,11 @@ func (d *domain) enter(p *pane) {
 				d.entered = append(d.entered, g)
 			}
 		}
-		if r.kind == rules.KindChange {
-			d.noteChanges(p, r)
-		}
+		changes = changes || r.kind == rules.KindChange
 	})
+	if changes {
+		d.noteChanges(p)
+	}
 }
 
 // leave drops the panes that are older than a window from the groups that have it.
@@ -527,10 +529,10 @@ func (d *domain) dropGroups() {
 // idle says whether closing empty panes up to edge would change nothing: no data, no group, and no window to slide.
 func (d *domain) idle() bool { return d.closed == 0 && len(d.order) == 0 }
 
-// noteChanges remembers the changes of a pane whose series play the role.
-func (d *domain) noteChanges(p *pane, r *role) {
+// noteChanges remembers the changes of a pane.
+func (d *domain) noteChanges(p *pane) {
 	for i := range p.cells {
-		if c := &p.cells[i]; d.roles[c.number] == r {
+		if c := &p.cells[i]; d.roles[c.number].kind == rules.KindChange {
 			d.noteChange(d.of(c), p.start)
 		}
 	}

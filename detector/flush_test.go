@@ -139,3 +139,39 @@ func TestClosedIsPartOfAFlush(t *testing.T) {
 		t.Errorf("%d cells and events %v, expected %d and %v", len(earlyCells), earlyEvents, len(cells), events)
 	}
 }
+
+// TestPendingKnowsOfIndexes: however many panes are open and series known, what finds their cells is bounded.
+func TestPendingKnowsOfIndexes(t *testing.T) {
+	const known, cells = 50_000, 50_000
+	cfg := DefaultConfig()
+	agg := NewAggregator(cfg, 0, 1)
+	agg.SetPartitions(PartitionSet{Version: 1, Topics: map[string]int{"events": 2}})
+	p := agg.Add(Source{"events", 0}, 0, NewPartitionState())
+	agg.Add(Source{"events", 1}, 0, NewPartitionState()) // says nothing, so that no pane closes
+	count := func(time int64, series int) {
+		e := taleEvent{kind: rules.KindLatency, time: time, labels: map[string]string{"endpoint": strconv.Itoa(series)}}
+		agg.Count(p, p.Offset(), e.of(&cfg))
+	}
+	for i := range known {
+		count(1793984400000, i)
+	}
+	agg.Flush()
+	panes := 0
+	for ; agg.Pending() <= cells && panes < 1000; panes++ {
+		count(1793984400000+int64(panes)*cfg.Pane, known-1)
+	}
+	numbers := 0
+	for _, p := range agg.panes {
+		numbers += len(p.index)
+	}
+	if numbers != agg.indexed || numbers > indexedFree+indexedACell*cells+known {
+		t.Errorf("%d panes have indexes of %d numbers, %d are known, expected %d at most", panes, numbers, agg.indexed, indexedFree+indexedACell*cells+known)
+	}
+	for range 3 {
+		agg.Flush()
+		if agg.indexed != 0 || agg.Pending() != 0 {
+			t.Errorf("after a flush indexes of %d numbers are known, and %d cells pending", agg.indexed, agg.Pending())
+		}
+		count(1793984400000+int64(panes)*cfg.Pane, 0)
+	}
+}

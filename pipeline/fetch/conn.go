@@ -82,7 +82,8 @@ func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*po
 		b = binary.BigEndian.AppendUint32(b, 0xffffffff) // leader epoch unknown
 		b = binary.BigEndian.AppendUint64(b, uint64(p.next))
 		b = binary.BigEndian.AppendUint64(b, 0xffffffffffffffff) // log start: only followers
-		b = binary.BigEndian.AppendUint32(b, uint32(wholeBatches(each, cmp.Or(p.largest, largest))))
+		p.asked = wholeBatches(each, cmp.Or(p.largest, largest))
+		b = binary.BigEndian.AppendUint32(b, uint32(p.asked))
 	}
 	b = binary.BigEndian.AppendUint32(b, 0) // forgotten topics
 	b = appendString(b, "")                 // rack

@@ -95,14 +95,16 @@ type Fetcher struct {
 	changed   chan struct{} // closed and made anew when positions change
 }
 
-// position is one partition's state. leader, paused and stopped are guarded by the fetcher's mutex; next, largest and came belong to the goroutine
-// that reads from the leader.
+// position is one partition's state. leader, paused and stopped are guarded by the fetcher's mutex; next to read belong to the goroutine that
+// reads from the leader.
 type position struct {
 	Start
 	next    int64
-	largest int    // bytes of the largest batch that came lately; 0: none did
-	came    int64  // bytes, by which turns are taken
-	leader  string // address; "" while it is not known
+	largest int       // bytes of the largest batch that came lately, or has to; 0: nothing is known
+	asked   int       // bytes
+	came    time.Time // when that was asked for of which something came last
+	read    int64     // bytes that came
+	leader  string    // address; "" while it is not known
 	paused  bool
 	stopped bool
 }
@@ -338,6 +340,24 @@ func (f *Fetcher) session(ctx context.Context, l lane) error {
 	}
 }
 
+// took notes that so many bytes came of what was asked for at a time, and how large the largest batch was.
+func (p *position) took(bytes, largest int, sent time.Time) {
+	p.came, p.read = sent, p.read+int64(bytes)
+	p.largest = max(largest, p.largest-p.largest/16)
+}
+
+// tooLittle notes that nothing came although there is something and the response had room for what was asked for: so the next batch is larger than that.
+// largest is how large it is, where the broker has sent a piece of it.
+func (p *position) tooLittle(largest int) { p.largest = max(largest, p.largest, p.asked+p.asked/2) }
+
+// readable is the offset up to which there is something to read.
+func (p *position) readable(cfg *Config, c *Chunk) int64 {
+	if p.Uncommitted || cfg.Isolation == kafka.ReadUncommitted {
+		return c.HighWatermark
+	}
+	return c.LastStable
+}
+
 // wholeBatches is how much to ask for of a partition whose batches are so large, 0 of unknown ones: whole batches, because brokers leave out or cut a batch for
 // which there is no room, and what is cut has to be read again. Only of the first partition of a request does a batch come that is larger.
 func wholeBatches(about, largest int) int {
@@ -366,7 +386,7 @@ func (f *Fetcher) ask(ctx context.Context, c *conn, l lane) (bool, error) {
 		f.mu.Unlock()
 		if len(want) > 0 {
 			each := min(f.cfg.PartitionBytes, f.cfg.ResponseBytes/len(want))
-			inTurn(want, int64(each))
+			inTurn(want)
 			return true, c.send(&f.cfg, l.isolation, want, each)
 		}
 		if mine == 0 {
@@ -380,18 +400,11 @@ func (f *Fetcher) ask(ctx context.Context, c *conn, l lane) (bool, error) {
 	}
 }
 
-// inTurn sorts positions of which so many bytes each are asked for: where a response is full before it has as much of all, those come first the next time of
-// which less has come. Of what one missed while it was paused, or had nothing to read, it can make up for a few turns.
-func inTurn(positions []*position, each int64) {
-	const turns = 4
-	most := int64(0)
-	for _, p := range positions {
-		most = max(most, p.came)
-	}
-	for _, p := range positions {
-		p.came = max(p.came, most-turns*each)
-	}
-	slices.SortStableFunc(positions, func(x, y *position) int { return cmp.Compare(x.came, y.came) })
+// inTurn sorts positions as they are to be asked for, since a response may be full before it has something of all: those come first of which nothing has come
+// for longest. So each of them has its turn, and one with a batch that is larger than what is asked for is the first then and gets it. Of those that came
+// together those come first of which less has come.
+func inTurn(positions []*position) {
+	slices.SortStableFunc(positions, func(x, y *position) int { return cmp.Or(x.came.Compare(y.came), cmp.Compare(x.read, y.read)) })
 }
 
 // moved are the errors that say: ask for the leader again. Kafka's own consumer also reads on after an error that the broker cannot name.
@@ -404,9 +417,11 @@ var moved = []kafka.Error{
 func (f *Fetcher) advance(c *conn, res *Response) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	kept := res.Chunks[:0]
+	kept, room := res.Chunks[:0], f.cfg.ResponseBytes // which partitions take up in their order
 	next := 0 // brokers answer in the order of the request, mostly
 	for _, chunk := range res.Chunks {
+		left := room
+		room -= len(chunk.Batches)
 		is := func(p *position) bool { return p.Partition == chunk.Partition && p.Topic == chunk.Topic }
 		i := next
 		if i == len(c.asked) || !is(c.asked[i]) {
@@ -428,11 +443,13 @@ func (f *Fetcher) advance(c *conn, res *Response) {
 			p.stopped = true
 		}
 		next, largest := ahead(chunk.Batches, p.next)
-		if next > p.next {
-			p.next, p.came = next, p.came+int64(len(chunk.Batches))
-			p.largest -= p.largest / 16
+		switch {
+		case next > p.next:
+			p.next = next
+			p.took(len(chunk.Batches), largest, c.sent)
+		case p.readable(&f.cfg, &chunk) > p.next && p.asked <= left:
+			p.tooLittle(largest)
 		}
-		p.largest = max(p.largest, largest)
 		kept = append(kept, chunk)
 	}
 	res.Chunks = kept

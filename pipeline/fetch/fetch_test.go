@@ -2,12 +2,14 @@ package fetch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"math/rand"
 	"runtime"
 	"slices"
@@ -505,57 +507,127 @@ func TestPartitionsGoOnTogether(t *testing.T) {
 	})
 }
 
-// TestTurns: of more partitions than a response has room for none falls behind; one that had nothing for long makes up for little of it.
-func TestTurns(t *testing.T) {
-	const partitions, room, each, late = 32, 20, 1000, 7
-	var all []*position
-	for p := range partitions {
-		all = append(all, &position{Start: Start{Partition: p}})
+// turns is a broker as KIP-74 has it, with batches of all partitions: it sends no batch that does not fit, but for the first partition that has one.
+type turns struct {
+	positions []*position
+	batches   func(partition int) int // bytes of a partition's next batch
+	next      []int
+	last      []int // the last response that had something of a partition
+	longest   int   // responses between two that had
+	response  int
+}
+
+func newTurns(n int, batches func(partition int) int) *turns {
+	s := &turns{batches: batches, next: make([]int, n), last: make([]int, n)}
+	for p := range n {
+		s.positions = append(s.positions, &position{Start: Start{Partition: p}})
+		s.next[p] = batches(p)
 	}
-	r := rand.New(rand.NewSource(1))
-	came := map[int]int64{}
-	ask := func(want []*position) (first int) {
-		want = slices.Clone(want)
-		inTurn(want, each)
-		for _, p := range want[:min(room, len(want))] {
-			n := int64(each + r.Intn(each/10))
-			p.came += n
-			came[p.Partition] += n
+	return s
+}
+
+func (s *turns) ask() {
+	const room, most = 16 << 20, 2 << 20
+	want := slices.Clone(s.positions)
+	inTurn(want)
+	each, largest, left := min(most, room/len(want)), 0, room
+	for _, p := range want {
+		largest = max(largest, p.largest)
+	}
+	s.response++
+	for _, p := range want {
+		id, got, biggest := p.Partition, 0, 0
+		p.asked = wholeBatches(each, cmp.Or(p.largest, largest))
+		for limit := min(p.asked, left); got+s.next[id] <= limit || left == room && got == 0; s.next[id] = s.batches(id) {
+			got += s.next[id]
+			biggest = max(biggest, s.next[id])
 		}
-		return want[0].Partition
+		switch {
+		case got > 0:
+			p.took(got, biggest, time.UnixMilli(int64(s.response)))
+			s.longest = max(s.longest, s.response-s.last[id])
+			s.last[id] = s.response
+		case p.asked <= left:
+			p.tooLittle(0)
+		}
+		left = max(0, left-got)
 	}
-	without := slices.DeleteFunc(slices.Clone(all), func(p *position) bool { return p.Partition == late })
-	for range 1000 {
-		ask(without)
-		for _, p := range without {
-			for _, q := range without {
-				if came[p.Partition]-came[q.Partition] > 2*each+each/10 {
-					t.Fatalf("of the partitions %d and %d came %d and %d bytes", p.Partition, q.Partition, came[p.Partition], came[q.Partition])
-				}
+}
+
+// TestTurns: of however many partitions with however large batches each has its turn, and none gets far ahead of the others.
+func TestTurns(t *testing.T) {
+	r := rand.New(rand.NewSource(1))
+	for _, size := range []int{1000, 100 << 10, 500_000, 820_000, 1 << 20, 4 << 20} {
+		for _, n := range []int{2, 10, 30, 32, 80, 150, 400} {
+			s := newTurns(n, func(int) int { return size - r.Intn(size/10) })
+			for range 40 + 2*n { // sizes are not known at first
+				s.ask()
+			}
+			s.longest = 0
+			for range 4 * n {
+				s.ask()
+			}
+			least, most := int64(math.MaxInt64), int64(0)
+			for i, p := range s.positions {
+				s.longest = max(s.longest, s.response-s.last[i])
+				least, most = min(least, p.read), max(most, p.read)
+			}
+			if bound := 3 + 2*n*size/(16<<20); s.longest > bound {
+				t.Errorf("%d partitions with batches of %d bytes: one waited for %d responses, expected %d at most", n, size, s.longest, bound)
+			}
+			if 4*least < 3*most {
+				t.Errorf("%d partitions with batches of %d bytes: %d bytes came of one and %d of another", n, size, least, most)
 			}
 		}
 	}
-	turns := 0
-	for range 1000 {
-		if ask(all) == late {
-			turns++
+}
+
+// TestLargeBatchOfTheBusiest: a batch that is larger than what is asked for comes soon, also of the partition of which most has come.
+func TestLargeBatchOfTheBusiest(t *testing.T) {
+	for _, n := range []int{2, 10, 50, 100, 400} {
+		const large = 3 << 20
+		left := 500
+		s := newTurns(n, func(id int) int {
+			if id > 0 {
+				return 1000
+			}
+			if left--; left < 0 {
+				return large
+			}
+			return 20_000
+		})
+		for left >= 0 {
+			s.ask()
 		}
-	}
-	if most := 1000*room/partitions + 10; turns < 3 || came[late] > int64(most*each*11/10) {
-		t.Errorf("the partition that came late was first %d times and had %d bytes in 1000 responses", turns, came[late])
+		s.longest = 0
+		for range 20 {
+			s.ask()
+		}
+		if s.longest > 3 || s.response-s.last[0] > 3 {
+			t.Errorf("of %d partitions the busiest waited for %d responses for a large batch", n, max(s.longest, s.response-s.last[0]))
+		}
 	}
 }
 
 // TestBatchesThatHadNoRoom: that nothing came of a partition because a response was full says nothing of how large its batches are.
 func TestBatchesThatHadNoRoom(t *testing.T) {
-	f := New(Config{}, []Start{{Topic: "t"}})
+	f := New(Config{Isolation: kafka.ReadCommitted}, []Start{{Topic: "t"}})
 	p := f.positions[0]
 	p.next, p.largest = 7, 800_000
 	c := &conn{asked: []*position{p}}
+	p.asked = 16 << 20
 	for range 100 {
-		f.advance(c, &Response{Chunks: []Chunk{{Topic: "t", HighWatermark: 1000}}})
+		full := Chunk{Topic: "other", Batches: make([]byte, 1)}
+		f.advance(c, &Response{Chunks: []Chunk{full, {Topic: "t", HighWatermark: 1000, LastStable: 1000}}})
+		f.advance(c, &Response{Chunks: []Chunk{{Topic: "t", HighWatermark: 1000, LastStable: 7}}}) // an open transaction
+		f.advance(c, &Response{Chunks: []Chunk{{Topic: "t", HighWatermark: 7, LastStable: 7}}})    // nothing there
 	}
 	if p.next != 7 || p.largest != 800_000 {
 		t.Errorf("after responses without a batch it is at offset %d, with batches of %d bytes, expected 7 and 800000", p.next, p.largest)
+	}
+	p.asked = 812_500
+	f.advance(c, &Response{Chunks: []Chunk{{Topic: "t", HighWatermark: 1000, LastStable: 1000}}})
+	if want := 812_500 * 3 / 2; p.largest != want {
+		t.Errorf("of a batch that was left out for its size %d bytes are asked for, expected %d", p.largest, want)
 	}
 }
