@@ -304,7 +304,7 @@ func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, 
 	}
 	for s, c := range d.cellsSince(edge - int64(g.rule.Window)) {
 		num, den := d.partIn(g, s)
-		if !num && !(completion && den) {
+		if !num && (!completion || !den) {
 			continue
 		}
 		n := g.rule.counted(c)

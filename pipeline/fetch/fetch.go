@@ -418,7 +418,7 @@ func (f *Fetcher) advance(c *conn, res *Response) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	kept, room := res.Chunks[:0], f.cfg.ResponseBytes // which partitions take up in their order
-	next := 0 // brokers answer in the order of the request, mostly
+	next := 0                                         // brokers answer in the order of the request, mostly
 	for _, chunk := range res.Chunks {
 		left := room
 		room -= len(chunk.Batches)
