@@ -51,8 +51,27 @@ func dial(ctx context.Context, dialer *kafka.Dialer, address string) (*conn, err
 
 func (c *conn) close() error { return c.keep.Close() }
 
-// send asks for records of the partitions from their positions on, about so many bytes of each.
-func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*position, each int) error {
+// patience gives the broker time from now on.
+func (c *conn) patience(cfg *Config) error {
+	return c.net.SetDeadline(time.Now().Add(cfg.MaxWait + 15*time.Second))
+}
+
+// shares is about how much to ask for of each partition, so that a response has room for as much of all that have something to read, and of how large batches
+// those may be of which nothing is known: one that is larger comes when its partition is the first.
+func shares(cfg *Config, positions []*position) (each, guess int) {
+	busy := 0
+	for _, p := range positions {
+		if !p.idle {
+			busy++
+		}
+		guess = max(guess, p.largest)
+	}
+	each = min(cfg.PartitionBytes, cfg.ResponseBytes/max(1, busy))
+	return each, min(guess, each)
+}
+
+// send asks for records of the partitions from their positions on.
+func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*position) error {
 	c.id++
 	b := c.out[:0]
 	b = append(b, 0, 0, 0, 0)
@@ -68,10 +87,7 @@ func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*po
 	b = binary.BigEndian.AppendUint32(b, 0)          // no fetch session
 	b = binary.BigEndian.AppendUint32(b, 0xffffffff) // final epoch
 	c.asked = positions
-	largest := 0
-	for _, p := range positions {
-		largest = max(largest, p.largest)
-	}
+	each, guess := shares(cfg, positions)
 	b = binary.BigEndian.AppendUint32(b, uint32(topics(positions)))
 	for i, p := range positions {
 		if i == 0 || positions[i-1].Topic != p.Topic {
@@ -82,7 +98,7 @@ func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*po
 		b = binary.BigEndian.AppendUint32(b, 0xffffffff) // leader epoch unknown
 		b = binary.BigEndian.AppendUint64(b, uint64(p.next))
 		b = binary.BigEndian.AppendUint64(b, 0xffffffffffffffff) // log start: only followers
-		p.asked = wholeBatches(each, cmp.Or(p.largest, largest))
+		p.asked = wholeBatches(each, cmp.Or(p.largest, guess))
 		b = binary.BigEndian.AppendUint32(b, uint32(p.asked))
 	}
 	b = binary.BigEndian.AppendUint32(b, 0) // forgotten topics
@@ -90,7 +106,7 @@ func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*po
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	c.out = b
 	c.sent = time.Now()
-	if err := c.net.SetDeadline(c.sent.Add(cfg.MaxWait + 15*time.Second)); err != nil {
+	if err := c.patience(cfg); err != nil {
 		return err
 	}
 	_, err := c.net.Write(b)

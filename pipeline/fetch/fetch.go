@@ -102,6 +102,7 @@ type position struct {
 	next    int64
 	largest int       // bytes of the largest batch that came lately, or has to; 0: nothing is known
 	asked   int       // bytes
+	idle    bool      // there was nothing more to read when it was asked for last
 	came    time.Time // when that was asked for of which something came last
 	read    int64     // bytes that came
 	leader  string    // address; "" while it is not known
@@ -161,13 +162,18 @@ func (f *Fetcher) Run(ctx context.Context) error {
 	defer wg.Wait()
 	reading := map[lane]bool{}
 	var mu sync.Mutex
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(0))
+	var again <-chan time.Time // when leaders may be asked for; nil: at once
 	for ctx.Err() == nil {
 		lost, changed := f.leaderless()
-		if len(lost) > 0 {
-			if err := f.findLeaders(ctx, lost); err != nil {
-				return err
+		if len(lost) > 0 && again == nil {
+			switch err := f.askLeaders(ctx, lost); {
+			case err == nil:
+				wait.Reset()
+			case ctx.Err() == nil: // those that have one are read meanwhile
+				f.cfg.OnError(err)
+				again = time.After(wait.NextBackOff())
 			}
-			continue
 		}
 		for _, l := range f.lanes() {
 			mu.Lock()
@@ -192,6 +198,8 @@ func (f *Fetcher) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-changed:
+		case <-again:
+			again = nil
 		}
 	}
 	return ctx.Err()
@@ -222,14 +230,7 @@ func (f *Fetcher) lanes() []lane {
 	return out
 }
 
-// findLeaders asks the brokers, again and again while they do not know.
-func (f *Fetcher) findLeaders(ctx context.Context, lost []*position) error {
-	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(time.Second),
-		backoff.WithMaxElapsedTime(0))
-	return backoff.RetryNotify(func() error { return f.askLeaders(ctx, lost) }, backoff.WithContext(wait, ctx),
-		func(err error, _ time.Duration) { f.cfg.OnError(err) })
-}
-
+// askLeaders asks the brokers for the leaders of partitions that have none. Nobody else gives them one.
 func (f *Fetcher) askLeaders(ctx context.Context, lost []*position) error {
 	var errs []error
 	for i, p := range lost {
@@ -244,7 +245,7 @@ func (f *Fetcher) askLeaders(ctx context.Context, lost []*position) error {
 		f.mu.Lock()
 		for _, q := range lost[i:] {
 			for _, found := range partitions {
-				if q.Topic == p.Topic && found.ID == q.Partition && found.Leader.Host != "" {
+				if q.Topic == p.Topic && q.leader == "" && found.ID == q.Partition && found.Leader.Host != "" {
 					q.leader = net.JoinHostPort(found.Leader.Host, strconv.Itoa(found.Leader.Port))
 				}
 			}
@@ -312,7 +313,7 @@ func (f *Fetcher) session(ctx context.Context, l lane) error {
 	sent := false
 	for {
 		if !sent {
-			if sent, err = f.ask(ctx, c, l); err != nil || !sent {
+			if sent, err = f.ask(ctx, c, l, true); err != nil || !sent {
 				return err
 			}
 		}
@@ -322,20 +323,28 @@ func (f *Fetcher) session(ctx context.Context, l lane) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		if err := c.patience(&f.cfg); err != nil { // the consumer may have held it back for long
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		res, buf, err := c.receive(buf)
 		if err != nil {
 			return err
 		}
 		res = res.WithRelease(func() { free <- buf })
 		f.advance(c, &res)
-		// The next request is on its way before the response is looked at.
-		if sent, err = f.ask(ctx, c, l); err != nil {
-			return err
-		}
+		// The next request is on its way before the response is looked at. Where it cannot be sent the response is handed on all the same: the positions are
+		// behind it already.
+		sent, err = f.ask(ctx, c, l, false)
 		select {
 		case f.out <- res:
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -346,8 +355,8 @@ func (p *position) took(bytes, largest int, sent time.Time) {
 	p.largest = max(largest, p.largest-p.largest/16)
 }
 
-// tooLittle notes that nothing came although there is something and the response had room for what was asked for: so the next batch is larger than that.
-// largest is how large it is, where the broker has sent a piece of it.
+// tooLittle notes that nothing came although there is something and the response had room for what was asked for, since as much came of partitions that were
+// asked for behind it: so the next batch is larger. How much room a response has only the broker knows. largest is how large it is, where the broker has sent a piece of it.
 func (p *position) tooLittle(largest int) { p.largest = max(largest, p.largest, p.asked+p.asked/2) }
 
 // readable is the offset up to which there is something to read.
@@ -368,8 +377,9 @@ func wholeBatches(about, largest int) int {
 	return min(batches*(largest+largest/64), maxResponse/2)
 }
 
-// ask sends the next request. While all partitions of the lane are paused it waits; when there are none left it says false.
-func (f *Fetcher) ask(ctx context.Context, c *conn, l lane) (bool, error) {
+// ask sends the next request. When there are no partitions left in the lane it says false; while all of them are paused it waits, if it is to wait, or says
+// false too.
+func (f *Fetcher) ask(ctx context.Context, c *conn, l lane, wait bool) (bool, error) {
 	for {
 		f.mu.Lock()
 		var want []*position
@@ -385,11 +395,11 @@ func (f *Fetcher) ask(ctx context.Context, c *conn, l lane) (bool, error) {
 		changed := f.changed
 		f.mu.Unlock()
 		if len(want) > 0 {
-			each := min(f.cfg.PartitionBytes, f.cfg.ResponseBytes/len(want))
 			inTurn(want)
-			return true, c.send(&f.cfg, l.isolation, want, each)
+			err := c.send(&f.cfg, l.isolation, want)
+			return err == nil, err
 		}
-		if mine == 0 {
+		if mine == 0 || !wait {
 			return false, nil
 		}
 		select {
@@ -417,11 +427,13 @@ var moved = []kafka.Error{
 func (f *Fetcher) advance(c *conn, res *Response) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	kept, room := res.Chunks[:0], f.cfg.ResponseBytes // which partitions take up in their order
-	next := 0                                         // brokers answer in the order of the request, mostly
+	kept, behind := res.Chunks[:0], 0 // bytes of the chunks behind one
+	for i := range res.Chunks {
+		behind += len(res.Chunks[i].Batches)
+	}
+	next := 0 // brokers answer in the order of the request, mostly
 	for _, chunk := range res.Chunks {
-		left := room
-		room -= len(chunk.Batches)
+		behind -= len(chunk.Batches)
 		is := func(p *position) bool { return p.Partition == chunk.Partition && p.Topic == chunk.Topic }
 		i := next
 		if i == len(c.asked) || !is(c.asked[i]) {
@@ -443,11 +455,12 @@ func (f *Fetcher) advance(c *conn, res *Response) {
 			p.stopped = true
 		}
 		next, largest := ahead(chunk.Batches, p.next)
+		p.idle = p.readable(&f.cfg, &chunk) <= p.next
 		switch {
 		case next > p.next:
 			p.next = next
 			p.took(len(chunk.Batches), largest, c.sent)
-		case p.readable(&f.cfg, &chunk) > p.next && p.asked <= left:
+		case !p.idle && p.asked <= behind:
 			p.tooLittle(largest)
 		}
 		kept = append(kept, chunk)

@@ -515,10 +515,11 @@ type turns struct {
 	last      []int // the last response that had something of a partition
 	longest   int   // responses between two that had
 	response  int
+	room      int // of a response
 }
 
 func newTurns(n int, batches func(partition int) int) *turns {
-	s := &turns{batches: batches, next: make([]int, n), last: make([]int, n)}
+	s := &turns{room: 16 << 20, batches: batches, next: make([]int, n), last: make([]int, n)}
 	for p := range n {
 		s.positions = append(s.positions, &position{Start: Start{Partition: p}})
 		s.next[p] = batches(p)
@@ -527,30 +528,34 @@ func newTurns(n int, batches func(partition int) int) *turns {
 }
 
 func (s *turns) ask() {
-	const room, most = 16 << 20, 2 << 20
+	cfg := Config{PartitionBytes: 2 << 20, ResponseBytes: 16 << 20}
 	want := slices.Clone(s.positions)
 	inTurn(want)
-	each, largest, left := min(most, room/len(want)), 0, room
-	for _, p := range want {
-		largest = max(largest, p.largest)
-	}
+	each, guess := shares(&cfg, want)
+	left := s.room
 	s.response++
-	for _, p := range want {
-		id, got, biggest := p.Partition, 0, 0
-		p.asked = wholeBatches(each, cmp.Or(p.largest, largest))
-		for limit := min(p.asked, left); got+s.next[id] <= limit || left == room && got == 0; s.next[id] = s.batches(id) {
-			got += s.next[id]
-			biggest = max(biggest, s.next[id])
+	got := make([]int, len(want))
+	biggest, behind := make([]int, len(want)), 0
+	for i, p := range want {
+		id := p.Partition
+		p.asked = wholeBatches(each, cmp.Or(p.largest, guess))
+		for limit := min(p.asked, left); got[i]+s.next[id] <= limit || left == s.room && got[i] == 0; s.next[id] = s.batches(id) {
+			got[i] += s.next[id]
+			biggest[i] = max(biggest[i], s.next[id])
 		}
+		left = max(0, left-got[i])
+		behind += got[i]
+	}
+	for i, p := range want {
+		behind -= got[i]
 		switch {
-		case got > 0:
-			p.took(got, biggest, time.UnixMilli(int64(s.response)))
-			s.longest = max(s.longest, s.response-s.last[id])
-			s.last[id] = s.response
-		case p.asked <= left:
+		case got[i] > 0:
+			p.took(got[i], biggest[i], time.UnixMilli(int64(s.response)))
+			s.longest = max(s.longest, s.response-s.last[p.Partition])
+			s.last[p.Partition] = s.response
+		case p.asked <= behind:
 			p.tooLittle(0)
 		}
-		left = max(0, left-got)
 	}
 }
 
@@ -558,7 +563,7 @@ func (s *turns) ask() {
 func TestTurns(t *testing.T) {
 	r := rand.New(rand.NewSource(1))
 	for _, size := range []int{1000, 100 << 10, 500_000, 820_000, 1 << 20, 4 << 20} {
-		for _, n := range []int{2, 10, 30, 32, 80, 150, 400} {
+		for _, n := range []int{2, 10, 32, 80, 200} {
 			s := newTurns(n, func(int) int { return size - r.Intn(size/10) })
 			for range 40 + 2*n { // sizes are not known at first
 				s.ask()
@@ -615,18 +620,17 @@ func TestBatchesThatHadNoRoom(t *testing.T) {
 	p := f.positions[0]
 	p.next, p.largest = 7, 800_000
 	c := &conn{asked: []*position{p}}
-	p.asked = 16 << 20
+	p.asked = 812_500
 	for range 100 {
-		full := Chunk{Topic: "other", Batches: make([]byte, 1)}
-		f.advance(c, &Response{Chunks: []Chunk{full, {Topic: "t", HighWatermark: 1000, LastStable: 1000}}})
-		f.advance(c, &Response{Chunks: []Chunk{{Topic: "t", HighWatermark: 1000, LastStable: 7}}}) // an open transaction
-		f.advance(c, &Response{Chunks: []Chunk{{Topic: "t", HighWatermark: 7, LastStable: 7}}})    // nothing there
+		other := Chunk{Topic: "other", Batches: make([]byte, 812_500)}
+		f.advance(c, &Response{Chunks: []Chunk{other, {Topic: "t", HighWatermark: 1000, LastStable: 1000}}}) // before it: there may be no room left
+		f.advance(c, &Response{Chunks: []Chunk{{Topic: "t", HighWatermark: 1000, LastStable: 7}, other}})    // an open transaction
+		f.advance(c, &Response{Chunks: []Chunk{{Topic: "t", HighWatermark: 7, LastStable: 7}, other}})       // nothing there
 	}
 	if p.next != 7 || p.largest != 800_000 {
 		t.Errorf("after responses without a batch it is at offset %d, with batches of %d bytes, expected 7 and 800000", p.next, p.largest)
 	}
-	p.asked = 812_500
-	f.advance(c, &Response{Chunks: []Chunk{{Topic: "t", HighWatermark: 1000, LastStable: 1000}}})
+	f.advance(c, &Response{Chunks: []Chunk{{Topic: "t", HighWatermark: 1000, LastStable: 1000}, {Topic: "other", Batches: make([]byte, 812_500)}}})
 	if want := 812_500 * 3 / 2; p.largest != want {
 		t.Errorf("of a batch that was left out for its size %d bytes are asked for, expected %d", p.largest, want)
 	}

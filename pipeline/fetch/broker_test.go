@@ -1,0 +1,271 @@
+package fetch
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+)
+
+// broker answers as much of Kafka's protocol as a fetcher asks for: the topic t has some partitions, each of them with batches of ten records up to an end.
+type broker struct {
+	net.Listener
+	t       *testing.T
+	end     int64
+	leaders []int32       // by partition; -1: none
+	asked   chan int64    // offset of the first partition of each fetch request
+	hold    chan struct{} // where it is made, answers wait until it is closed
+}
+
+func newBroker(t *testing.T, end int64, leaders ...int32) *broker {
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &broker{Listener: l, t: t, end: end, leaders: leaders, asked: make(chan int64, 1000)}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go b.serve(c)
+		}
+	}()
+	return b
+}
+
+// Keys of Kafka's APIs.
+const (
+	keyMetadata    = 3
+	keyAPIVersions = 18
+)
+
+func (b *broker) serve(c net.Conn) {
+	defer c.Close()
+	for {
+		var size [4]byte
+		if _, err := io.ReadFull(c, size[:]); err != nil {
+			return
+		}
+		body := make([]byte, binary.BigEndian.Uint32(size[:]))
+		if _, err := io.ReadFull(c, body); err != nil {
+			return
+		}
+		version, id := int16(binary.BigEndian.Uint16(body[2:])), int32(binary.BigEndian.Uint32(body[4:]))
+		var err error
+		switch binary.BigEndian.Uint16(body) {
+		case keyAPIVersions:
+			err = protocol.WriteResponse(c, version, id, &apiversions.Response{ApiKeys: []apiversions.ApiKeyResponse{
+				{ApiKey: keyMetadata, MaxVersion: 1}, {ApiKey: keyAPIVersions}, {ApiKey: apiFetch, MaxVersion: fetchVersion},
+			}})
+		case keyMetadata:
+			err = protocol.WriteResponse(c, version, id, b.metadata())
+		case apiFetch:
+			_, err = c.Write(b.fetch(id, body))
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (b *broker) metadata() *metadata.Response {
+	at := b.Addr().(*net.TCPAddr)
+	topic := metadata.ResponseTopic{Name: "t"}
+	for p, leader := range b.leaders {
+		x := metadata.ResponsePartition{PartitionIndex: int32(p), LeaderID: leader}
+		if leader < 0 {
+			x.ErrorCode = int16(kafka.LeaderNotAvailable)
+		}
+		topic.Partitions = append(topic.Partitions, x)
+	}
+	return &metadata.Response{
+		ControllerID: 1, Topics: []metadata.ResponseTopic{topic}, Brokers: []metadata.ResponseBroker{{NodeID: 1, Host: at.IP.String(), Port: int32(at.Port)}},
+	}
+}
+
+// fetch is the answer to a request: the next batch of its first partition.
+func (b *broker) fetch(id int32, request []byte) []byte {
+	in := request[8:]
+	in = in[2+len(clientID)+4+4+4+4+1+4+4+4:] // up to the first topic
+	in = in[2+len("t")+4:]
+	partition, offset := binary.BigEndian.Uint32(in), int64(binary.BigEndian.Uint64(in[8:]))
+	b.asked <- offset
+	if b.hold != nil {
+		<-b.hold
+	}
+	var batch []byte
+	if offset < b.end {
+		batch = make([]byte, headerSize)
+		binary.BigEndian.PutUint64(batch, uint64(offset))
+		binary.BigEndian.PutUint32(batch[8:], headerSize-batchHead)
+		binary.BigEndian.PutUint32(batch[23:], 9) // the last record's offset, from the first one
+	} else {
+		time.Sleep(10 * time.Millisecond) // as one that waits for records
+	}
+	u16, u32, u64 := binary.BigEndian.AppendUint16, binary.BigEndian.AppendUint32, binary.BigEndian.AppendUint64
+	out := u32(u32(make([]byte, 4), uint32(id)), 0)
+	out = u32(u16(out, 0), 0)
+	out = u32(appendString(u32(out, 1), "t"), 1)
+	out = u16(u32(out, partition), 0)
+	out = u64(u64(u64(out, uint64(b.end)), uint64(b.end)), 0)
+	out = u32(u32(u32(out, 0), 0xffffffff), uint32(len(batch)))
+	out = append(out, batch...)
+	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
+	return out
+}
+
+// open reads partitions of the topic until the test ends.
+func (b *broker) open(dialer *kafka.Dialer, partitions int) *Fetcher {
+	ctx, cancel := context.WithCancel(b.t.Context())
+	var starts []Start
+	for p := range partitions {
+		starts = append(starts, Start{Topic: "t", Partition: p})
+	}
+	f := New(Config{Dialer: dialer, Brokers: []string{b.Addr().String()}}, starts)
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	b.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return f
+}
+
+// resetting is a connection that breaks when a second fetch request is written to it.
+type resetting struct {
+	net.Conn
+	requests int
+}
+
+func (r *resetting) Write(b []byte) (int, error) {
+	if len(b) > 6 && binary.BigEndian.Uint16(b[4:]) == apiFetch {
+		if r.requests++; r.requests == 2 {
+			_ = r.Close()
+			return 0, errors.New("connection reset by peer")
+		}
+	}
+	return r.Conn.Write(b)
+}
+
+// TestResponseBeforeABrokenConnection: what has come is handed on also when the next request cannot be sent, because reading goes on behind it.
+func TestResponseBeforeABrokenConnection(t *testing.T) {
+	const end = 200
+	b := newBroker(t, end, 1)
+	dialer := *kafka.DefaultDialer
+	dialer.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return &resetting{Conn: c}, err
+	}
+	f := b.open(&dialer, 1)
+	for read := int64(0); read < end; {
+		select {
+		case <-time.After(30 * time.Second):
+			t.Fatalf("offsets up to %d came, expected %d", read, end)
+		case res := <-f.Responses():
+			for i := range res.Chunks {
+				c := &res.Chunks[i]
+				if len(c.Batches) > 0 && c.Position != read {
+					t.Fatalf("the offsets %d to %d never came", read, c.Position-1)
+				}
+				read, _ = ahead(c.Batches, c.Position)
+			}
+			res.Release()
+		}
+	}
+}
+
+// TestPartitionWithoutALeader: the others are read all the same, and it is asked for again and again.
+func TestPartitionWithoutALeader(t *testing.T) {
+	b := newBroker(t, 1_000_000, 1, -1)
+	f := b.open(kafka.DefaultDialer, 2)
+	for range 3 {
+		select {
+		case <-time.After(30 * time.Second):
+			t.Fatal("nothing came of the partition that has a leader")
+		case res := <-f.Responses():
+			if c := &res.Chunks[0]; c.Partition != 0 || len(c.Batches) == 0 {
+				t.Fatalf("%d bytes came of partition %d, expected some of partition 0", len(c.Batches), c.Partition)
+			}
+			res.Release()
+		}
+	}
+}
+
+// TestPauseWithholdsNothing: what is on its way when all partitions are paused still comes.
+func TestPauseWithholdsNothing(t *testing.T) {
+	b := newBroker(t, 1000, 1)
+	b.hold = make(chan struct{})
+	f := b.open(kafka.DefaultDialer, 1)
+	<-b.asked
+	f.Pause("t", 0, true)
+	close(b.hold)
+	for position := int64(0); position < 30; position += 10 {
+		select {
+		case <-time.After(30 * time.Second):
+			t.Fatalf("what was asked for from offset %d on before the pause did not come", position)
+		case res := <-f.Responses():
+			if c := &res.Chunks[0]; c.Position != position {
+				t.Fatalf("offset %d came, expected %d", c.Position, position)
+			}
+			res.Release()
+		}
+		f.Pause("t", 0, false)
+		<-b.asked
+		f.Pause("t", 0, true)
+	}
+}
+
+// TestResponsesOfAnyRoom: a broker may have room for less in a response than it is asked for. Each partition has its turn all the same, with as much as
+// there is room for.
+func TestResponsesOfAnyRoom(t *testing.T) {
+	const n = 30
+	for _, room := range []int{16 << 20, 10 << 20, 5 << 20} {
+		for _, size := range []int{50_000, 500_000} {
+			t.Run(fmt.Sprintf("%d of %d", size, room), func(t *testing.T) {
+				s := newTurns(n, func(int) int { return size })
+				s.room = room
+				for range 300 {
+					s.ask()
+				}
+				s.longest = 0
+				for range 200 {
+					s.ask()
+				}
+				for _, p := range s.positions {
+					if most := wholeBatches(16<<20/n, size); p.asked > most+most/2 {
+						t.Fatalf("of partition %d %d bytes are asked for, expected about %d", p.Partition, p.asked, most)
+					}
+				}
+				if most := 2 + n*600_000/room; s.longest > most {
+					t.Errorf("one waited for %d responses, expected %d at most", s.longest, most)
+				}
+			})
+		}
+	}
+}
+
+// TestShares: what a response has room for is shared by the partitions that have something to read.
+func TestShares(t *testing.T) {
+	cfg := New(Config{}, nil).cfg
+	for _, c := range []struct{ all, busy, each int }{{1, 1, 2 << 20}, {2000, 1, 2 << 20}, {2000, 0, 2 << 20}, {8, 8, 2 << 20}, {32, 32, 512 << 10}, {400, 100, 16 << 20 / 100}} {
+		var positions []*position
+		for i := range c.all {
+			positions = append(positions, &position{idle: i >= c.busy, largest: 17 << 20})
+		}
+		if each, guess := shares(&cfg, positions); each != c.each || guess > each {
+			t.Errorf("%d of %d have something to read: %d bytes of each and batches of %d, expected %d and not more", c.busy, c.all, each, guess, c.each)
+		}
+	}
+}
