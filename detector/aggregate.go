@@ -23,13 +23,13 @@ type Aggregator struct {
 	order       []*aggregate // the same by domain and key, as of the last flush
 	panes       map[int64]*aggregatePane
 	paneOrder   []int64
-	last        *aggregatePane    // where the last event was counted
-	spare       []*aggregatePane  // to be used again
-	spareBytes  int               // about what they take
-	texts       map[string]string // the values of labels, which many series have in common
-	handed      handed            // lately
-	gained      []PaneEvents      // of panes that were handed over since the last flush
-	used        int               // the most cells that one of them had
+	last        *aggregatePane   // where the last event was counted
+	spare       []*aggregatePane // to be used again
+	spareBytes  int              // about what they take
+	texts       Texts            // of labels, which many series have in common
+	handed      handed           // lately
+	gained      []PaneEvents     // of panes that were handed over since the last flush
+	used        int              // the most cells that one of them had
 	silent      []Span
 	key         []byte
 	cells       int
@@ -371,7 +371,7 @@ func (a *Aggregator) newSeries(e *Event, hash uint64) *aggregate {
 		if len(value) == 0 {
 			continue
 		}
-		text := a.text(value)
+		text := a.texts.String(value)
 		labels = append(labels, Label{a.cfg.Labels[i], text})
 		if a.cfg.Domain != "" && a.cfg.Labels[i] == a.cfg.Domain {
 			s.domain = text
@@ -381,19 +381,6 @@ func (a *Aggregator) newSeries(e *Event, hash uint64) *aggregate {
 	s.key = string(a.key)
 	slices.SortFunc(s.labels, func(x, y Label) int { return strings.Compare(x.Name, y.Name) })
 	a.series.put(s, hash)
-	return s
-}
-
-// text is the text, the same string for the same text where it came lately: so it takes no room of its own, and is found to be equal at once.
-func (a *Aggregator) text(value []byte) string {
-	s, known := a.texts[string(value)]
-	if !known {
-		if a.texts == nil || len(a.texts) >= maxTexts {
-			a.texts = map[string]string{}
-		}
-		s = string(value)
-		a.texts[s] = s
-	}
 	return s
 }
 
@@ -533,12 +520,11 @@ func (a *Aggregator) mayKnow() int {
 	return max(minKnown, limit+limit/4, 4*a.used)
 }
 
-// Bounds of what is kept over a flush only to be quick: series (some 600 bytes each), the memory of panes, texts, what was handed over.
+// Bounds of what is kept over a flush only to be quick: series (some 600 bytes each), the memory of panes, what was handed over.
 const (
 	minKnown  = 1 << 12
 	maxSpare  = 16 << 20 // bytes
-	maxTexts  = 1 << 14
-	maxHanded = 1 << 16 // series, and as many buckets each as an open cell has codes
+	maxHanded = 1 << 16  // series, and as many buckets each as an open cell has codes
 )
 
 // makeRoom makes room for so many cells that are to be handed over, in what was handed over last if that was little. Of buckets there may be more.

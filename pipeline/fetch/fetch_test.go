@@ -446,15 +446,9 @@ func TestLargeBatches(t *testing.T) {
 				case res := <-f.Responses():
 					for i := range res.Chunks {
 						c := &res.Chunks[i]
-						came += len(c.Batches)
-						for in := c.Batches; ; {
-							n, ok := batchSize(in)
-							if !ok {
-								break
-							}
-							in, whole = in[n:], whole+n
-							read[c.Partition]++
-						}
+						n, size := wholeIn(c.Batches)
+						came, whole = came+len(c.Batches), whole+size
+						read[c.Partition] += n
 					}
 					res.Release()
 				}
@@ -467,6 +461,17 @@ func TestLargeBatches(t *testing.T) {
 			}
 		}
 	})
+}
+
+// wholeIn is how many batches are there as a whole, and how many bytes they are.
+func wholeIn(in []byte) (n, size int) {
+	for {
+		next, ok := batchSize(in[size:])
+		if !ok {
+			return n, size
+		}
+		n, size = n+1, size+next
+	}
 }
 
 // TestPartitionsGoOnTogether: where a response has no room for as much of each partition as may be asked for at once, it has less of each; where it has
@@ -488,14 +493,8 @@ func TestPartitionsGoOnTogether(t *testing.T) {
 				case res := <-f.Responses():
 					for i := range res.Chunks {
 						c := &res.Chunks[i]
-						for in := c.Batches; ; {
-							n, ok := batchSize(in)
-							if !ok {
-								break
-							}
-							in = in[n:]
-							read[c.Partition]++
-						}
+						n, _ := wholeIn(c.Batches)
+						read[c.Partition] += n
 					}
 					res.Release()
 				}

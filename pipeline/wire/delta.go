@@ -139,7 +139,7 @@ type DeltaDecoder struct {
 	texts   [][]byte
 	entry   []uint64 // the numbers of an entry's texts
 	key     []byte
-	shared  map[string]string // texts of labels, which many series have in common
+	shared  detector.Texts // of labels, which many series have in common
 
 	tables map[string]*deltaTable // by domain and texts: a task's deltas mostly have the same
 	table  *deltaTable            // of the delta that is read; nil: nothing is remembered
@@ -186,22 +186,6 @@ func (dd *DeltaDecoder) remembered(domain string, texts []byte) *deltaTable {
 		dd.tables[string(dd.key)] = t
 	}
 	return t
-}
-
-// maxShared is how many texts are remembered to be shared; beyond it remembering begins anew.
-const maxShared = 1 << 14
-
-// share is the text, the same string for the same text where it came lately.
-func (dd *DeltaDecoder) share(text []byte) string {
-	s, known := dd.shared[string(text)]
-	if !known {
-		if dd.shared == nil || len(dd.shared) >= maxShared {
-			dd.shared = map[string]string{}
-		}
-		s = string(text)
-		dd.shared[s] = s
-	}
-	return s
 }
 
 // Decode reads what EncodeDelta wrote. The delta holds until the next call, but for its labels, which stay.
@@ -341,7 +325,7 @@ func (r *deltaReader) begin(s *detector.SeriesDelta) {
 	if begin := in[:len(in)-len(r.in)]; r.Known == nil || !r.known(begin, s) {
 		s.Labels = make([]detector.Label, n)
 		for i := range s.Labels {
-			s.Labels[i] = detector.Label{Name: r.share(r.texts[r.entry[2*i]]), Value: r.share(r.texts[r.entry[2*i+1]])}
+			s.Labels[i] = detector.Label{Name: r.shared.String(r.texts[r.entry[2*i]]), Value: r.shared.String(r.texts[r.entry[2*i+1]])}
 			if i > 0 && s.Labels[i-1].Name >= s.Labels[i].Name {
 				r.fail("the labels %v are not in order", s.Labels[:i+1])
 			}
