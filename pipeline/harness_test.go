@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/produce"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
 
@@ -93,11 +95,11 @@ func (p *testPipeline) topicOf(kind rules.Kind) string {
 	return p.cfg.Sources[3].Topic
 }
 
-// load writes each line to the topic of its kind, round robin over the partitions.
+// load writes each line to the topic of its kind, round robin over the partitions. All partitions get theirs in one request, so that none is idle
+// while the others have theirs already: its records would be late.
 func (p *testPipeline) load(lines [][]byte) {
 	p.t.Helper()
 	batches := map[partition][]kafka.Record{}
-	var order []partition
 	d := wire.NewDecoder(rules.NoKind, p.cfg.Labels)
 	var e detector.Event
 	for i, line := range lines {
@@ -105,43 +107,63 @@ func (p *testPipeline) load(lines [][]byte) {
 			p.t.Fatalf("line %d: %v", i, r)
 		}
 		at := partition{p.topicOf(e.Kind), i % 4}
-		if batches[at] == nil {
-			order = append(order, at)
-		}
 		batches[at] = append(batches[at], kafka.Record{Time: time.UnixMilli(e.Time), Value: kafka.NewBytes(line)})
 	}
-	for _, at := range order {
-		for chunk := range slices.Chunk(batches[at], 2000) {
-			p.write(at, chunk...)
+	for len(batches) > 0 {
+		next := map[partition][]kafka.Record{}
+		for at, records := range batches {
+			n := min(len(records), 2000)
+			if next[at], batches[at] = records[:n], records[n:]; n == len(records) {
+				delete(batches, at)
+			}
 		}
+		p.writeAtOnce(next)
 	}
 }
 
 func (p *testPipeline) write(at partition, records ...kafka.Record) {
 	p.t.Helper()
-	var keys, values [][]byte // a record can be read once, and may have to be sent again
-	for _, r := range records {
-		key, err := kafka.ReadAll(r.Key)
-		check(p.t, err)
-		value, err := kafka.ReadAll(r.Value)
-		check(p.t, err)
-		keys, values = append(keys, key), append(values, value)
+	p.writeAtOnce(map[partition][]kafka.Record{at: records})
+}
+
+// writeAtOnce writes a batch to each of some partitions, in one request.
+func (p *testPipeline) writeAtOnce(batches map[partition][]kafka.Record) {
+	p.t.Helper()
+	type text struct{ key, value []byte } // a record can be read once, and may have to be sent again
+	texts := map[partition][]text{}
+	for at, records := range batches {
+		for _, r := range records {
+			key, err := kafka.ReadAll(r.Key)
+			check(p.t, err)
+			value, err := kafka.ReadAll(r.Value)
+			check(p.t, err)
+			texts[at] = append(texts[at], text{key, value})
+		}
 	}
-	p.until("a leader of "+at.topic, func() bool {
-		for i := range records {
-			records[i].Key, records[i].Value = kafka.NewBytes(keys[i]), kafka.NewBytes(values[i])
+	p.until("leaders of all partitions", func() bool {
+		req := &produce.Request{Acks: int16(kafka.RequireAll), Timeout: int32(patience.Milliseconds())}
+		for at, records := range batches {
+			for i, x := range texts[at] {
+				records[i].Key, records[i].Value = kafka.NewBytes(x.key), kafka.NewBytes(x.value)
+			}
+			req.Topics = append(req.Topics, produce.RequestTopic{Topic: at.topic, Partitions: []produce.RequestPartition{{
+				Partition: int32(at.id), RecordSet: protocol.RecordSet{Records: kafka.NewRecordReader(records...)},
+			}}})
 		}
-		res, err := p.client.Produce(p.ctx, &kafka.ProduceRequest{
-			Topic: at.topic, Partition: at.id, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...),
-		})
-		if err == nil {
-			err = res.Error
-		}
-		if errors.Is(err, kafka.NotLeaderForPartition) {
-			return false // of a partition that was only just made: nothing was written
-		}
+		res, err := p.client.Transport.RoundTrip(p.ctx, p.client.Addr, req)
 		check(p.t, err)
-		return true
+		for _, topic := range res.(*produce.Response).Topics {
+			for _, written := range topic.Partitions {
+				switch err := kafka.Error(written.ErrorCode); err {
+				case 0:
+					delete(batches, partition{topic.Topic, int(written.Partition)})
+				case kafka.NotLeaderForPartition: // of a partition that was only just made: nothing was written
+				default:
+					p.t.Fatal(err)
+				}
+			}
+		}
+		return len(batches) == 0
 	})
 }
 
