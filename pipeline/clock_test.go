@@ -47,9 +47,13 @@ func newTwoTasks(t *testing.T) *twoTasks {
 // write writes an event of a second to both partitions at once.
 func (two *twoTasks) write(second int) {
 	for id := range 2 {
-		line := fmt.Appendf(nil, `{"time":%d,"error_type":"boom"}`, simStart+second*1000)
-		two.broker.append(partition{"web", id}, -1, 0, protocol.Record{Value: protocol.NewBytes(line)})
+		two.writeTo(id, second)
 	}
+}
+
+func (two *twoTasks) writeTo(id, second int) {
+	line := fmt.Appendf(nil, `{"time":%d,"error_type":"boom"}`, simStart+second*1000)
+	two.broker.append(partition{"web", id}, -1, 0, protocol.Record{Value: protocol.NewBytes(line)})
 }
 
 // deaf is a task for which no response has come, and all one that gets all there is.
@@ -127,6 +131,38 @@ func TestNobodyIsIdleWhoStoodStill(t *testing.T) {
 	two.step(1, deaf)
 	two.settle(3)
 	two.counted(2)
+}
+
+// What is written to one partition behind the other, within idle_after, is counted, however far it is ahead: in the beginning and when all was silent.
+func TestNobodyIsIdleWhoseTurnComesNext(t *testing.T) {
+	two := newTwoTasks(t)
+	two.settle(3)
+	for n, second := range []int{0, 200, 400} {
+		two.writeTo(n%2, second+60)
+		for range 22 { // 880 ms
+			two.step(0, all)
+			two.step(1, all)
+		}
+		two.writeTo(1-n%2, second)
+		two.settle(5)
+		two.counted(int64(n + 1))
+	}
+}
+
+// A sparse stream that goes on as time does waits for nobody: what one partition tells moves on the other at once.
+func TestSparseEventsWaitForNobody(t *testing.T) {
+	two := newTwoTasks(t)
+	two.write(0)
+	two.settle(20)
+	two.writeTo(0, 20)
+	before := two.broker.now
+	for two.tasks[1].order[0].Watermark() < simStart+19_000 {
+		two.step(0, all)
+		two.step(1, all)
+		if two.broker.now > before+400 {
+			t.Fatalf("the other partition stands at %d ms, expected 19,000", two.tasks[1].order[0].Watermark()-simStart)
+		}
+	}
 }
 
 // While nothing comes event time goes on, as long as the partitions are asked and have nothing.

@@ -140,6 +140,10 @@ type clock struct {
 	furthest  int64     // how far the furthest partition of all tasks was
 	furthered time.Time // when that was learned
 	on        *base     // all partitions of all tasks are idle
+	silence   int64     // event time to which the last silence of all had come
+	woke      time.Time // when it ended; zero during one
+	jumped    time.Time // when it was seen that what ended it is further ahead than a jump
+	jump      int64     // ms
 	waiting   bool      // a mark is on its way
 	asked     time.Time // when it was written
 }
@@ -158,7 +162,15 @@ type base struct {
 }
 
 func newClock(h *hints, task int, c *Config) *clock {
-	return &clock{hints: h, task: task, tasks: c.Tasks.Aggregate, pane: int64(c.Pane), idle: millis(c.IdleAfter), furthest: unknown}
+	return &clock{hints: h, task: task, tasks: c.Tasks.Aggregate, pane: int64(c.Pane), idle: millis(c.IdleAfter), furthest: unknown, silence: unknown, jump: int64(c.Lateness + 2*c.IdleAfter)}
+}
+
+// at is event time now; unknown before it goes on.
+func (b *base) at(now time.Time) int64 {
+	if b == nil || b.since == 0 {
+		return unknown
+	}
+	return b.to + now.Sub(b.began).Milliseconds()
 }
 
 const (
@@ -174,7 +186,12 @@ func (c *clock) decide(t *aggregateTask) *wire.Mark {
 	now := t.w.now()
 	low, high := c.span(t)
 	mark := &wire.Mark{V: 1, Task: c.task}
-	if allLow, allHigh, known := c.hints.all(c.task, c.tasks, low, high); known {
+	allLow, allHigh, known := c.hints.all(c.task, c.tasks, low, high)
+	if known && c.jumps(allLow, allHigh, now) {
+		low, _ = c.span(t)
+		allLow, _, _ = c.hints.all(c.task, c.tasks, low, high)
+	}
+	if known {
 		c.advance(mark, t, allLow, allHigh, now)
 	}
 	if len(mark.Idle) == 0 && !c.news(t, low) {
@@ -228,7 +245,25 @@ func pane(t, length int64) int64 {
 
 // isIdle says whether the partition is read to its end and has been silent for long enough.
 func (c *clock) isIdle(s *source, now time.Time) bool {
-	return s.added || s.caughtUp && !s.waiting && len(s.held) == 0 && now.Sub(s.active) >= c.idle
+	return s.added || s.caughtUp && !s.waiting && len(s.held) == 0 && now.Sub(s.active) >= c.idle && now.Sub(c.jumped) >= c.idle
+}
+
+// jumps says whether a silence of all partitions has just ended with records that are far ahead, such as those of a file that is written to the
+// topics. Then all partitions are waited for once more, for idle_after: what is written to them next must not become late. Far is more than the
+// lateness and what event time is behind when it has gone on by the broker's, which is idle_after and how long it takes to ask.
+func (c *clock) jumps(allLow, allHigh int64, now time.Time) bool {
+	if allLow == noLow {
+		c.woke, c.silence = time.Time{}, max(allHigh, c.on.at(now))
+		return false
+	}
+	if c.woke.IsZero() {
+		c.woke = now
+	}
+	if c.jumped.Before(c.woke) && now.Sub(c.woke) < c.idle && (c.silence == unknown || allHigh-c.silence > c.jump) {
+		c.jumped = now
+		return true
+	}
+	return false
 }
 
 // advance puts into the mark how far the idle partitions are to go: to where the active ones are or, when all are idle, on from the
@@ -272,7 +307,7 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 	if c.on.since == 0 {
 		return
 	}
-	to := c.on.to + now.Sub(c.on.began).Milliseconds()
+	to := c.on.at(now)
 	for _, s := range t.order {
 		if pane(s.WatermarkAt(to), c.pane) > pane(s.Watermark(), c.pane) {
 			line(s, c.on.to, c.on.since)
