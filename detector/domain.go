@@ -38,12 +38,13 @@ type domain struct {
 	changes []Change  // of the last changeMemory, oldest first
 	gone    *[]string // keys of state records to be forgotten
 
-	edge     *int64 // of the judge
-	ripe     int64  // ms, Config.Settle
-	live     int    // series that are counted apart in closed panes
-	opening  []opening
-	refused  []PaneEvents // incidents, at the start of panes that are kept
-	atLimits *AtLimits    // of the judge
+	edge      *int64 // of the judge
+	ripe      int64  // ms, Config.Settle
+	live      int    // series that are counted apart in closed panes
+	opening   []opening
+	refused   []PaneEvents // incidents, at the start of panes that are kept
+	atLimits  *AtLimits    // of the judge
+	spareRoom *spareRoom   // likewise
 
 	soon  *[]rules.Selector
 	watch func(*Judgement)
@@ -209,15 +210,15 @@ func (d *domain) add(p *pane, s *series, o *Cell) {
 }
 
 // finish makes the pane that closes as small as it can be.
-func (p *pane) finish() {
+func (p *pane) finish(spare *spareRoom) {
 	p.index, p.exact = nil, nil
-	p.dists.finish()
+	p.dists.finish(spare)
 }
 
 func (d *domain) pane(start int64) *pane {
 	i, found := slices.BinarySearchFunc(d.panes, start, func(p *pane, t int64) int { return cmp.Compare(p.start, t) })
 	if !found {
-		d.panes = slices.Insert(d.panes, i, &pane{start: start, limit: noLimit})
+		d.panes = slices.Insert(d.panes, i, &pane{start: start, limit: noLimit, dists: d.spareRoom.take()})
 	}
 	return d.panes[i]
 }
@@ -387,7 +388,7 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 
 // enter adds a pane that closes to the windows of the groups that count its series, and notes which groups it concerns.
 func (d *domain) enter(p *pane) {
-	p.finish()
+	p.finish(d.spareRoom)
 	d.entered = d.entered[:0]
 	changes := false
 	d.sumUp(p, len(d.heads), func(r *role, sum *sum) {

@@ -24,10 +24,11 @@ type Judge struct {
 
 	lost, late int64
 	atLimits   AtLimits
-	since      int64    // panes before it were not kept when the rules changed
-	pending    []Output // what a change of the rules made of open incidents
-	words      words    // of people
-	logged     bool     // the rules are those of a control record
+	spareRoom  spareRoom // of all domains
+	since      int64     // panes before it were not kept when the rules changed
+	pending    []Output  // what a change of the rules made of open incidents
+	words      words     // of people
+	logged     bool      // the rules are those of a control record
 	unread     error
 
 	soon  []rules.Selector // whose distributions are needed by rules that wait for their edge
@@ -148,7 +149,7 @@ func (j *Judge) domain(name string) *domain {
 
 // adopt lets a domain look at what the judge keeps for all of them.
 func (j *Judge) adopt(d *domain) {
-	d.gone, d.soon, d.edge, d.atLimits = &j.gone, &j.soon, &j.edge, &j.atLimits
+	d.gone, d.soon, d.edge, d.atLimits, d.spareRoom = &j.gone, &j.soon, &j.edge, &j.atLimits, &j.spareRoom
 }
 
 // Progress takes in how far a task has come. Offsets that are told twice are an error: something would be counted twice.

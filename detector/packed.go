@@ -71,14 +71,49 @@ func (p *packed) compact(room int) {
 	p.words = words
 }
 
-// finish makes it as small as it can be: no more cells are added, and none is set.
-func (p *packed) finish() {
-	if cap(p.words) > p.live {
+// finish makes it as small as it can be: no more cells are added, and none is set. What it had until then is for others.
+func (p *packed) finish(spare *spareRoom) {
+	was := *p
+	*p = packed{}
+	if len(was.heads) > 0 {
+		*p = packed{heads: append(make([]packedCell, 0, len(was.heads)), was.heads...), words: was.words, live: was.live}
 		p.compact(p.live)
 	}
-	if cap(p.heads) > len(p.heads) {
-		p.heads = append(make([]packedCell, 0, len(p.heads)), p.heads...)
+	spare.give(was)
+}
+
+// spareRoom is memory that cells of open panes had, to be used again: it has grown to the size that the next panes need.
+type spareRoom struct {
+	all   []packed
+	bytes int
+}
+
+// mostSpareRoom bounds it, in bytes.
+const mostSpareRoom = 16 << 20
+
+func (s *spareRoom) give(p packed) {
+	if s == nil || cap(p.heads) == 0 || s.bytes+p.bytes() > mostSpareRoom {
+		return
 	}
+	clear(p.heads)
+	s.all = append(s.all, packed{heads: p.heads[:0], words: p.words[:0]})
+	s.bytes += p.bytes()
+}
+
+func (s *spareRoom) take() (p packed) {
+	if s == nil || len(s.all) == 0 {
+		return packed{}
+	}
+	n := len(s.all) - 1
+	p, s.all = s.all[n], s.all[:n]
+	s.bytes -= p.bytes()
+	return p
+}
+
+// bytes is what the memory takes.
+func (p *packed) bytes() int {
+	const cell, word = 64, 4
+	return cell*cap(p.heads) + word*cap(p.words)
 }
 
 // cell unpacks a cell. What was in c is lost, but its memory is used.

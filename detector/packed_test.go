@@ -62,8 +62,17 @@ func TestPackedCells(t *testing.T) {
 	if longest < 2*maxUnused {
 		t.Errorf("there were %d words at most: too few to compact them", longest)
 	}
-	p.finish()
+	var spare spareRoom
+	p.finish(&spare)
+	next := spare.take()
+	for range len(want) {
+		c := random()
+		next.add(&c)
+	}
 	compare()
+	if cap(next.heads) < len(want) || spare.bytes != 0 || cap(spare.take().heads) > 0 {
+		t.Errorf("the next cells have room for %d, expected %d, and %d bytes are left", cap(next.heads), len(want), spare.bytes)
+	}
 	if cap(p.words) > p.live+p.live/8 || cap(p.heads) > len(p.heads)+len(p.heads)/8 {
 		t.Errorf("finished, %d words and %d cells take the room of %d and %d", p.live, len(p.heads), cap(p.words), cap(p.heads))
 	}

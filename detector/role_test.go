@@ -75,7 +75,7 @@ func TestSumsAgainstCells(t *testing.T) {
 			}
 		}
 		d.settled(p)
-		p.finish()
+		p.finish(d.spareRoom)
 		got := map[string]*Cell{}
 		d.sumUp(p, len(d.heads), func(r *role, sum *sum) {
 			var once, twice dense

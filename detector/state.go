@@ -490,7 +490,7 @@ func (d *domain) refill(edge int64, windows []*windowCount) {
 	for d.closed < len(d.panes) && d.panes[d.closed].start < edge {
 		p := d.panes[d.closed]
 		d.settled(p)
-		p.finish()
+		p.finish(d.spareRoom)
 		d.sumUp(p, len(d.heads), func(r *role, sum *sum) {
 			for i, g := range r.groups {
 				if !g.concerns(sum) {

@@ -31,6 +31,7 @@ type aggregateTask struct {
 	marks   *markReader
 	clock   *clock
 	event   detector.Event
+	encoder wire.DeltaEncoder
 
 	aside     pile                 // rejected and late records since the last flush
 	deltas    pile                 // likewise, of panes that have closed
@@ -574,7 +575,7 @@ func (t *aggregateTask) handOver(deltas []detector.Delta) {
 	for i := range deltas {
 		countAttempts(&deltas[i], t.attempts)
 		t.handed[deltas[i].Pane] += len(deltas[i].Series)
-		for _, value := range wire.EncodeDelta(&deltas[i]) {
+		for _, value := range t.encoder.Encode(&deltas[i]) {
 			m := t.w.message(t.w.cfg.Topics.Panes, wire.Record{
 				Key: []byte(deltas[i].Domain), Value: value, Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeDelta)}},
 			})

@@ -19,9 +19,10 @@ import (
 
 // way is what an event passes between the broker's bytes and what is judged, without a broker: two tasks, and a judge under the runbook.
 type way struct {
-	tasks  []*wayTask
-	judge  *detector.Judge
-	deltas wire.DeltaDecoder
+	tasks   []*wayTask
+	judge   *detector.Judge
+	encoder wire.DeltaEncoder
+	deltas  wire.DeltaDecoder
 }
 
 // wayTask is one task, of one partition.
@@ -94,7 +95,7 @@ func (w *way) take(b *testing.B, t *wayTask, c *fetch.Chunk) {
 	}
 	deltas, progress := t.agg.Flush()
 	for i := range deltas {
-		for _, value := range wire.EncodeDelta(&deltas[i]) {
+		for _, value := range w.encoder.Encode(&deltas[i]) {
 			d, err := w.deltas.Decode("", value)
 			if err != nil {
 				b.Fatal(err)

@@ -27,25 +27,10 @@ const (
 )
 
 // EncodeDelta writes a delta as one or more values of at most MaxDelta + MaxSeries bytes each. docs/messages.md has the layout.
-func EncodeDelta(d *detector.Delta) [][]byte {
-	var out [][]byte
-	for from := 0; from < len(d.Series); {
-		w := deltaWriter{index: map[string]uint64{}, entries: make([]byte, 0, min(64*(len(d.Series)-from), MaxDelta+MaxSeries))}
-		to := from
-		for ; to < len(d.Series) && len(w.entries)+len(w.table) < MaxDelta; to++ {
-			w.entry(&d.Series[to])
-		}
-		head := binary.AppendVarint([]byte{deltaVersion}, d.Pane)
-		head = binary.AppendUvarint(head, uint64(len(w.index)))
-		head = append(head, w.table...)
-		head = binary.AppendUvarint(head, uint64(to-from))
-		out = append(out, append(head, w.entries...))
-		from = to
-	}
-	return out
-}
+func EncodeDelta(d *detector.Delta) [][]byte { return new(DeltaEncoder).Encode(d) }
 
-type deltaWriter struct {
+// DeltaEncoder writes many deltas: what one needs while it is written is memory for the next. It is not safe for concurrent use.
+type DeltaEncoder struct {
 	index   map[string]uint64
 	table   []byte
 	entries []byte
@@ -53,8 +38,32 @@ type deltaWriter struct {
 	numbers []uint64
 }
 
+// fewTexts is up to how many texts the index is cleared rather than made anew: clearing takes as long as the most texts did that it had.
+const fewTexts = 1 << 10
+
+// Encode does what EncodeDelta does.
+func (w *DeltaEncoder) Encode(d *detector.Delta) (out [][]byte) {
+	for from := 0; from < len(d.Series); {
+		if w.index == nil || len(w.index) > fewTexts {
+			w.index = map[string]uint64{}
+		}
+		clear(w.index)
+		w.table, w.entries, w.last = w.table[:0], w.entries[:0], nil
+		to := from
+		for ; to < len(d.Series) && len(w.entries)+len(w.table) < MaxDelta; to++ {
+			w.entry(&d.Series[to])
+		}
+		head := binary.AppendVarint([]byte{deltaVersion}, d.Pane)
+		head = binary.AppendUvarint(head, uint64(len(w.index)))
+		count := binary.AppendUvarint(nil, uint64(to-from))
+		out = append(out, slices.Concat(head, w.table, count, w.entries))
+		from = to
+	}
+	return out
+}
+
 // labels writes an entry's labels.
-func (w *deltaWriter) labels(labels []detector.Label) {
+func (w *DeltaEncoder) labels(labels []detector.Label) {
 	w.entries = binary.AppendUvarint(w.entries, uint64(len(labels)))
 	for len(w.numbers) < 2*len(labels) {
 		w.numbers = append(w.numbers, 0)
@@ -73,7 +82,7 @@ func (w *deltaWriter) labels(labels []detector.Label) {
 }
 
 // text is a text's number in the table.
-func (w *deltaWriter) text(s string) uint64 {
+func (w *DeltaEncoder) text(s string) uint64 {
 	i, known := w.index[s]
 	if !known {
 		i = uint64(len(w.index))
@@ -84,7 +93,7 @@ func (w *deltaWriter) text(s string) uint64 {
 	return i
 }
 
-func (w *deltaWriter) entry(s *detector.SeriesDelta) {
+func (w *DeltaEncoder) entry(s *detector.SeriesDelta) {
 	w.entries = append(w.entries, byte(s.Kind))
 	w.labels(s.Labels)
 	w.entries = binary.AppendUvarint(w.entries, uint64(s.Count))

@@ -62,6 +62,31 @@ func TestDeltaRoundTrip(t *testing.T) {
 	}
 }
 
+// TestUsedEncoder: what an encoder wrote before changes nothing of what it writes, and stays as it is.
+func TestUsedEncoder(t *testing.T) {
+	var used DeltaEncoder
+	var want, got [][]byte
+	for seed := range int64(100) {
+		d := randomDelta(seed, 40)
+		if seed%10 == 5 {
+			for i := range fewTexts {
+				s := d.Series[0]
+				s.Labels = []detector.Label{{Name: "a", Value: strconv.Itoa(i)}, {Name: "b", Value: strings.Repeat("x", i/2)}}
+				d.Series = append(d.Series, s)
+			}
+		}
+		want, got = append(want, EncodeDelta(d)...), append(got, used.Encode(d)...)
+	}
+	for i := range max(len(want), len(got)) {
+		if i >= len(got) || i >= len(want) || !bytes.Equal(want[i], got[i]) {
+			t.Fatalf("value %d of %d differs, or is not among %d", i, len(want), len(got))
+		}
+	}
+	if len(want) == 100 {
+		t.Error("no delta was written in parts")
+	}
+}
+
 // TestDeltaEdges are the largest and smallest numbers.
 func TestDeltaEdges(t *testing.T) {
 	f := func(d detector.Delta) {
