@@ -20,7 +20,6 @@ type domain struct {
 	roles  []*role   // of the series, by their numbers; nil while one is not bound
 	spare  []int32   // numbers of series that are no more
 	key    []byte    // of the series that is looked for
-	room   Cell      // that something is added to
 
 	selections map[string]*selection
 	roleOf     map[uint64]*role // by hash: of those of one hash the first
@@ -197,9 +196,7 @@ func (d *domain) add(p *pane, s *series, o *Cell) {
 	}
 	switch {
 	case c.dist > 0:
-		p.dists.cell(int(c.dist-1), &d.room)
-		d.room.merge(&kept)
-		p.dists.set(int(c.dist-1), &d.room)
+		p.dists.merge(int(c.dist-1), &kept)
 	case s.hist || kept.Sessions != nil || kept.Count > mostCounted-int64(c.count):
 		kept.Count += int64(c.count)
 		kept.Sessions = united(nil, kept.Sessions)

@@ -36,13 +36,43 @@ func (p *packed) add(c *Cell) int {
 	return len(p.heads) - 1
 }
 
+// merge adds to the cell at a place what another of the same series and pane has, as Cell.merge does.
+func (p *packed) merge(i int, o *Cell) {
+	h := &p.heads[i]
+	end := len(p.words)
+	p.words = slices.Grow(p.words, int(h.n)+len(o.Buckets))
+	there := p.histogram(h)
+	for _, x := range o.Buckets {
+		for len(there) > 0 && int32(there[0])>>codeShift < x.Code {
+			var y Bucket
+			y, there = unpackOne(there)
+			p.words = appendBucket(p.words, y)
+		}
+		if len(there) > 0 && int32(there[0])>>codeShift == x.Code {
+			var y Bucket
+			y, there = unpackOne(there)
+			x.N += y.N
+		}
+		p.words = appendBucket(p.words, x)
+	}
+	p.words = append(p.words, there...)
+	sum, other := h.rest(), *o
+	other.Buckets = nil
+	sum.merge(&other)
+	p.put(i, &sum, end)
+}
+
 // set packs the cell in place of the one that was there.
 func (p *packed) set(i int, c *Cell) {
-	h := &p.heads[i]
-	from, was := h.from, h.n
 	end := len(p.words)
 	p.words = appendPacked(p.words, c.Buckets)
-	n := uint32(len(p.words) - end)
+	p.put(i, c, end)
+}
+
+// put takes the words from end on for the histogram of the cell at a place, and all else from c.
+func (p *packed) put(i int, c *Cell, end int) {
+	h := &p.heads[i]
+	from, was, n := h.from, h.n, uint32(len(p.words)-end)
 	if n <= was {
 		copy(p.words[from:], p.words[end:])
 		p.words = p.words[:end]
@@ -119,9 +149,14 @@ func (p *packed) bytes() int {
 // cell unpacks a cell. What was in c is lost, but its memory is used.
 func (p *packed) cell(i int, c *Cell) {
 	h := &p.heads[i]
-	*c = Cell{
-		Count: h.count, Valued: h.valued, Sum: h.sum, Max: h.max, Buckets: unpack(c.Buckets[:0], p.histogram(h)), Sessioned: h.sessioned, Sessions: h.sessions,
-	}
+	buckets := unpack(c.Buckets[:0], p.histogram(h))
+	*c = h.rest()
+	c.Buckets = buckets
+}
+
+// rest is all of the cell but its histogram.
+func (h *packedCell) rest() Cell {
+	return Cell{Count: h.count, Valued: h.valued, Sum: h.sum, Max: h.max, Sessioned: h.sessioned, Sessions: h.sessions}
 }
 
 // histogram is the words of a cell.
@@ -130,14 +165,17 @@ func (p *packed) histogram(h *packedCell) []uint32 { return p.words[h.from:][:h.
 func appendPacked(words []uint32, b Buckets) []uint32 {
 	words = slices.Grow(words, len(b))
 	for _, x := range b {
-		word := uint32(x.Code) << codeShift
-		if uint64(x.N) < manyValues {
-			words = append(words, word|uint32(x.N))
-			continue
-		}
-		words = append(words, word|manyValues, uint32(x.N), uint32(uint64(x.N)>>32))
+		words = appendBucket(words, x)
 	}
 	return words
+}
+
+func appendBucket(words []uint32, x Bucket) []uint32 {
+	word := uint32(x.Code) << codeShift
+	if uint64(x.N) < manyValues {
+		return append(words, word|uint32(x.N))
+	}
+	return append(words, word|manyValues, uint32(x.N), uint32(uint64(x.N)>>32))
 }
 
 func unpack(b Buckets, words []uint32) Buckets {
