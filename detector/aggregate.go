@@ -18,6 +18,7 @@ type Aggregator struct {
 	cfg         Config
 	task, tasks int
 	set         PartitionSet
+	setTold     bool
 	partitions  []*Partition // by topic and number
 	series      lookup       // known series, a memory over flushes that no result depends on
 	order       []*aggregate // the same by domain and key, as of the last flush
@@ -126,7 +127,7 @@ func NewAggregator(cfg Config, task, tasks int) *Aggregator {
 }
 
 // SetPartitions says which partitions there are in all topics together.
-func (a *Aggregator) SetPartitions(set PartitionSet) { a.set = set }
+func (a *Aggregator) SetPartitions(set PartitionSet) { a.set, a.setTold = set, false }
 
 // PartitionState is what has to be kept about a partition between owners, beside the offset.
 type PartitionState struct {
@@ -424,9 +425,10 @@ func (a *Aggregator) Edge() int64 {
 // Partitions are all partitions of the task, by topic and number.
 func (a *Aggregator) Partitions() []*Partition { return a.partitions }
 
-// Untold says whether some partition was never told of: the judges wait for a first word of each.
+// Untold says whether some partition was never told of, or the set of all: the judges wait for a first word of each, and until no task names what is
+// no more.
 func (a *Aggregator) Untold() bool {
-	return slices.ContainsFunc(a.partitions, func(p *Partition) bool { return !p.told })
+	return !a.setTold || slices.ContainsFunc(a.partitions, func(p *Partition) bool { return !p.told })
 }
 
 // Pending is how many cells wait for the next flush, a measure of the memory in use: some of their sessions are as large as a cell, and so are some of
@@ -461,6 +463,7 @@ func (a *Aggregator) Flush() ([]Delta, Progress) {
 			p.from, p.changed, p.told = p.to, false, true
 		}
 	}
+	a.setTold = true
 	deltas := a.handOver(math.MaxInt64)
 	progress.Events = mergeEvents(a.gained)
 	if len(a.series.all) > a.mayKnow() {

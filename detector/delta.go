@@ -96,10 +96,31 @@ func (d *Delta) check() error {
 	return nil
 }
 
-// PartitionSet names all source partitions there are. A new set has a higher version.
+// PartitionSet names all source partitions there are, as a task knows them.
 type PartitionSet struct {
-	Version int            `json:"version"`
-	Topics  map[string]int `json:"topics"` // partitions a topic
+	Version int            `json:"version"` // how many they are
+	Topics  map[string]int `json:"topics"`  // partitions a topic
+}
+
+// covers says whether it names all partitions that another names.
+func (s PartitionSet) covers(other PartitionSet) bool {
+	for _, topic := range sortedKeys(other.Topics) {
+		if s.Topics[topic] < other.Topics[topic] {
+			return false
+		}
+	}
+	return true
+}
+
+// union names the partitions that either names.
+func union(x, y PartitionSet) PartitionSet {
+	all := PartitionSet{max(x.Version, y.Version), map[string]int{}}
+	for _, s := range []PartitionSet{x, y} {
+		for _, topic := range sortedKeys(s.Topics) {
+			all.Topics[topic] = max(all.Topics[topic], s.Topics[topic])
+		}
+	}
+	return all
 }
 
 // Totals count every record of a partition since the topics were made; together they are all that was consumed. All but Held only grow.

@@ -16,6 +16,7 @@ type Judge struct {
 	windows []*windowCount // one for each length that rules have
 
 	set        PartitionSet
+	fewer      map[int]PartitionSet // as those tasks tell it that name fewer partitions
 	partitions map[Source]*PartitionProgress
 	events     map[int64]int64 // of open panes, over all domains
 	silent     []Span          // merged
@@ -48,7 +49,7 @@ type Judge struct {
 func NewJudge(cfg Config, file *rules.File) *Judge {
 	j := &Judge{
 		cfg: cfg, file: file, edge: never, since: never,
-		partitions: map[Source]*PartitionProgress{}, events: map[int64]int64{}, domains: map[string]*domain{},
+		fewer: map[int]PartitionSet{}, partitions: map[Source]*PartitionProgress{}, events: map[int64]int64{}, domains: map[string]*domain{},
 		saved: map[string]digest{}, told: map[Source]PartitionProgress{}, seenUpTo: never,
 	}
 	for _, r := range file.Rules() {
@@ -154,9 +155,7 @@ func (j *Judge) adopt(d *domain) {
 
 // Progress takes in how far a task has come. Offsets that are told twice are an error: something would be counted twice.
 func (j *Judge) Progress(p *Progress) error {
-	if p.Set.Version > j.set.Version {
-		j.set = p.Set
-	}
+	j.heardSet(p)
 	for _, next := range p.Partitions {
 		last := j.partitions[next.Source]
 		if last != nil && next.From < last.To {
@@ -178,6 +177,31 @@ func (j *Judge) Progress(p *Progress) error {
 		j.silent = mergeSpans(append(j.silent, p.Silent...))
 	}
 	return nil
+}
+
+// heardSet takes in which partitions there are, as a task says. Those count that any task names: an added one from the first word of it on, one whose source
+// is no more until every task does without it.
+func (j *Judge) heardSet(p *Progress) {
+	if !j.set.covers(p.Set) {
+		j.set = union(j.set, p.Set)
+	}
+	if p.Set.covers(j.set) {
+		delete(j.fewer, p.Task)
+		return
+	}
+	if j.fewer[p.Task] = p.Set; len(j.fewer) < p.Tasks {
+		return
+	}
+	all := PartitionSet{Version: p.Set.Version}
+	for _, task := range sortedKeys(j.fewer) {
+		all = union(all, j.fewer[task])
+	}
+	j.set = all
+	for _, task := range sortedKeys(j.fewer) {
+		if j.fewer[task].covers(all) {
+			delete(j.fewer, task)
+		}
+	}
 }
 
 // watermark is the event time up to which all partitions have said everything. One that was not heard of yet holds it back.

@@ -26,13 +26,14 @@ type Record struct {
 
 // edgeState is how far the judge has come, and what it knows of panes that are still open, besides their deltas.
 type edgeState struct {
-	V      int          `json:"v"`
-	Edge   int64        `json:"edge"`
-	Set    PartitionSet `json:"set"`
-	Open   []PaneEvents `json:"open,omitempty"`
-	Silent []Span       `json:"silent,omitempty"`
-	Lost   int64        `json:"lost,omitempty"`
-	Late   int64        `json:"late,omitempty"`
+	V      int                  `json:"v"`
+	Edge   int64                `json:"edge"`
+	Set    PartitionSet         `json:"set"`
+	Fewer  map[int]PartitionSet `json:"fewer,omitempty"` // by task
+	Open   []PaneEvents         `json:"open,omitempty"`
+	Silent []Span               `json:"silent,omitempty"`
+	Lost   int64                `json:"lost,omitempty"`
+	Late   int64                `json:"late,omitempty"`
 
 	Rules   string `json:"rules"`           // hash of the rule file
 	Longest int64  `json:"longest"`         // its longest window, ms
@@ -162,7 +163,7 @@ func (j *Judge) longest() *windowCount {
 func (j *Judge) state(emit func(key string, value []byte), all bool) {
 	if j.edge != never || len(j.partitions) > 0 {
 		s := edgeState{
-			V: stateVersion, Edge: j.edge, Set: j.set, Silent: j.silent, Lost: j.lost, Late: j.late,
+			V: stateVersion, Edge: j.edge, Set: j.set, Fewer: j.fewer, Silent: j.silent, Lost: j.lost, Late: j.late,
 			Rules: j.file.Hash, Longest: j.longest().length, Since: j.since,
 		}
 		for _, start := range sortedKeys(j.events) {
@@ -432,6 +433,9 @@ func (s *groupState) check() error {
 // loadEdge goes on where a judge had come.
 func (j *Judge) loadEdge(s edgeState) {
 	j.edge, j.set, j.silent, j.lost, j.late, j.since = s.Edge, s.Set, s.Silent, s.Lost, s.Late, s.Since
+	if len(s.Fewer) > 0 {
+		j.fewer = s.Fewer
+	}
 	if s.V > 1 && s.Rules != j.file.Hash {
 		j.rulesChanged(s)
 	}

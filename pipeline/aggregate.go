@@ -176,7 +176,7 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	if err := t.restoreKept(ctx, next); err != nil {
 		return err
 	}
-	t.clock = newClock(t.w.hints, t.a.task, t.w.cfg)
+	t.clock = newClock(t.w.hints, t.a.task, t.w.cfg, told)
 	t.reader = t.w.broker.read(starts)
 	for _, s := range t.order {
 		// A partition that was added while the task was at work begins where event time is, and a mark says so before it is read.
@@ -208,7 +208,7 @@ func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, 
 	at = startAt{offset: there.first, state: detector.NewPartitionState()}
 	committed, known := offsets[partition{s.Topic, s.Partition}]
 	if progress, ok := told[s]; ok && !known {
-		at.offset, at.state.Watermark, at.state.Totals, known = progress.To, progress.Watermark, progress.Totals, true
+		at.offset, at.state.Watermark, at.state.Totals, known = progress.To, progress.Watermark, progress.Totals, progress.Watermark != unknown
 		at.state.Totals.Aborted += at.state.Totals.Held // nobody knows any more which records were held
 		at.state.Totals.Held = 0
 	} else if known {
@@ -532,6 +532,7 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 	for _, h := range t.happened {
 		t.agg.Happened(h)
 	}
+	untold := t.agg.Untold()
 	deltas, progress := t.agg.Flush()
 	t.handOver(deltas)
 	t.unsent.events, t.unsent.attempts = progress.Events, t.attempts
@@ -539,7 +540,7 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 	for _, m := range t.deltas.messages {
 		send(m)
 	}
-	if len(progress.Partitions) > 0 || len(t.deltas.messages) > 0 {
+	if untold || len(progress.Partitions) > 0 || len(t.deltas.messages) > 0 {
 		for p := range t.w.cfg.Tasks.Judge {
 			m := t.w.message(t.w.cfg.Topics.Panes, wire.Record{
 				Value: wire.EncodeProgress(progress), Headers: []wire.Header{{Key: wire.HeaderType, Value: []byte(wire.TypeProgress)}},
@@ -608,13 +609,14 @@ func (t *aggregateTask) offsets() map[string][]kafka.TxnOffsetCommit {
 		out[s.Topic] = append(out[s.Topic], kafka.TxnOffsetCommit{Partition: s.Partition, Offset: offset, Metadata: metadata})
 	}
 	for _, s := range t.order {
-		if s.Moved() {
+		if s.Moved() && !s.added { // one that is added is no more when it is committed
 			add(s.Source, s.Commit(), string(wire.JSON(s.State())))
 		}
 	}
-	if m := t.marks; m.next != t.committed[m.source] || !m.known {
-		t.committed[m.source], m.known = m.next, true
-		add(m.source, m.next, "")
+	m, next := t.marks, t.needed()
+	if next != t.committed[m.source] || !m.known {
+		t.committed[m.source], m.known = next, true
+		add(m.source, next, "")
 	}
 	return out
 }

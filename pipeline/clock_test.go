@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,35 +13,54 @@ import (
 	"go.uber.org/zap"
 
 	"sevwatch/detector"
+	"sevwatch/pipeline/fetch"
 	"sevwatch/pipeline/wire"
 	"sevwatch/rules"
 )
 
-// twoTasks are the aggregate tasks of a source of two partitions, one each, over a broker in memory.
+// twoTasks are the aggregate tasks of a pipeline over a broker in memory: two of a source of two partitions, one each, where a test says nothing else.
 type twoTasks struct {
 	t      *testing.T
 	broker *memory
 	w      *Worker
-	tasks  [2]*aggregateTask
+	tasks  []*aggregateTask
 }
 
+const twoConfig = `{pipeline: two, brokers: ['none:1'], pane: 1s, lateness: 1s, idle_after: 1s, tasks: {aggregate: 2, judge: 1}, sources: [{topic: web, kind: error, partitions: 2}]}`
+
 func newTwoTasks(t *testing.T) *twoTasks {
-	c, err := ParseConfig("two.yaml", []byte(`{pipeline: two, brokers: ['none:1'], pane: 1s, lateness: 1s, idle_after: 1s, tasks: {aggregate: 2, judge: 1}, sources: [{topic: web, kind: error, partitions: 2}]}`))
+	return tasksOver(t, nil, twoConfig)
+}
+
+// tasksOver takes over all aggregate tasks of a pipeline, whoever had them. Without a broker it begins with a new one.
+func tasksOver(t *testing.T, broker *memory, config string) *twoTasks {
+	t.Helper()
+	c, err := ParseConfig("two.yaml", []byte(config))
 	check(t, err)
-	two := &twoTasks{t: t, broker: newMemory(rand.New(rand.NewPCG(1, 1)), simStart)}
+	if broker == nil {
+		broker = newMemory(rand.New(rand.NewPCG(1, 1)), simStart)
+	}
+	two := &twoTasks{t: t, broker: broker}
 	for _, spec := range c.specs() {
-		two.broker.makeTopic(spec.name, spec.partitions)
+		if _, there := broker.counts[spec.name]; !there {
+			broker.makeTopic(spec.name, spec.partitions)
+		}
 	}
 	two.w = NewWorker(WorkerOptions{Config: c, Rules: &rules.File{}, Log: zap.NewNop()})
-	two.w.broker, two.w.now = two.broker, func() time.Time { return time.UnixMilli(two.broker.now) }
+	two.w.broker, two.w.now = broker, func() time.Time { return time.UnixMilli(broker.now) }
 	two.w.outputs = map[string][]int{c.Topics.Panes: {0}, c.Topics.Late: {0}, c.Topics.Rejected: {0}}
-	g := two.broker.group(two.w.groupID("aggregate"))
-	g.members["w"] = true
-	for k := range two.tasks {
-		a := assignment{k, map[string][]int{"web": {k}, c.Topics.Marks: {k}}}
-		two.tasks[k], err = two.w.openAggregate(t.Context(), a, newSeat(membership{two.w.groupID("aggregate"), "w", 0}))
+	broker.group(two.w.groupID("aggregate")).members["w"] = true
+	for k := range c.Tasks.Aggregate {
+		a := assignment{k, map[string][]int{c.Topics.Marks: {k}}}
+		for _, s := range c.Sources {
+			for id := k; id < broker.counts[s.Topic]; id += c.Tasks.Aggregate {
+				a.partitions[s.Topic] = append(a.partitions[s.Topic], id)
+			}
+		}
+		task, err := two.w.openAggregate(t.Context(), a, newSeat(membership{two.w.groupID("aggregate"), "w", 0}))
 		check(t, err)
-		two.tasks[k].commits.beside = func(f func()) { f() }
+		task.commits.beside = func(f func()) { f() }
+		two.tasks = append(two.tasks, task)
 	}
 	return two
 }
@@ -51,9 +72,11 @@ func (two *twoTasks) write(second int) {
 	}
 }
 
-func (two *twoTasks) writeTo(id, second int) {
+func (two *twoTasks) writeTo(id, second int) { two.append("web", id, second) }
+
+func (two *twoTasks) append(topic string, id, second int) {
 	line := fmt.Appendf(nil, `{"time":%d,"error_type":"boom"}`, simStart+second*1000)
-	two.broker.append(partition{"web", id}, -1, 0, protocol.Record{Value: protocol.NewBytes(line)})
+	two.broker.append(partition{topic, id}, -1, 0, protocol.Record{Value: protocol.NewBytes(line)})
 }
 
 // deaf is a task for which no response has come, and all one that gets all there is.
@@ -66,20 +89,27 @@ const (
 func (two *twoTasks) step(k, batches int) {
 	two.t.Helper()
 	two.broker.now += 20
-	for id := range 2 {
-		for _, r := range two.broker.records(partition{two.w.cfg.Topics.Marks, id}) {
+	for id := range two.tasks {
+		records := two.broker.records(partition{two.w.cfg.Topics.Marks, id})
+		for _, r := range records[max(0, len(records)-3):] {
 			m, err := wire.DecodeMark(r.value)
 			check(two.t, err)
 			two.w.hints.put(m)
 		}
 	}
-	task := two.tasks[k]
 	if batches == deaf {
-		check(two.t, task.step(two.t.Context(), nil))
+		two.take(k, nil)
 	} else {
-		res := task.reader.(*memoryReader).poll(batches)
-		check(two.t, task.step(two.t.Context(), &res))
+		res := two.tasks[k].reader.(*memoryReader).poll(batches)
+		two.take(k, &res)
 	}
+}
+
+// take lets a task go on with a response, and what it commits be committed and heard of.
+func (two *twoTasks) take(k int, res *fetch.Response) {
+	two.t.Helper()
+	task := two.tasks[k]
+	check(two.t, task.step(two.t.Context(), res))
 	select {
 	case e := <-task.commits.ended:
 		check(two.t, task.ended(e))
@@ -87,11 +117,12 @@ func (two *twoTasks) step(k, batches int) {
 	}
 }
 
-// settle lets both go on for some seconds, with what the broker sends.
+// settle lets all go on for some seconds, with what the broker sends.
 func (two *twoTasks) settle(seconds int) {
-	for range seconds * 25 {
-		two.step(0, all)
-		two.step(1, all)
+	for began := two.broker.now; two.broker.now < began+int64(seconds)*1000; {
+		for k := range two.tasks {
+			two.step(k, all)
+		}
 	}
 }
 
@@ -146,6 +177,111 @@ func TestNobodyIsIdleWhoseTurnComesNext(t *testing.T) {
 		two.writeTo(1-n%2, second)
 		two.settle(5)
 		two.counted(int64(n + 1))
+	}
+}
+
+// The same with a longer idle_after, of which a file spans only a part, and where one partition is never silent.
+func TestNobodyIsIdleAfterAJump(t *testing.T) {
+	for _, idle := range []int{10, 60} {
+		two := tasksOver(t, nil, strings.Replace(twoConfig, "idle_after: 1s", fmt.Sprintf("idle_after: %ds", idle), 1))
+		two.write(0)
+		two.settle(2*idle + 20)
+		second := int(two.broker.now-simStart) / 1000
+		for id := range 2 {
+			two.writeTo(id, second)
+			two.writeTo(id, second+idle-5)
+			for range 5 { // 200 ms
+				two.step(0, all)
+				two.step(1, all)
+			}
+		}
+		two.settle(2*idle + 20)
+		two.counted(3)
+	}
+	two := newTwoTasks(t)
+	two.write(0)
+	for range 10 {
+		two.writeTo(0, int(two.broker.now-simStart)/1000)
+		for range 20 { // 800 ms
+			two.step(0, all)
+			two.step(1, all)
+		}
+	}
+	two.writeTo(0, 250)
+	for range 5 {
+		two.step(0, all)
+		two.step(1, all)
+	}
+	two.writeTo(1, 100)
+	two.settle(5)
+	if got := two.tasks[1].order[0].State().Totals; got != (detector.Totals{Counted: 2}) {
+		t.Errorf("what came behind the file of the other partition has the accounts %+v, expected two counted", got)
+	}
+}
+
+// However often event time jumps, idle partitions are moved on: everybody is waited for once, and not again before that.
+func TestJumpsOneBehindTheOther(t *testing.T) {
+	for _, every := range []int{260, 500, 1000, 1040, 1100, 1500, 2500} {
+		two := newTwoTasks(t)
+		two.write(0)
+		second := 0
+		for range 60_000 / every {
+			second += 100
+			two.writeTo(0, second)
+			for range every / 40 {
+				two.step(0, all)
+				two.step(1, all)
+			}
+		}
+		if behind := int64(second)*1000 + simStart - two.tasks[1].order[0].Watermark(); behind > int64(4000/every+3)*100_000 {
+			t.Errorf("with a jump every %d ms the idle partition is %d s behind", every, behind/1000)
+		}
+	}
+}
+
+// A task that was away while the others were not silent goes on with them, although nothing of its own came.
+func TestBurstThatATaskMissed(t *testing.T) {
+	two := newTwoTasks(t)
+	two.write(0)
+	two.settle(10)
+	two.writeTo(0, 250)
+	for range 150 {
+		two.step(0, all)
+	}
+	two.settle(60)
+	for k, task := range two.tasks {
+		if got := task.order[0].Watermark() - simStart; got < 300_000 {
+			t.Errorf("a minute after the burst task %d stands at %d ms, expected 300,000 or more", k, got)
+		}
+	}
+}
+
+// An idle partition whose broker takes its time to say so follows those that go on.
+func TestIdleAtASlowBroker(t *testing.T) {
+	for _, delay := range []int64{600, 1500, 10_000} {
+		two := tasksOver(t, nil, strings.Replace(twoConfig, "aggregate: 2", "aggregate: 1", 1))
+		two.writeTo(1, 0)
+		idle := func(c fetch.Chunk) bool { return c.Topic == "web" && c.Partition == 1 }
+		var slow []fetch.Chunk
+		due := int64(0)
+		for range 60 * 50 {
+			two.broker.now += 20
+			line := fmt.Appendf(nil, `{"time":%d,"error_type":"boom"}`, two.broker.now)
+			two.broker.append(partition{"web", 0}, -1, 0, protocol.Record{Value: protocol.NewBytes(line)})
+			res := two.tasks[0].reader.(*memoryReader).poll(all)
+			if i := slices.IndexFunc(res.Chunks, idle); i >= 0 && slow == nil {
+				slow, due = slices.Clone(res.Chunks[i:i+1]), two.broker.now+delay
+			}
+			res.Chunks = slices.DeleteFunc(res.Chunks, idle)
+			if slow != nil && two.broker.now >= due {
+				res.Chunks, slow = append(res.Chunks, slow...), nil
+			}
+			two.take(0, &res)
+		}
+		order := two.tasks[0].order
+		if behind := order[0].Watermark() - order[1].Watermark(); behind > 2*delay+3000 {
+			t.Errorf("with answers after %d ms the idle partition is %d ms behind", delay, behind)
+		}
 	}
 }
 
@@ -207,7 +343,7 @@ func TestKnownHowFarTheActiveWere(t *testing.T) {
 	start := time.UnixMilli(simStart)
 	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
 	for ms := range 3000 {
-		c.learn(int64(1000*ms), at(ms))
+		c.lows.learn(int64(1000*ms), at(ms))
 		asked := ms - 600
 		if asked < 20 {
 			continue

@@ -47,7 +47,7 @@ func (t *aggregateTask) readMarks(c *fetch.Chunk) error {
 		if err != nil {
 			return fmt.Errorf("cannot read the mark at %s/%d offset %d: %w", c.Topic, c.Partition, r.Offset, err)
 		}
-		if err := t.readMark(m, r.Time); err != nil {
+		if err := t.readMark(m, r); err != nil {
 			return err
 		}
 	}
@@ -76,17 +76,19 @@ func (t *aggregateTask) begin() {
 }
 
 // readMark gives each line of a mark to its partition. Where the partition stands at that very offset, the line applies at once.
-func (t *aggregateTask) readMark(m *wire.Mark, written int64) error {
+func (t *aggregateTask) readMark(m *wire.Mark, r *fetch.Record) error {
 	if m.Tells() {
 		return nil // it was counted when it was written
 	}
-	t.clock.readBack(m, written)
+	t.clock.readBack(m, r.Time)
 	for _, line := range m.Idle {
 		s := t.sources[line.Source]
 		if s == nil || line.Before < s.Offset() {
 			continue // decided before the offsets that were committed: its effect is in them
 		}
-		s.idle = append(s.idle, newPendingMark(line, written))
+		pending := newPendingMark(line, r.Time)
+		pending.mark = r.Offset
+		s.idle = append(s.idle, pending)
 		if line.Before > s.Position() {
 			continue
 		}
@@ -106,6 +108,17 @@ func (t *aggregateTask) sent(m *wire.Mark) {
 		s.waiting = true
 		t.pauseSource(s)
 	}
+}
+
+// needed is the offset of the first mark of which a line is not applied yet: a restart has to read it again.
+func (t *aggregateTask) needed() int64 {
+	next := t.marks.next
+	for _, s := range t.order {
+		for _, pending := range s.idle {
+			next = min(next, pending.mark)
+		}
+	}
+	return next
 }
 
 // resume goes on with a partition whose mark has come back, beginning with what came meanwhile.
@@ -136,22 +149,59 @@ type clock struct {
 
 	low, high int64 // as told last
 	told      bool
-	lows      []lowAt   // how far the active partitions were when, oldest first
+	lows      history   // how far the active partitions were
+	highs     history   // how far the furthest partition was, or would be if it had gone on as time does since all are silent
 	furthest  int64     // how far the furthest partition of all tasks was
 	furthered time.Time // when that was learned
+	silent    *instant  // the furthest partition when the silence of all began; nil: there is none
+	far       int64     // ms: more than that beyond what time has passed is a jump
+	fast      bool      // event time has jumped within idle_after
+	jumped    time.Time // when all were waited for last because of that
+	settled   time.Time // when no idle partition was left behind last
 	on        *base     // all partitions of all tasks are idle
-	silence   int64     // event time to which the last silence of all had come
-	woke      time.Time // when it ended; zero during one
-	jumped    time.Time // when it was seen that what ended it is further ahead than a jump
-	jump      int64     // ms
+	logged    int64     // how far sources were by the log, perhaps such as are no more, where that was asked
 	waiting   bool      // a mark is on its way
 	asked     time.Time // when it was written
 }
 
-// lowAt is what was known of the active partitions at a time.
-type lowAt struct {
-	at  time.Time
-	low int64
+// instant is how far event time was at a time of this machine's clock.
+type instant struct {
+	at    time.Time
+	event int64
+}
+
+// passed is how far it is now, if it has gone on as time does.
+func (i instant) passed(now time.Time) int64 { return i.event + now.Sub(i.at).Milliseconds() }
+
+// history is how far event time was when, oldest first: of the last second every sixty-fourth of it, and of what was longer ago one in an eighth of
+// how long ago it was.
+type history []instant
+
+// maxHistory bounds it. It reaches back for more than an hour.
+const maxHistory = 256
+
+func (h *history) learn(event int64, now time.Time) {
+	all := *h
+	if n := len(all); n > 0 && (all[n-1].event == event || now.Sub(all[n-1].at) < time.Second/64) {
+		return
+	}
+	all = append(all, instant{now, event})
+	for i := len(all) - 2; i > 0; i-- {
+		if all[i+1].at.Sub(all[i-1].at) < now.Sub(all[i-1].at)/8-time.Second/8 {
+			all = slices.Delete(all, i, i+1)
+		}
+	}
+	*h = all[max(0, len(all)-maxHistory):]
+}
+
+// before is the newest that is not after a time.
+func (h history) before(at time.Time) (instant, bool) {
+	for _, x := range slices.Backward(h) {
+		if !x.at.After(at) {
+			return x, true
+		}
+	}
+	return instant{}, false
 }
 
 // base is event time To at broker time Since; from there it goes on as the broker's does.
@@ -161,8 +211,15 @@ type base struct {
 	began time.Time
 }
 
-func newClock(h *hints, task int, c *Config) *clock {
-	return &clock{hints: h, task: task, tasks: c.Tasks.Aggregate, pane: int64(c.Pane), idle: millis(c.IdleAfter), furthest: unknown, silence: unknown, jump: int64(c.Lateness + 2*c.IdleAfter)}
+func newClock(h *hints, task int, c *Config, told map[detector.Source]detector.PartitionProgress) *clock {
+	k := &clock{
+		hints: h, task: task, tasks: c.Tasks.Aggregate, pane: int64(c.Pane), idle: millis(c.IdleAfter), furthest: unknown,
+		far: int64(c.Lateness) + maxAsked.Milliseconds(), logged: unknown,
+	}
+	for _, progress := range told {
+		k.logged = max(k.logged, progress.Watermark)
+	}
+	return k
 }
 
 // at is event time now; unknown before it goes on.
@@ -187,6 +244,9 @@ func (c *clock) decide(t *aggregateTask) *wire.Mark {
 	low, high := c.span(t)
 	mark := &wire.Mark{V: 1, Task: c.task}
 	allLow, allHigh, known := c.hints.all(c.task, c.tasks, low, high)
+	if allHigh == unknown {
+		allHigh = c.logged
+	}
 	if known && c.jumps(allLow, allHigh, now) {
 		low, _ = c.span(t)
 		allLow, _, _ = c.hints.all(c.task, c.tasks, low, high)
@@ -245,25 +305,43 @@ func pane(t, length int64) int64 {
 
 // isIdle says whether the partition is read to its end and has been silent for long enough.
 func (c *clock) isIdle(s *source, now time.Time) bool {
-	return s.added || s.caughtUp && !s.waiting && len(s.held) == 0 && now.Sub(s.active) >= c.idle && now.Sub(c.jumped) >= c.idle
+	return s.added || s.caughtUp && !s.waiting && len(s.held) == 0 && now.Sub(s.active) >= c.idle && !c.waitsForAll(now)
 }
 
-// jumps says whether a silence of all partitions has just ended with records that are far ahead, such as those of a file that is written to the
-// topics. Then all partitions are waited for once more, for idle_after: what is written to them next must not become late. Far is more than the
-// lateness and what event time is behind when it has gone on by the broker's, which is idle_after and how long it takes to ask.
+// waitsForAll says whether no partition is idle because event time has jumped.
+func (c *clock) waitsForAll(now time.Time) bool { return now.Sub(c.jumped) < c.idle }
+
+// jumps says whether event time has just begun to go on by more than the lateness beyond what time has passed: a file is written to the topics, one
+// partition behind the other, or producers send what they had kept. Then all partitions are waited for once more, for idle_after: what is written
+// to them next must not become late. While it goes on like that, as where a backlog is read, nobody is waited for again, and not before idle ones
+// were moved on, for which there are once more idle_after.
 func (c *clock) jumps(allLow, allHigh int64, now time.Time) bool {
-	if allLow == noLow {
-		c.woke, c.silence = time.Time{}, max(allHigh, c.on.at(now))
+	if allHigh == unknown {
 		return false
 	}
-	if c.woke.IsZero() {
-		c.woke = now
+	level := allHigh
+	switch {
+	case allLow != noLow:
+		c.silent = nil
+	case c.silent == nil && allHigh > c.furthest:
+		c.silent = &instant{now, allHigh}
+	case c.silent == nil:
+		c.silent = &instant{c.furthered, c.furthest}
 	}
-	if c.jumped.Before(c.woke) && now.Sub(c.woke) < c.idle && (c.silence == unknown || allHigh-c.silence > c.jump) {
+	if c.silent != nil { // marks move it on, but later than it went on where nobody heard of it
+		level = c.silent.passed(now)
+	}
+	then, known := c.highs.before(now.Add(-c.idle))
+	if !known && len(c.highs) > 0 {
+		then, known = c.highs[0], true
+	}
+	fast := !known || level-then.passed(now) > c.far
+	c.highs.learn(level, now)
+	begins := fast && !c.fast && (c.jumped.IsZero() || c.settled.After(c.jumped))
+	if c.fast = fast; begins {
 		c.jumped = now
-		return true
 	}
-	return false
+	return begins
 }
 
 // advance puts into the mark how far the idle partitions are to go: to where the active ones are or, when all are idle, on from the
@@ -277,27 +355,44 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 	}
 	if allLow != noLow {
 		c.on = nil
-		c.learn(allLow, now)
+		behind := c.waitsForAll(now)
+		if !behind {
+			c.lows.learn(allLow, now)
+		}
 		for _, s := range t.order {
 			to := c.knownBefore(s.asked)
 			if s.added {
 				to = allLow
 			}
-			if c.isIdle(s, now) && to != unknown && pane(s.WatermarkAt(to), c.pane) > pane(s.Watermark(), c.pane) {
+			switch {
+			case !c.isIdle(s, now):
+			case to != unknown && c.movesOn(s, to):
 				line(s, to, 0)
+			case c.movesOn(s, allLow):
+				behind = true // it has to be asked once more
 			}
+		}
+		if !behind {
+			c.settled = now
 		}
 		return
 	}
-	if allHigh == unknown {
-		return // nothing was ever heard: there is no event time to go on from
+	if allHigh == unknown { // nothing was ever heard: there is no event time to go on from, and none at which an added partition would begin
+		for _, s := range t.order {
+			if s.added {
+				s.added, s.waiting = false, false
+				t.pauseSource(s)
+			}
+		}
+		return
 	}
 	if slices.ContainsFunc(t.order, func(s *source) bool {
 		return !s.added && (!s.asked.After(c.furthered) || now.Sub(s.asked) > max(maxAsked, millis(rules.Duration(s.Lateness()/2))))
 	}) {
 		return // it may hold what was written when the furthest records were, or while nobody asked
 	}
-	if c.on == nil || c.on.to < allHigh && c.on.since == 0 {
+	// What came and was silent again before this task looked moved the others on: time goes on from there.
+	if c.on == nil || c.on.to < allHigh && (c.on.since == 0 || allHigh-c.on.at(now) > c.far) {
 		c.on = &base{to: allHigh, began: now}
 		for _, s := range t.order {
 			line(s, allHigh, 0)
@@ -309,39 +404,29 @@ func (c *clock) advance(mark *wire.Mark, t *aggregateTask, allLow, allHigh int64
 	}
 	to := c.on.at(now)
 	for _, s := range t.order {
-		if pane(s.WatermarkAt(to), c.pane) > pane(s.Watermark(), c.pane) {
+		if c.movesOn(s, to) {
 			line(s, c.on.to, c.on.since)
 		}
 	}
+	c.settled = now
+}
+
+// movesOn says whether a partition closes a pane when its clock is there.
+func (c *clock) movesOn(s *source, to int64) bool {
+	return pane(s.WatermarkAt(to), c.pane) > pane(s.Watermark(), c.pane)
 }
 
 // maxAsked, or half the lateness if that is longer, is how long ago a partition may have been asked and had nothing, for time to go on there: what was
 // written since then must not become late. It is asked four times a second, unless this task stood still or the broker is far.
 const maxAsked = time.Second
 
-// maxLows bounds what is remembered of the active partitions; a partition that was asked longer ago than maxAsked waits for its next answer.
-const maxLows = 64
-
-// learn remembers how far the active partitions are, now and then.
-func (c *clock) learn(low int64, now time.Time) {
-	if n := len(c.lows); n > 0 && (c.lows[n-1].low == low || now.Sub(c.lows[n-1].at) < maxAsked/(maxLows-1)) {
-		return
-	}
-	c.lows = append(c.lows, lowAt{now, low})
-	c.lows = c.lows[max(0, len(c.lows)-maxLows):]
-}
-
 // knownBefore is how far the active partitions were known to be before a partition was asked and had nothing. What was written to it at
 // the same time as their newest records, and has not been read yet, must not become late.
 func (c *clock) knownBefore(asked time.Time) int64 {
-	low := unknown
-	for _, l := range c.lows {
-		if !l.at.Before(asked) {
-			break
-		}
-		low = l.low
+	if then, known := c.lows.before(asked.Add(-1)); known {
+		return then.event
 	}
-	return low
+	return unknown
 }
 
 // readBack notes that a mark of this task has come back from the log.
@@ -411,11 +496,26 @@ func (h *hints) all(task, tasks int, low, high int64) (allLow, allHigh int64, kn
 	return low, high, true
 }
 
-// readHints follows the marks of all tasks, beginning with the last ones.
+// readHints follows the marks of all tasks, beginning with the last ones, and begins again where that fails.
 func (w *Worker) readHints(ctx context.Context) error {
 	if w.cfg.Tasks.Aggregate == 1 {
 		return nil
 	}
+	for ctx.Err() == nil {
+		if err := w.followHints(ctx); ctx.Err() == nil {
+			w.log.Warn("following the marks of other tasks begins again", zap.Error(err))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(followAgain):
+		}
+	}
+	return nil
+}
+
+const followAgain = time.Second
+
+func (w *Worker) followHints(ctx context.Context) error {
 	var all []int
 	for k := range w.cfg.Tasks.Aggregate {
 		all = append(all, k)
@@ -428,27 +528,41 @@ func (w *Worker) readHints(ctx context.Context) error {
 	for _, k := range all {
 		starts = append(starts, fetch.Start{Topic: w.cfg.Topics.Marks, Partition: k, Offset: max(spans[k].first, spans[k].end-hintsBack)})
 	}
-	f := w.broker.read(starts)
-	done := make(chan error, 1)
-	go func() { done <- f.Run(ctx) }()
+	r := w.broker.read(starts)
 	walkers := make([]fetch.Walker, len(all))
-	for {
-		select {
-		case err := <-done:
-			return ignoreCancelled(err)
-		case res := <-f.Responses():
-			for i := range res.Chunks {
-				c := &res.Chunks[i]
-				walker := &walkers[c.Partition]
-				for walker.Reset(c, c.Position); walker.Next(); {
-					if m, err := wire.DecodeMark(walker.Record().Value); err == nil && !walker.Record().Control {
-						w.hints.put(m)
-					}
+	return reading(ctx, r, func(ctx context.Context) error {
+		for {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case res := <-r.Responses():
+				err := w.takeHints(&res, walkers)
+				res.Release()
+				if err != nil {
+					return err
 				}
 			}
-			res.Release()
+		}
+	})
+}
+
+func (w *Worker) takeHints(res *fetch.Response, walkers []fetch.Walker) error {
+	for i := range res.Chunks {
+		c := &res.Chunks[i]
+		if c.Err != nil {
+			return fmt.Errorf("cannot read %s/%d at offset %d (the log begins at %d): %w", c.Topic, c.Partition, c.Position, c.LogStart, c.Err)
+		}
+		walker := &walkers[c.Partition]
+		for walker.Reset(c, c.Position); walker.Next(); {
+			if m, err := wire.DecodeMark(walker.Record().Value); err == nil && !walker.Record().Control {
+				w.hints.put(m)
+			}
+		}
+		if err := walker.Err(); err != nil {
+			return fmt.Errorf("cannot read %s/%d: %w", c.Topic, c.Partition, err)
 		}
 	}
+	return nil
 }
 
 func compareSources(x, y detector.Source) int {

@@ -39,6 +39,7 @@ type pendingMark struct {
 	before, to int64
 	silent     bool
 	resume     int64
+	mark       int64 // offset of the mark, live
 }
 
 // newPendingMark is a line of the mark that the broker wrote at written.
