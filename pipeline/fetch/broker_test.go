@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ type broker struct {
 	leaders []int32       // by partition; -1: none
 	asked   chan int64    // offset of the first partition of each fetch request
 	hold    chan struct{} // where it is made, answers wait until it is closed
+	refuses kafka.Error   // with which it answers each fetch
 }
 
 func newBroker(t *testing.T, end int64, leaders ...int32) *broker {
@@ -118,7 +120,7 @@ func (b *broker) fetch(id int32, request []byte) []byte {
 	out := u32(u32(make([]byte, 4), uint32(id)), 0)
 	out = u32(u16(out, 0), 0)
 	out = u32(appendString(u32(out, 1), "t"), 1)
-	out = u16(u32(out, partition), 0)
+	out = u16(u32(out, partition), uint16(b.refuses))
 	out = u64(u64(u64(out, uint64(b.end)), uint64(b.end)), 0)
 	out = u32(u32(u32(out, 0), 0xffffffff), uint32(len(batch)))
 	out = append(out, batch...)
@@ -267,5 +269,54 @@ func TestShares(t *testing.T) {
 		if each, guess := shares(&cfg, positions); each != c.each || guess > each {
 			t.Errorf("%d of %d have something to read: %d bytes of each and batches of %d, expected %d and not more", c.busy, c.all, each, guess, c.each)
 		}
+	}
+}
+
+// A broker that refuses a partition, which by the metadata it still has, is left alone for a while before it is asked again.
+func TestRefusedPartitionIsAskedForAgainAfterAPause(t *testing.T) {
+	b := newBroker(t, 100, 1)
+	b.refuses = kafka.NotLeaderForPartition
+	f := b.open(kafka.DefaultDialer, 1)
+	end := time.After(time.Second)
+	for n := 0; ; {
+		select {
+		case <-b.asked:
+			n++
+		case res := <-f.Responses():
+			res.Release()
+		case <-end:
+			if most := 2 * int(time.Second/reconnectAfter); n < 2 || n > most {
+				t.Errorf("it was asked %d times in a second, expected twice at least, %d times at most", n, most)
+			}
+			return
+		}
+	}
+}
+
+// A broker of the list that does not answer is not asked first again, and one connection is enough for all topics.
+func TestLeadersAreAskedOfWhoAnswered(t *testing.T) {
+	b := newBroker(t, 0, 1)
+	var dialled []string
+	dialer := &kafka.Dialer{DialFunc: func(ctx context.Context, network, address string) (net.Conn, error) {
+		dialled = append(dialled, address)
+		if address == "gone:1" {
+			return nil, errors.New("nobody is there")
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}}
+	here := b.Addr().String()
+	f := New(Config{Dialer: dialer, Brokers: []string{"gone:1", here}}, []Start{{Topic: "t"}, {Topic: "u"}})
+	_ = f.askLeaders(t.Context(), f.positions)
+	for _, p := range f.positions {
+		if p.leader != here {
+			t.Errorf("the leader of %s is %q, expected %s", p.Topic, p.leader, here)
+		}
+		p.leader = ""
+	}
+	if err := f.askLeaders(t.Context(), f.positions); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"gone:1", here, here}; !slices.Equal(dialled, want) {
+		t.Errorf("dialled %v, expected %v", dialled, want)
 	}
 }

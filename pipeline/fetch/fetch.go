@@ -87,8 +87,9 @@ func (r *Response) Release() { r.release() }
 
 // Fetcher reads a set of partitions.
 type Fetcher struct {
-	cfg Config
-	out chan Response
+	cfg  Config
+	out  chan Response
+	asks int // which of the brokers is asked for leaders next
 
 	mu        sync.Mutex
 	positions []*position
@@ -168,8 +169,9 @@ func (f *Fetcher) Run(ctx context.Context) error {
 		lost, changed := f.leaderless()
 		if len(lost) > 0 && again == nil {
 			switch err := f.askLeaders(ctx, lost); {
-			case err == nil:
+			case err == nil: // which does not mean that they know of it
 				wait.Reset()
+				again = time.After(reconnectAfter)
 			case ctx.Err() == nil: // those that have one are read meanwhile
 				f.cfg.OnError(err)
 				again = time.After(wait.NextBackOff())
@@ -230,51 +232,78 @@ func (f *Fetcher) lanes() []lane {
 	return out
 }
 
-// askLeaders asks the brokers for the leaders of partitions that have none. Nobody else gives them one.
+// askLeaders asks for the leaders of partitions that have none: one broker after the other until one answers, beginning with the one that did last. Nobody
+// else gives them one.
 func (f *Fetcher) askLeaders(ctx context.Context, lost []*position) error {
+	var errs []error
+	for range f.cfg.Brokers {
+		broker := f.cfg.Brokers[f.asks]
+		answered, err := f.askBroker(ctx, broker, lost)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("asking broker %s for leaders: %w", broker, err))
+		}
+		if answered {
+			break
+		}
+		f.asks = (f.asks + 1) % len(f.cfg.Brokers)
+	}
+	return errors.Join(errs...)
+}
+
+// askBroker says whether the broker answered for every topic, be it that it knows of no leader.
+func (f *Fetcher) askBroker(ctx context.Context, broker string, lost []*position) (answered bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
+	c, err := f.cfg.Dialer.DialContext(ctx, "tcp", broker)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = c.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 	var errs []error
 	for i, p := range lost {
 		if i > 0 && lost[i-1].Topic == p.Topic {
 			continue
 		}
-		partitions, err := f.lookup(ctx, p.Topic)
-		if err != nil {
-			errs = append(errs, err)
-			continue
+		partitions, err := c.ReadPartitions(p.Topic)
+		var told kafka.Error
+		switch {
+		case errors.As(err, &told):
+			errs = append(errs, fmt.Errorf("the partitions of %s: %w", p.Topic, err))
+		case err != nil:
+			return false, errors.Join(append(errs, err)...)
+		default:
+			errs = append(errs, f.found(p.Topic, partitions, lost[i:]))
 		}
-		f.mu.Lock()
-		for _, q := range lost[i:] {
-			for _, found := range partitions {
-				if q.Topic == p.Topic && q.leader == "" && found.ID == q.Partition && found.Leader.Host != "" {
-					q.leader = net.JoinHostPort(found.Leader.Host, strconv.Itoa(found.Leader.Port))
-				}
-			}
-			if q.Topic == p.Topic && q.leader != "" {
-				f.notify() // a goroutine that reads from that leader may be waiting for something to read
-			}
-			if q.Topic == p.Topic && q.leader == "" {
-				errs = append(errs, fmt.Errorf("cannot find the leader of %s/%d", q.Topic, q.Partition))
-			}
-		}
-		f.mu.Unlock()
 	}
+	return true, errors.Join(errs...)
+}
+
+// found gives the partitions of a topic their leaders.
+func (f *Fetcher) found(topic string, partitions []kafka.Partition, lost []*position) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var errs []error
+	for _, p := range lost {
+		if p.Topic != topic {
+			break
+		}
+		for _, x := range partitions {
+			if p.leader == "" && x.ID == p.Partition && x.Leader.Host != "" {
+				p.leader = net.JoinHostPort(x.Leader.Host, strconv.Itoa(x.Leader.Port))
+			}
+		}
+		if p.leader == "" {
+			errs = append(errs, fmt.Errorf("%s/%d has no leader", topic, p.Partition))
+		}
+	}
+	f.notify() // a goroutine that reads from a leader may be waiting for something to read
 	return errors.Join(errs...)
 }
 
-// lookup asks one broker after the other for a topic's partitions.
-func (f *Fetcher) lookup(ctx context.Context, topic string) ([]kafka.Partition, error) {
-	var errs []error
-	for _, broker := range f.cfg.Brokers {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		partitions, err := f.cfg.Dialer.LookupPartitions(ctx, "tcp", broker, topic)
-		cancel()
-		if err == nil {
-			return partitions, nil
-		}
-		errs = append(errs, fmt.Errorf("cannot ask broker %s for the partitions of %s: %w", broker, topic, err))
-	}
-	return nil, errors.Join(errs...)
-}
+// askPatience is how long a broker may take to tell of leaders.
+const askPatience = 10 * time.Second
 
 // reconnectAfter is how long a broker that broke a connection is left alone.
 const reconnectAfter = 100 * time.Millisecond
