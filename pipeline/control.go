@@ -131,10 +131,10 @@ func (t *judgeTask) applied() (messages []kafka.Message) {
 }
 
 // Say writes a control record and returns its offset.
-func Say(ctx context.Context, c *Config, client *kafka.Client, control wire.Control) (int64, error) {
+func Say(ctx context.Context, c *Config, client *kafka.Client, control wire.Control, headers ...kafka.Header) (int64, error) {
 	res, err := client.Produce(ctx, &kafka.ProduceRequest{
 		Topic: c.Topics.Control, Partition: 0, RequiredAcks: kafka.RequireAll,
-		Records: kafka.NewRecordReader(kafka.Record{Value: kafka.NewBytes(wire.JSON(control))}),
+		Records: kafka.NewRecordReader(kafka.Record{Value: kafka.NewBytes(wire.JSON(control)), Headers: headers}),
 	})
 	if err == nil {
 		err = res.Error

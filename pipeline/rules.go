@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
+	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
 
 	"sevwatch/detector"
@@ -36,12 +39,19 @@ type ruleKeeper struct {
 	wrong  error // with data
 	gone   error // why the file cannot be read
 	said   string
+	others error // the topics belong to a pipeline that this one cannot share them with
 }
 
 // keepRules begins to keep the rules: when it returns, the control topic has the worker's rules, or had them already.
 func (w *Worker) keepRules(ctx context.Context) (*ruleKeeper, error) {
 	k := &ruleKeeper{w: w, file: w.rules, data: w.rules.Text, offer: true}
-	return k, txn.Retry(ctx, askPatience, func() error { return k.settle(ctx) })
+	return k, txn.Retry(ctx, askPatience, func() error {
+		err := k.settle(ctx)
+		if k.others != nil {
+			return backoff.Permanent(err)
+		}
+		return err
+	})
 }
 
 // run looks at the file and the topic until ctx is done. It is told to do so by hangup, too, and then offers the file although it has not changed.
@@ -95,12 +105,15 @@ func (k *ruleKeeper) settle(ctx context.Context) error {
 	if err := k.catchUp(ctx); err != nil {
 		return err
 	}
+	if k.others != nil {
+		return k.others
+	}
 	if k.offer && k.logged != k.file.Hash {
 		at, err := k.w.soon(ctx)
 		if err != nil {
 			return err
 		}
-		offset, err := Say(ctx, k.w.cfg, k.w.client, wire.Rules(k.file, at, k.w.cfg.clientID()))
+		offset, err := Say(ctx, k.w.cfg, k.w.client, wire.Rules(k.file, at, k.w.cfg.clientID()), k.w.cfg.terms()...)
 		if err != nil {
 			return err
 		}
@@ -124,10 +137,38 @@ func due(at detector.Millis) zap.Field {
 func (k *ruleKeeper) catchUp(ctx context.Context) (err error) {
 	k.next, err = k.w.readControl(ctx, k.next, func(r *fetch.Record) {
 		if c, err := wire.DecodeControl(r.Value, k.w.cfg.RuleOptions()); err == nil && c.Rules != nil {
-			k.logged = c.Hash
+			k.logged, k.others = c.Hash, k.w.cfg.sharedWith(r)
 		}
 	})
 	return err
+}
+
+// terms are the headers by which a record with rules says whose topics they are: what all workers that share them have to have in common, or their
+// counts would be added up to nonsense.
+func (c *Config) terms() []kafka.Header {
+	return []kafka.Header{
+		{Key: "sevwatch_pipeline", Value: []byte(c.Pipeline)},
+		{Key: "sevwatch_pane", Value: []byte(c.Pane.String())},
+		{Key: "sevwatch_domain", Value: []byte(c.Domain)},
+	}
+}
+
+// sharedWith says why a worker cannot share its topics with those that have put rules in force there; nil if it can, or if they did not say.
+func (c *Config) sharedWith(r *fetch.Record) error {
+	headers, err := r.Headers()
+	if err != nil {
+		return nil //nolint:nilerr // who has written such headers says nothing by them
+	}
+	for _, mine := range c.terms() {
+		for _, theirs := range headers {
+			if theirs.Key == mine.Key && !bytes.Equal(theirs.Value, mine.Value) {
+				name := strings.TrimPrefix(mine.Key, "sevwatch_")
+				return &TopicError{fmt.Errorf("cannot share %s with workers whose %s is %q: it is %q here; a pipeline that differs in it needs topics of its own (topics), and a name",
+					c.Topics.Control, name, theirs.Value, mine.Value)}
+			}
+		}
+	}
+	return nil
 }
 
 // tell says whether the rule file is what runs, in the metrics, in the worker's health and, when it changes, in the log.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -396,4 +397,35 @@ func TestRuleFileIsReadWhole(t *testing.T) {
 	file.become(two)
 	f("mended", false, false, two, "rules.yaml:1:9: ")
 	f("mended, and quiet", false, true, two, "")
+}
+
+// A worker that cannot share the topics with those that were there does not start, says why, and leaves nothing behind.
+func TestTopicsOfAnotherPipeline(t *testing.T) {
+	addr, _ := kafkatest.Fake(t)
+	p := newPipeline(t, addr, patient)
+	newRuleFile(t, p, rulesOf(ruleErrors))
+	p.load(minutes(0, 2, 20))
+	w, stop := p.start()
+	p.judged(noon(1, 30), w)
+	stop()
+	before := len(p.read(p.cfg.Topics.Control)) + len(p.read(p.cfg.Topics.Panes))
+	for want, change := range map[string]func(c *Config){
+		`whose pipeline is "` + p.cfg.Pipeline + `": it is "other" here`: func(c *Config) { c.Pipeline = "other" },
+		`whose pane is "10s": it is "5s" here`:                           func(c *Config) { c.Pane = 5 * second },
+		`whose domain is "": it is "service" here`:                       func(c *Config) { c.Domain = "service" },
+	} {
+		q := *p
+		cfg := *p.cfg
+		q.cfg = &cfg
+		change(q.cfg)
+		q.rules = parsed(t, &q, rulesOf(ruleErrors, ruleMany))
+		w := NewWorker(WorkerOptions{Config: q.cfg, Rules: q.rules, Client: q.client, Log: testLog(t)})
+		err := w.Run(p.ctx)
+		if topics := (*TopicError)(nil); !errors.As(err, &topics) || !strings.Contains(err.Error(), want) {
+			t.Errorf("the worker ended with %v, expected %s", err, want)
+		}
+	}
+	if after := len(p.read(p.cfg.Topics.Control)) + len(p.read(p.cfg.Topics.Panes)); after != before {
+		t.Errorf("%d records were written", after-before)
+	}
 }
