@@ -479,6 +479,7 @@ func (s *source) forget() {
 
 func (t *aggregateTask) reject(s *source, r *fetch.Record, why *wire.Reject) {
 	s.Reject(r.Offset)
+	s.aside.rejected++
 	t.w.metrics.reject(s.Topic, string(why.Reason))
 	t.putAside(t.w.cfg.Topics.Rejected, wire.Rejected(origin(s, r), why))
 }
@@ -486,11 +487,31 @@ func (t *aggregateTask) reject(s *source, r *fetch.Record, why *wire.Reject) {
 // late puts a late record aside; it did not move the edge that it is behind.
 func (t *aggregateTask) late(s *source, r *fetch.Record, late int64) {
 	t.w.metrics.late(s.Topic)
+	s.aside.late++
+	s.aside.most = max(s.aside.most, late)
 	t.putAside(t.w.cfg.Topics.Late, wire.Late(origin(s, r), s.Edge()-late, late))
 }
 
 func (t *aggregateTask) putAside(topic string, r wire.Record) {
 	t.aside.add(t.w.message(topic, r))
+}
+
+// asides are the records of a partition that were put aside since it was told.
+type asides struct {
+	late, rejected int64
+	most           int64 // ms: how late the latest was
+	told           time.Time
+}
+
+// tellAsides says that records were put aside, at once and then once a minute at most: they are not lost, but nobody counts them.
+func (t *aggregateTask) tellAsides(s *source) {
+	a := &s.aside
+	if now := t.w.now(); a.late+a.rejected > 0 && now.Sub(a.told) >= time.Minute {
+		t.w.log.Warn("records are not counted: they are on the late and the rejected topic; sevwatch rejected, with --late for the late ones, lists them",
+			zap.String("topic", s.Topic), zap.Int("partition", s.Source.Partition), zap.Int64("late", a.late), zap.Duration("latest_by", time.Duration(a.most)*time.Millisecond),
+			zap.Int64("rejected", a.rejected))
+		*a = asides{told: now}
+	}
 }
 
 // Bounds of what a task gathers between two flushes.
@@ -567,6 +588,7 @@ func (t *aggregateTask) flush(mark *wire.Mark) {
 	}
 	for _, s := range t.order {
 		t.w.metrics.behind(s.Topic, s.TakeBehind())
+		t.tellAsides(s)
 	}
 	t.aside, t.deltas, t.attempts, t.edge, t.flushed = pile{}, pile{}, map[string]int64{}, t.agg.Edge(), t.w.now()
 }

@@ -5,6 +5,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"sevwatch/detector"
 	"sevwatch/rules"
@@ -49,4 +54,25 @@ func TestSourceKeepsItsLatenessWhileIdle(t *testing.T) {
 			t.Errorf("the heartbeat tells of %+v, the metrics are\n%s", health, metrics.String())
 		}
 	})
+}
+
+// Records that are put aside are told of in the log, at once and then once a minute.
+func TestAsidesAreLogged(t *testing.T) {
+	core, log := observer.New(zapcore.WarnLevel)
+	two := newTwoTasks(t)
+	two.w.log = zap.New(core)
+	two.write(100)
+	two.settle(2)
+	for range 90 {
+		two.writeTo(0, 5)
+		two.settle(1)
+	}
+	two.settle(3)
+	told := log.FilterMessageSnippet("records are not counted").All()
+	if len(told) != 2 {
+		t.Fatalf("it was told %d times in a minute and a half, expected twice", len(told))
+	}
+	if f := told[0].ContextMap(); f["topic"] != "web" || f["late"] != int64(1) || f["latest_by"].(time.Duration) < 94*time.Second {
+		t.Errorf("the log says %v", f)
+	}
 }

@@ -30,6 +30,7 @@ type source struct {
 	caughtUp    bool                  // read to its end
 	asked       time.Time             // when the response that showed that was asked for
 	lag         int64
+	aside       asides
 	active      time.Time // when a record came last, by this machine's clock: only to decide when to write a mark
 }
 
