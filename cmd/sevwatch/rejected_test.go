@@ -81,6 +81,19 @@ func TestRejected(t *testing.T) {
 	expect(t, "sent back", exitDone, code, stderr, "5 records of sevwatch.rejected sent back, 0 had been before; 1 are not: their topic is no source of "+config)
 	code, _, stderr = call(t, "", "rejected", "--config", config, "--resend", "--reason", "out_of_range")
 	expect(t, "sent back again", exitDone, code, stderr, "0 records of sevwatch.rejected sent back, 5 had been before\n")
+
+	back := records[0]
+	back.Headers = append([]wire.Header{{Key: "sevwatch_resent", Value: []byte("1")}}, back.Headers...)
+	putAside(t, broker, back)
+	code, _, stderr = call(t, "", "rejected", "--config", config, "--resend", "--reason", "out_of_range")
+	expect(t, "a copy", exitDone, code, stderr, "0 records of sevwatch.rejected sent back, 5 had been before; "+
+		"1 are not: they are copies that were sent back and came here again (--again sends them)\n")
+	for _, want := range []string{"1 records of sevwatch.rejected sent back, 5 had been before\n", "0 records of sevwatch.rejected sent back, 6 had been before\n"} {
+		code, _, stderr = call(t, "", "rejected", "--config", config, "--resend", "--again", "--reason", "out_of_range")
+		expect(t, "the copy is asked for", exitDone, code, stderr, want)
+	}
+	code, _, stderr = call(t, "", "rejected", "--config", config, "--again")
+	expect(t, "nothing is sent", exitUsage, code, stderr, "--again needs --resend")
 }
 
 func TestCheckOfConfigurations(t *testing.T) {
