@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+
 	"sevwatch/pipeline/kafkatest"
 )
 
@@ -222,11 +224,30 @@ func TestBadConfiguration(t *testing.T) {
 	expect(t, "a bad configuration", exitUsage, code, stderr, path+":1:", path+":2:1: ", `"panes"`)
 }
 
+// publish writes messages to the topics of a pipeline as its judges do.
+func publish(t *testing.T, broker, topic string, messages ...string) {
+	t.Helper()
+	var records []kafka.Record
+	for _, m := range messages {
+		records = append(records, kafka.Record{Value: kafka.NewBytes([]byte(m))})
+	}
+	client := &kafka.Client{Addr: kafka.TCP(broker)}
+	res, err := client.Produce(t.Context(), &kafka.ProduceRequest{Topic: topic, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...)})
+	if err == nil {
+		err = res.Error
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPeoplesWords(t *testing.T) {
 	broker, _ := kafkatest.Fake(t)
 	config := configFile(t, broker)
 	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
 	expect(t, "topics", exitDone, code, stderr)
+	publish(t, broker, "assessment.alerts", `{"id":"9a1e62f0c7d34b58e201","revision":1}`, `{"id":"9a1e62f0c7d34b58e201","revision":2}`, `nonsense`, `{"id":"9a77"}`)
+	publish(t, broker, "assessment.recovery", `{"incident_id":"9a1e62f0c7d34b58e201","action":"rollback"}`, `{"incident_id":"9a1e62f0c7d34b58e201","action":"scale"}`)
 	code, stdout, stderr := call(t, "", "ack", "--config", config, "--by", "maria", "-m", "looking", "9a1e62f0c7d34b58e201")
 	expect(t, "ack", exitDone, code, stdout, `{"v":1,"act":"acknowledge","incident_id":"9a1e62f0c7d34b58e201","by":"maria","comment":"looking"}`)
 	expect(t, "ack", exitDone, code, stderr, "written to sevwatch.control/0 at offset 0")
@@ -237,10 +258,38 @@ func TestPeoplesWords(t *testing.T) {
 	expect(t, "bad matchers", exitUsage, code, stderr, "expected a quoted value for label service")
 	code, _, stderr = call(t, "", "silence", "--config", config, "--by", "maria", "x")
 	expect(t, "a silence without an end", exitUsage, code, stderr, "--for or --until")
-	code, stdout, _ = call(t, "", "resolve", "--config", config, "--by", "maria", "--cause", "a bad cache", "9a1e62f0c7d34b58e201")
-	expect(t, "resolve", exitDone, code, stdout, `"cause":"a bad cache"`)
-	code, stdout, _ = call(t, "", "approve", "--config", config, "--by", "maria", "9a1e62f0c7d34b58e201", "rollback")
+	code, stdout, _ = call(t, "", "resolve", "--config", config, "--by", "maria", "--cause", "a bad cache", "9a1e62f0")
+	expect(t, "resolve by what a table prints", exitDone, code, stdout, `"incident_id":"9a1e62f0c7d34b58e201"`, `"cause":"a bad cache"`)
+	code, stdout, _ = call(t, "", "silence", "--config", config, "--by", "maria", "--for", "2h", "9a7")
+	expect(t, "silence of one", exitDone, code, stdout, `"incident_id":"9a77"`)
+	code, stdout, stderr = call(t, "", "approve", "--config", config, "--by", "maria", "9a1e62f0c7d34b58e201", "rollback")
 	expect(t, "approve", exitDone, code, stdout, `"act":"approve"`, `"action":"rollback"`)
+	expect(t, "approve", exitDone, code, stderr, "at offset 4")
+}
+
+// TestWordsAboutNothing: a word that no judge could do anything with is refused, and not written.
+func TestWordsAboutNothing(t *testing.T) {
+	broker, _ := kafkatest.Fake(t)
+	config := configFile(t, broker)
+	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
+	expect(t, "topics", exitDone, code, stderr)
+	publish(t, broker, "assessment.alerts", `{"id":"9a1e62f0c7d34b58e201"}`, `{"id":"9a77"}`, `{"id":"9b"}`)
+	publish(t, broker, "assessment.recovery", `{"incident_id":"9a1e62f0c7d34b58e201","action":"scale"}`, `{"incident_id":"9a1e62f0c7d34b58e201","action":"rollback"}`)
+	f := func(want, verb string, args ...string) {
+		t.Helper()
+		code, stdout, stderr := call(t, "", append([]string{verb, "--config", config, "--by", "maria"}, args...)...)
+		if expect(t, verb, exitUsage, code, stderr, want); stdout != "" {
+			t.Errorf("%s prints %s", verb, stdout)
+		}
+	}
+	f(`no incident on assessment.alerts has an id that is, or begins with, "ffff": nothing was written`, "ack", "ffff")
+	f(`no incident on assessment.alerts has an id that is, or begins with, "9b0"`, "silence", "--for", "2h", "9b0")
+	f(`no incident on assessment.alerts has an id that is, or begins with, "1e62f0"`, "resolve", "--cause", "a bad cache", "1e62f0")
+	f(`the ids of 2 incidents begin with "9a", among them 9a1e62f0c7d34b58e201 and 9a77: give more of it`, "ack", "9a")
+	f(`the incident 9a1e62f0c7d34b58e201 has not asked for "rolback", only for rollback and scale: nothing was written`, "approve", "9a1e", "rolback")
+	f(`the incident 9b has asked for no action: nothing was written`, "approve", "9b", "scale")
+	code, _, stderr = call(t, "", "ack", "--config", config, "--by", "maria", "9b")
+	expect(t, "the first that is written", exitDone, code, stderr, "at offset 0")
 }
 
 func TestReplayWithPeoplesWords(t *testing.T) {
