@@ -16,6 +16,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"sevwatch/detector"
 	"sevwatch/pipeline/kafkatest"
 )
 
@@ -133,6 +134,27 @@ func TestReplayNeedsLateness(t *testing.T) {
 	}
 	f("20s", "late 50 of file under a lateness of 20s; 1m21s919ms would")
 	f("1m21s919ms", " 0 late")
+}
+
+// TestSummaryAddsUp: what became of the records is told of all of them, and offsets that hold none are told beside them.
+func TestSummaryAddsUp(t *testing.T) {
+	broker, _ := kafkatest.Fake(t)
+	config := configFile(t, broker)
+	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
+	expect(t, "topics", exitDone, code, stderr)
+	publish(t, broker, "assessment.errors", `{"time":"2026-11-01T12:00:00Z","service":"api"}`, `{"time":"2026-11-03T12:00:00Z","service":"api"}`, "nonsense")
+	code, _, stderr = call(t, "", "replay", "--config", config)
+	expect(t, "a record that is held", exitDone, code, stderr, "3 records in ", ": 1 counted + 0 late + 1 rejected + 1 held, dated too far ahead;")
+	f := func(in detector.Totals, want string) {
+		t.Helper()
+		if got := account(in, time.Second); got != want {
+			t.Errorf("%s\nexpected %s", got, want)
+		}
+	}
+	f(detector.Totals{}, "0 records in 1s: 0 counted + 0 late + 0 rejected")
+	f(detector.Totals{Counted: 100, Late: 20, Rejected: 3, Duplicate: 4000, Control: 1, Aborted: 7, Held: 50000},
+		"54123 records in 1s: 100 counted + 20 late + 3 rejected + 4000 duplicate + 50000 held, dated too far ahead; "+
+			"1 offset with the end of a transaction; 7 offsets of aborted or compacted records")
 }
 
 func TestReplay(t *testing.T) {
