@@ -136,7 +136,8 @@ func (c *Config) askPartitions(ctx context.Context, broker string, topics []stri
 	return found, nil
 }
 
-// VerifyTopics looks at every topic of the pipeline, and makes those that are missing if create is set.
+// VerifyTopics looks at every topic of the pipeline, and makes those that are missing if create is set; where there are too few brokers for that, it
+// ends with the first of them.
 func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create bool) ([]TopicState, error) {
 	specs := c.specs()
 	names := make([]string, len(specs))
@@ -152,7 +153,12 @@ func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create 
 		state := TopicState{Topic: s.name, Partitions: found[s.name]}
 		switch {
 		case state.Partitions == 0 && create:
-			if err := c.create(ctx, client, s); err != nil {
+			err := c.create(ctx, client, s)
+			if errors.Is(err, kafka.InvalidReplicationFactor) { // which all have: the others would be refused alike
+				state.Problem = c.tooFewBrokers(ctx, client)
+				return append(out, state), nil
+			}
+			if err != nil {
 				state.Problem = err.Error()
 			} else {
 				state.Made, state.Partitions = true, s.partitions
@@ -175,6 +181,15 @@ func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create 
 		out = append(out, state)
 	}
 	return out, nil
+}
+
+// tooFewBrokers says why topics cannot be made with the replication of the configuration.
+func (c *Config) tooFewBrokers(ctx context.Context, client *kafka.Client) string {
+	text := fmt.Sprintf("no topic can be made: topics.replication is %d, which is more than there are brokers", c.Topics.Replication)
+	if res, err := client.Metadata(ctx, &kafka.MetadataRequest{}); err == nil {
+		text += fmt.Sprintf(" (%d)", len(res.Brokers))
+	}
+	return text + ": make it smaller, or start more brokers"
 }
 
 // widen adds partitions to a topic.

@@ -231,6 +231,12 @@ func TestMissingTopics(t *testing.T) {
 	}
 	code, stdout, _ := call(t, "", "topics", "--config", config)
 	expect(t, "topics", exitFound, code, stdout, "topic sevwatch.marks is missing")
+	three := write(t, "three.yaml", fmt.Appendf(nil, "brokers: [%q]\n", broker))
+	code, stdout, _ = call(t, "", "topics", "--config", three, "--create")
+	expect(t, "three copies on one broker", exitFound, code, stdout, "topics.replication is 3, which is more than there are brokers (1): make it smaller")
+	if n := strings.Count(stdout, "\n"); n != 1 {
+		t.Errorf("%d lines, expected one sentence: %s", n, stdout)
+	}
 	code, stdout, _ = call(t, "", "topics", "--config", config, "--create")
 	expect(t, "topics --create", exitDone, code, stdout, "topic sevwatch.marks made with 4 partitions")
 	code, stdout, _ = call(t, "", "topics", "--config", config)
