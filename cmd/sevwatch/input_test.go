@@ -128,6 +128,32 @@ func TestReplayTopics(t *testing.T) {
 	}
 }
 
+// TestReplayWithoutAKind: where nothing can be counted because no record says its kind, it is said what helps.
+func TestReplayWithoutAKind(t *testing.T) {
+	line := `{"time":"2026-11-01T12:00:00Z","service":"api"}` + "\n"
+	file, other := write(t, "a.ndjson", []byte(line)), write(t, "b.ndjson", []byte(line))
+	config := write(t, "sevwatch.yaml", []byte(`brokers: ["localhost:9092"]`))
+	const hint = "no line says its kind: write one into each, or name the topic that they are from, which has one: --config FILE --source TOPIC\n"
+	code, _, stderr := call(t, "", "replay", "--config", config, file, other)
+	expect(t, "files", exitDone, code, stderr, "rejected 2 for missing", hint)
+	for _, c := range []struct {
+		stdin string
+		args  []string
+	}{
+		{line, []string{"replay", "--config", config, "--source", "assessment.errors", "-"}},
+		{line + outage(), []string{"replay", "-"}},
+		{line + "nonsense\n", []string{"replay", "-"}},
+	} {
+		if _, _, stderr = call(t, c.stdin, c.args...); strings.Contains(stderr, "says its kind") {
+			t.Errorf("%v: %s", c.args, stderr)
+		}
+	}
+	broker, _ := kafkatest.Fake(t)
+	topicOf(t, broker, "web.requests")(0, []string{line})
+	code, _, stderr = call(t, "", "replay", "--brokers", broker, "--topic", "web.requests")
+	expect(t, "a topic", exitDone, code, stderr, "no record says its kind: give its source one in the configuration, or read it as --topic TOPIC=KIND\n")
+}
+
 // A range that the input has nothing of is said to be one.
 func TestReplayOfNothing(t *testing.T) {
 	f := func(want string, args ...string) {
