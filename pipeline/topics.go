@@ -172,11 +172,11 @@ func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create 
 				state.Partitions = s.partitions
 			}
 		case s.least && state.Partitions < s.partitions:
-			state.Problem = fmt.Sprintf("topic %s has %d partitions, expected %d or more: add them with `sevwatch topics --create`",
-				s.name, state.Partitions, s.partitions)
+			state.Problem = fmt.Sprintf("topic %s has %s, expected %d or more: add them with `sevwatch topics --create`",
+				s.name, partitionsText(state.Partitions), s.partitions)
 		case s.exact && state.Partitions != s.partitions:
-			state.Problem = fmt.Sprintf("topic %s has %d partitions, expected %d: the number of tasks is fixed when the topics are made",
-				s.name, state.Partitions, s.partitions)
+			state.Problem = fmt.Sprintf("topic %s has %s, expected %d: the number of tasks is fixed when the topics are made",
+				s.name, partitionsText(state.Partitions), s.partitions)
 		}
 		out = append(out, state)
 	}
@@ -192,6 +192,13 @@ func (c *Config) tooFewBrokers(ctx context.Context, client *kafka.Client) string
 	return text + ": make it smaller, or start more brokers"
 }
 
+func partitionsText(n int) string {
+	if n == 1 {
+		return "1 partition"
+	}
+	return fmt.Sprintf("%d partitions", n)
+}
+
 // widen adds partitions to a topic.
 func (c *Config) widen(ctx context.Context, client *kafka.Client, s topicSpec) error {
 	res, err := client.CreatePartitions(ctx, &kafka.CreatePartitionsRequest{
@@ -201,7 +208,7 @@ func (c *Config) widen(ctx context.Context, client *kafka.Client, s topicSpec) e
 		err = res.Errors[s.name]
 	}
 	if err != nil {
-		return fmt.Errorf("cannot give topic %s %d partitions: %w", s.name, s.partitions, err)
+		return fmt.Errorf("cannot give topic %s %s: %w", s.name, partitionsText(s.partitions), err)
 	}
 	return nil
 }
@@ -214,7 +221,7 @@ func (c *Config) create(ctx context.Context, client *kafka.Client, s topicSpec) 
 		err = res.Errors[s.name]
 	}
 	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
-		return fmt.Errorf("cannot make topic %s with %d partitions and replication %d: %w", s.name, s.partitions, c.Topics.Replication, err)
+		return fmt.Errorf("cannot make topic %s with %s and replication %d: %w", s.name, partitionsText(s.partitions), c.Topics.Replication, err)
 	}
 	return nil
 }

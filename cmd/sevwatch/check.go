@@ -86,13 +86,14 @@ func check(path string) (said string, err error) {
 		if err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("the configuration of the pipeline %s, %d sources, %d rules", cfg.Pipeline, len(cfg.Sources), len(f.Rules())), nil
+		return fmt.Sprintf("the configuration of the pipeline %s, %s, %s", cfg.Pipeline, counted(int64(len(cfg.Sources)), "source"),
+			counted(int64(len(f.Rules())), "rule")), nil
 	}
 	f, err := loadRules(path, rules.Options{})
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d rules", len(f.Rules())), nil
+	return counted(int64(len(f.Rules())), "rule"), nil
 }
 
 // isConfig tells a configuration from a rule file by the keys that only it has.

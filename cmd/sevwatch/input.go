@@ -318,8 +318,8 @@ func (in *replayInput) summarize(w world, s pipeline.Summary) {
 		if in.input != nil {
 			how = fmt.Sprintf("%s before it", rules.Duration(s.Before))
 		}
-		fmt.Fprintf(w.stderr, "warm-up: judged from %s on; %d messages before --from were not given out. "+
-			"An incident that began earlier than what was read may have another start and id than live gave it\n", how, s.WarmUp)
+		fmt.Fprintf(w.stderr, "warm-up: judged from %s on; %s before --from left out. "+
+			"An incident that began earlier than what was read may have another start and id than live gave it\n", how, counted(s.WarmUp, "message"))
 	}
 	switch {
 	case !f.From.IsZero() && s.Edge < millis(f.From):

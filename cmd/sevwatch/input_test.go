@@ -116,7 +116,7 @@ func TestReplayTopics(t *testing.T) {
 		t.Errorf("from a topic:\n%s\nfrom a file:\n%s", stdout, fromFile)
 	}
 	code, part, stderr := call(t, "", "replay", "--brokers", broker, "--topic", "web.requests=latency", "--from", "2026-11-01T12:02:30Z", "--to", "2026-11-01T12:03:00Z")
-	expect(t, "a range", exitDone, code, stderr, "warm-up: judged from", "before it on; ", "messages before --from were not given out")
+	expect(t, "a range", exitDone, code, stderr, "warm-up: judged from", "before it on; ", "; 1 message before --from left out.")
 	short := write(t, "short.yaml", []byte(testRules))
 	long := write(t, "long.yaml", []byte(strings.ReplaceAll(testRules, "window: 1m", "window: 3h")))
 	_, _, stderr = call(t, "", "diff", "--brokers", broker, "--topic", "web.requests=latency", "--from", "2026-11-01T12:02:30Z", "--rules", short, "--rules", long)

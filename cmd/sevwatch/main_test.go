@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"sevwatch/detector"
+	"sevwatch/pipeline"
 	"sevwatch/pipeline/kafkatest"
 )
 
@@ -52,12 +54,47 @@ func expect(t *testing.T, what string, wantCode, code int, output string, want .
 }
 
 func TestUsage(t *testing.T) {
-	code, _, stderr := call(t, "")
-	expect(t, "no verb", exitUsage, code, stderr, "sevwatch: expected one of")
+	code, stdout, stderr := call(t, "")
+	expect(t, "no verb", exitUsage, code, stderr, "Usage: sevwatch <command>", "  status        Write what a status page")
+	if stdout != "" {
+		t.Errorf("without a verb it prints %s", stdout)
+	}
 	code, _, stderr = call(t, "", "replay", "--formt", "table", "x")
 	expect(t, "an unknown flag", exitUsage, code, stderr, "unknown flag --formt")
-	code, stdout, _ := call(t, "", "--help")
+	code, stdout, _ = call(t, "", "--help")
 	expect(t, "help", exitDone, code, stdout, "replay", "demo", "topics")
+	code, stdout, _ = call(t, "", "--version")
+	expect(t, "the version", exitDone, code, stdout, "sevwatch "+pipeline.Version+", go1.")
+	code, _, stderr = call(t, "", "demo", "--scale", "0")
+	expect(t, "a demo that takes no time", exitUsage, code, stderr, "--scale is 0, expected more")
+}
+
+// TestVersion: what the build knows of its commit is told.
+func TestVersion(t *testing.T) {
+	f := func(want string, known bool, settings ...debug.BuildSetting) {
+		t.Helper()
+		if got := version(&debug.BuildInfo{GoVersion: "go1.26", Settings: settings}, known); got != "sevwatch "+pipeline.Version+want {
+			t.Errorf("%s, expected %s behind the version", got, want)
+		}
+	}
+	commit, at := debug.BuildSetting{Key: "vcs.revision", Value: "1a2b"}, debug.BuildSetting{Key: "vcs.time", Value: "2026-11-01T12:00:00Z"}
+	f("", false)
+	f(", go1.26", true)
+	f(", go1.26, commit 1a2b", true, commit, debug.BuildSetting{Key: "vcs.modified", Value: "false"})
+	f(", go1.26, commit 1a2b of 2026-11-01T12:00:00Z and changes to it", true, commit, at, debug.BuildSetting{Key: "vcs.modified", Value: "true"})
+}
+
+// TestLabelText: what has no labels shows none.
+func TestLabelText(t *testing.T) {
+	f := func(want string, labels map[string]string) {
+		t.Helper()
+		if got := labelText(labels); got != want {
+			t.Errorf("%v is %s, expected %s", labels, got, want)
+		}
+	}
+	f("", nil)
+	f("", map[string]string{"team": "x"})
+	f(`{a="b",service="api"}`, map[string]string{"service": "api", "team": "x", "a": "b"})
 }
 
 // outage is a minute of good requests and three of failed ones, twenty a second.
@@ -196,7 +233,7 @@ func TestCheck(t *testing.T) {
 	good := write(t, "good.yaml", []byte("groups:\n  - name: x\n    rules:\n      - alert: A\n        signal: {count: error}\n"+
 		"        window: 1m\n        severities: [{severity: sev1, above: 10}]\n"))
 	code, _, stderr = call(t, "", "check", good)
-	expect(t, "a good file", exitDone, code, stderr, "1 rules, nothing wrong")
+	expect(t, "a good file", exitDone, code, stderr, "1 rule, nothing wrong")
 }
 
 func configFile(t *testing.T, broker string) string {

@@ -113,7 +113,7 @@ func row(o detector.Output) string {
 	return fmt.Sprintf("%s  %s  %-11s  %-8.8s  %s%s: %s\n", at, i.Severity, i.Transition, i.ID, i.Rule.Name, labelText(i.Labels), i.Reason)
 }
 
-// labelText is the labels as a selector.
+// labelText is the labels as a selector, nothing where there are none.
 func labelText(labels map[string]string) string {
 	text := ""
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
@@ -124,6 +124,9 @@ func labelText(labels map[string]string) string {
 			text += ","
 		}
 		text += fmt.Sprintf("%s=%q", name, labels[name])
+	}
+	if text == "" {
+		return ""
 	}
 	return "{" + text + "}"
 }
