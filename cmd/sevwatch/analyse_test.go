@@ -118,6 +118,16 @@ func TestCheckAgainst(t *testing.T) {
 	rules = write(t, "rules.yaml", []byte(strings.ReplaceAll(testRules, "count: error", "rate: error")))
 	code, stdout, stderr = call(t, "", "check", rules, "--against", events)
 	expect(t, "a rule that fires most of the time", exitFound, code, stdout+stderr, "A: an incident of it was open for ", "raise the threshold")
+	// B is a part of A's incident from its beginning to its end, and C never fires.
+	rules = write(t, "rules.yaml", []byte("correlate: {within: 5m}\n"+testRules+
+		"      - {alert: B, signal: {count: error}, window: 1m, severities: [{severity: sev2, above: 3}]}\n"+
+		"      - {alert: C, signal: {count: error}, window: 1m, severities: [{severity: sev2, above: 1000000}]}\n"))
+	code, stdout, stderr = call(t, "", "check", rules, "--against", events)
+	expect(t, "a rule whose incidents are parts of another one", exitFound, code, stderr, "rules.yaml:9:9: B: fired only as part of incidents of other rules")
+	expect(t, "a rule that never fires beside it", exitFound, code, stdout, "rules.yaml:10:9: C: never fired in ")
+	if strings.Contains(stdout, " B: ") {
+		t.Errorf("it is found that %s", stdout)
+	}
 	code, _, stderr = call(t, "", "check", rules, "--against", "nothing.ndjson")
 	expect(t, "no history", exitUsage, code, stderr, "cannot open the input")
 }
