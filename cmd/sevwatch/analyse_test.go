@@ -106,6 +106,12 @@ func TestReplayReports(t *testing.T) {
 			t.Errorf("%q is not in the report, %v", want, err)
 		}
 	}
+	late := strings.Repeat(`{"time":"2026-11-01T12:02:44.950Z","kind":"error","service":"api"}`+"\n", 100)
+	code, _, stderr = call(t, outage()+late, "replay", "--report", path, "-")
+	expect(t, "a report of late records", exitDone, code, stderr, "100 late")
+	if page, err := os.ReadFile(path); err != nil || !strings.Contains(string(page), "1.2 % of the records came too late and are in no window: late 100 of file under a lateness of 10s; ") {
+		t.Errorf("no warning is in the report, %v", err)
+	}
 	code, _, stderr = call(t, outage(), "replay", "--format", "none", "--report", filepath.Join(t.TempDir(), "no", "folder.html"), "-")
 	expect(t, "no such folder", exitWorld, code, stderr, "cannot write the report")
 }

@@ -150,6 +150,12 @@ func account(t detector.Totals, took time.Duration) string {
 	return text
 }
 
+// lateText says which lateness a source would have needed.
+func lateText(l pipeline.SourceLateness) string {
+	return fmt.Sprintf("late %d of %s under a lateness of %s; %s would have kept 99.9 %% of its records", l.Late, l.Topic, rules.Duration(l.Lateness),
+		rules.Duration(l.Needed))
+}
+
 // summarize says what a replay did.
 func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, took time.Duration) {
 	fmt.Fprint(w, account(s.Totals, took))
@@ -161,8 +167,7 @@ func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, too
 	}
 	fmt.Fprintf(w, "; %s not over\n", counted(int64(s.Open), "incident"))
 	for _, l := range s.Lateness {
-		fmt.Fprintf(w, "late %d of %s under a lateness of %s; %s would have kept 99.9 %% of its records\n", l.Late, l.Topic, rules.Duration(l.Lateness),
-			rules.Duration(l.Needed))
+		fmt.Fprintln(w, lateText(l))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(why)) {
 		fmt.Fprintf(w, "rejected %d for %s, first %s\n", why[reason].count, reason, why[reason].first)
