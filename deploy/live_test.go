@@ -42,9 +42,9 @@ func TestLive(t *testing.T) {
 	}
 
 	says(t, 2, "`sevwatch topics --create`", command("sevwatch", path)...)
-	says(t, 1, "and replication 3: ", "topics", "--create", "--config", write(t, fmt.Sprintf("brokers: [%q]", broker.Addr())))
-	says(t, 0, "topic sevwatch.panes made with 1 partitions", command("topics", path)...)
-	says(t, 0, "topic sevwatch.panes is there with 1 partitions", command("topics", path)...)
+	says(t, 1, "topics.replication is 3, which is more than there are brokers (1)", "topics", "--create", "--config", write(t, fmt.Sprintf("brokers: [%q]", broker.Addr())))
+	says(t, 0, "topic sevwatch.panes made with 1 partition", command("topics", path)...)
+	says(t, 0, "topic sevwatch.panes is there with 1 partition", command("topics", path)...)
 	says(t, 2, "topic sevwatch.marks has 4 partitions, expected 3", "run", "--config", write(t, config+"\ntasks: {aggregate: 3}\n"))
 
 	w := startWorker(t, command("sevwatch", path))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -22,12 +23,28 @@ type Asides struct {
 	Topic  string
 	// Match says which records are meant; nil: all.
 	Match func(*wire.Aside) bool
+	// Again says that copies which had been sent back and came here once more are sent, too.
+	Again bool
 }
 
-// Place is where a record lies on the topic itself.
+// Place is where a record lies on the topic itself, and how often it had been sent back before it came there.
 type Place struct {
 	Partition int
 	Offset    int64
+	Resent    int
+}
+
+// resentHeader is added to what is sent back. The copy brings it along when it is late or rejected in its turn: without it nothing would tell
+// the copy from a record that was never sent back, and the topic would double with every sending.
+const resentHeader = "sevwatch_resent"
+
+// resent is how often a record had been sent back. What is no number was not written by us.
+func resent(r wire.Record) int {
+	n, err := strconv.Atoi(string(r.Header(resentHeader)))
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // Read calls each for every record there is now, partition by partition in their order, whose headers say where it came from. What it is
@@ -96,11 +113,12 @@ func (a *Asides) chunk(c *fetch.Chunk, walkers map[int]*fetch.Walker, left map[i
 		if r.Control || r.Offset >= s.end {
 			continue
 		}
-		aside, err := wire.ReadAside(whole(r))
+		record := whole(r)
+		aside, err := wire.ReadAside(record)
 		if err != nil || a.Match != nil && !a.Match(&aside) {
 			continue
 		}
-		if err := each(Place{c.Partition, r.Offset}, &aside); err != nil {
+		if err := each(Place{c.Partition, r.Offset, resent(record)}, &aside); err != nil {
 			return err
 		}
 	}
@@ -116,6 +134,7 @@ func (a *Asides) chunk(c *fetch.Chunk, walkers map[int]*fetch.Walker, left map[i
 type Resent struct {
 	Sent    int64
 	Before  int64 // had been sent again before
+	Back    int64 // copies that had been sent again and came back, which only Again sends
 	Cut     int64 // only the beginning of the value was kept
 	Foreign int64 // came from a topic that is no source any more
 }
@@ -126,7 +145,7 @@ const (
 	resendBytes   = 4 << 20
 )
 
-// resender sends records of one source and reason again. How far it has come is kept as the offsets of a consumer group of their own, in
+// resender sends records of one source and reason again, and another one the copies of such records. How far it has come is kept as the offsets of a consumer group of their own, in
 // the transaction that sends them: so none is sent twice, however often and with whichever filters it is asked for, as long as the broker keeps
 // the offsets of a group without members (offsets.retention.minutes, 7 days by default).
 type resender struct {
@@ -137,7 +156,8 @@ type resender struct {
 	next     map[int]int64
 }
 
-// Resend sends the records back to where they came from: key, value, headers and timestamp are their own.
+// Resend sends the records back to where they came from: key, value, headers and timestamp are their own, and a header says that they were
+// sent back.
 func (a *Asides) Resend(ctx context.Context) (sum Resent, err error) {
 	b := &kafkaBroker{cfg: a.Config, client: a.Client}
 	name := "sevwatch." + a.Config.Pipeline + ".resend"
@@ -154,8 +174,14 @@ func (a *Asides) Resend(ctx context.Context) (sum Resent, err error) {
 		case r.Cut:
 			sum.Cut++
 			return nil
+		case at.Resent > 0 && !a.Again:
+			sum.Back++
+			return nil
 		}
 		group := name + "." + a.Topic + "." + r.Source.Topic + "." + r.Reason
+		if at.Resent > 0 {
+			group += ".again" // what is left out without Again must not count as sent when a record behind it is
+		}
 		s := resenders[group]
 		if s == nil {
 			if s, err = a.resender(ctx, b, group); err != nil {
@@ -213,6 +239,7 @@ func (s *resender) add(at Place, r *wire.Aside) {
 	for _, h := range r.Headers {
 		m.Headers = append(m.Headers, kafka.Header{Key: h.Key, Value: slices.Clone(h.Value)})
 	}
+	m.Headers = append(m.Headers, kafka.Header{Key: resentHeader, Value: strconv.AppendInt(nil, int64(at.Resent)+1, 10)})
 	s.messages, s.size = append(s.messages, m), s.size+len(m.Key)+len(m.Value)
 	s.next[at.Partition] = at.Offset + 1
 }

@@ -24,7 +24,8 @@ func TestRealRejectedIsSentBackAfterAFix(t *testing.T) {
 }
 
 // sentBack: labels that are too long are rejected, the configuration is changed so that they are cut, and the records are sent back. They come
-// to their partition as they were, each once, however often they are sent back; what is still wrong comes to the rejected topic again.
+// to their partition as they were, each once, however often they are sent back; what is still wrong comes to the rejected topic again, and is not
+// sent from there unless it is asked for.
 func sentBack(t *testing.T, p *testPipeline) {
 	long := `{"time":1793534401000,"error_type":"` + strings.Repeat("x", 300) + `"}`
 	values := []string{long, `{"time":1793534401000}`, "no JSON", long, strings.Repeat("x", 600<<10)}
@@ -74,7 +75,14 @@ func sentBack(t *testing.T, p *testPipeline) {
 	resend(fixed, Resent{Before: 2})
 	resend(nil, Resent{Sent: 1, Before: 2, Cut: 1})
 	p.until("the one that is still wrong", func() bool { return rejected(w) == 1 && len(p.read(p.cfg.Topics.Rejected)) == 5 })
-	resend(nil, Resent{Sent: 1, Before: 3, Cut: 1}) // it is another record on the rejected topic
+	resend(nil, Resent{Before: 3, Back: 1, Cut: 1})
+	asides.Again = true
+	resend(nil, Resent{Sent: 1, Before: 3, Cut: 1})
+	p.until("the one that is wrong for the third time", func() bool { return rejected(w) == 2 && len(p.read(p.cfg.Topics.Rejected)) == 6 })
+	asides.Again = false
+	resend(nil, Resent{Before: 3, Back: 2, Cut: 1})
+	asides.Again = true
+	resend(nil, Resent{Sent: 1, Before: 4, Cut: 1})
 
 	type row struct {
 		Partition         int
@@ -82,16 +90,43 @@ func sentBack(t *testing.T, p *testPipeline) {
 		Key, Value, Trace string
 	}
 	got := map[row]int{}
+	sent := map[string]int{}
 	for _, r := range p.read(topic) {
-		if len(r.Headers) != 1 {
-			t.Errorf("the headers are %v", r.Headers)
+		for _, h := range r.Headers[1:] {
+			sent[h.Key+" "+string(h.Value)]++
 		}
 		got[row{r.Partition, r.TimestampMs, string(r.Key), string(r.Value), string(r.Headers[0].Value)}]++
 	}
 	for i, value := range values {
-		times := []int{2, 1, 3, 2, 1}[i]
+		times := []int{2, 1, 4, 2, 1}[i]
 		if n := got[row{i % 2, 1793534400000 + int64(i), fmt.Sprintf("key %d", i), value, string([]byte{0xff, byte(i)})}]; n != times {
 			t.Errorf("record %d is on its topic %d times, expected %d", i, n, times)
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"sevwatch_resent 1": 3, "sevwatch_resent 2": 1, "sevwatch_resent 3": 1}, sent); diff != "" {
+		t.Errorf("headers beside their own, -want +got:\n%s", diff)
+	}
+}
+
+// TestLateIsSentBackOnce: what is late is late again when it is sent back. The late topic grows by it once, not with every sending.
+func TestLateIsSentBackOnce(t *testing.T) {
+	addr, _ := kafkatest.Fake(t)
+	p := newPipeline(t, addr, nil)
+	record := func(at string) kafka.Record {
+		return kafka.Record{Value: kafka.NewBytes(fmt.Appendf(nil, `{"time":"2026-11-01T%sZ","service":"api"}`, at))}
+	}
+	p.write(partition{p.topicOf(rules.KindError), 0}, record("12:00:00"), record("11:00:00"), record("12:00:01"), record("11:00:01"))
+	w, stop := p.start()
+	defer stop()
+	late := func() int64 { _, n := w.metrics.totals(); return n }
+	asides := Asides{Config: p.cfg, Client: p.client, Topic: p.cfg.Topics.Late}
+	for i, want := range []Resent{{Sent: 2}, {Before: 2, Back: 2}, {Before: 2, Back: 2}} {
+		there := min(2*i+2, 4)
+		p.until("late records", func() bool { return late() == int64(there) && len(p.read(p.cfg.Topics.Late)) == there })
+		got, err := asides.Resend(p.ctx)
+		check(t, err)
+		if got != want {
+			t.Errorf("time %d: %+v, expected %+v", i+1, got, want)
 		}
 	}
 }

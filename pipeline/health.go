@@ -29,14 +29,10 @@ const Version = "0.1.0"
 // heartbeat writes to the health topic until ctx is done. Whoever depends on us pages on its absence, so failing to write is logged and
 // tried again at the next beat.
 func (w *Worker) heartbeat(ctx context.Context) error {
-	id := make([]byte, 4)
-	if _, err := rand.Read(id); err != nil {
-		return fmt.Errorf("cannot name the worker: %w", err)
-	}
 	ticker := time.NewTicker(heartbeatEvery)
 	defer ticker.Stop()
 	for {
-		h := w.beat(hex.EncodeToString(id))
+		h := w.beat()
 		res, err := w.client.Produce(ctx, &kafka.ProduceRequest{
 			Topic: w.cfg.Topics.Health, Partition: 0, RequiredAcks: kafka.RequireAll,
 			Records: kafka.NewRecordReader(kafka.Record{
@@ -57,10 +53,17 @@ func (w *Worker) heartbeat(ctx context.Context) error {
 	}
 }
 
-// beat is the heartbeat's message.
-func (w *Worker) beat(id string) wire.Health {
+// workerName names a process from its start to its end.
+func workerName() string {
+	id := make([]byte, 4)
+	_, _ = rand.Read(id) // which never fails
+	return hex.EncodeToString(id)
+}
+
+// beat is the heartbeat's message, and what /healthz answers.
+func (w *Worker) beat() wire.Health {
 	h := wire.Health{
-		V: 1, Pipeline: w.cfg.Pipeline, Worker: id, Time: detector.Millis(time.Now().UnixMilli()), Version: Version,
+		V: 1, Pipeline: w.cfg.Pipeline, Worker: w.name, Time: detector.Millis(time.Now().UnixMilli()), Version: Version,
 		Aggregate: []wire.HealthTask{}, Judge: []wire.HealthTask{},
 	}
 	h.Rejected, h.Late = w.metrics.totals()
@@ -101,7 +104,7 @@ func (w *Worker) serveHTTP(ctx context.Context) error {
 	})
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
-		_, _ = rw.Write(wire.JSON(w.beat("")))
+		_, _ = rw.Write(wire.JSON(w.beat()))
 	})
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

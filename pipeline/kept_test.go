@@ -178,7 +178,7 @@ func TestStateTopicIsWidened(t *testing.T) {
 		}
 		panic("BUG: no state topic")
 	}
-	if got := state(false); !strings.Contains(got.Problem, "has 1 partitions, expected 5 or more: add them with") {
+	if got := state(false); !strings.Contains(got.Problem, "has 1 partition, expected 5 or more: add them with") {
 		t.Errorf("the state topic: %+v", got)
 	}
 	if got := state(true); got.Problem != "" || got.Partitions != 5 {

@@ -42,7 +42,7 @@ func TestSourceKeepsItsLatenessWhileIdle(t *testing.T) {
 		}
 		var metrics bytes.Buffer
 		w.metrics.set.WritePrometheus(&metrics)
-		health := w.beat("").Sources
+		health := w.beat().Sources
 		needed := int64(0)
 		for _, s := range health {
 			if s.Topic == errors.topic && s.Late == 1 {

@@ -184,7 +184,7 @@ func reloadKeepsState(t *testing.T, addr string) {
 	p.judged(noon(5, 30), w)
 
 	file.become(rulesOf(ruleErrors, strings.Replace(ruleMany, "above", "over", 1)))
-	p.until("the bad file to be told", func() bool { return strings.Contains(w.beat("").Rules.Problem, "rules.yaml:13:") })
+	p.until("the bad file to be told", func() bool { return strings.Contains(w.beat().Rules.Problem, "rules.yaml:13:") })
 	var metrics bytes.Buffer
 	w.metrics.set.WritePrometheus(&metrics)
 	if !strings.Contains(metrics.String(), "sevwatch_rules_differ 1\n") {
@@ -194,7 +194,7 @@ func reloadKeepsState(t *testing.T, addr string) {
 	p.load(last)
 	p.judged(noon(8, 30), w)
 	file.become(string(after.Text))
-	p.until("the good file to be back", func() bool { return w.beat("").Rules.Problem == "" })
+	p.until("the good file to be back", func() bool { return w.beat().Rules.Problem == "" })
 	stop()
 
 	if got := p.logged(); !slices.Equal(got, []string{before.Hash, after.Hash}) {
@@ -253,8 +253,8 @@ func TestRulesChangeEverywhereAtOneEdge(t *testing.T) {
 	p.load(more)
 	judged(noon(6, 30))
 	p.until("both workers to agree", func() bool {
-		return one.beat("").Rules.InForce == after.Hash && two.beat("").Rules.InForce == after.Hash &&
-			one.beat("").Rules.Problem == "" && two.beat("").Rules.Problem == ""
+		return one.beat().Rules.InForce == after.Hash && two.beat().Rules.InForce == after.Hash &&
+			one.beat().Rules.Problem == "" && two.beat().Rules.Problem == ""
 	})
 	stopOne()
 	stopTwo()
@@ -318,12 +318,12 @@ func TestRulesOfANewWorker(t *testing.T) {
 	q.cfg = &cfg
 	newRuleFile(t, &q, young)
 	two, stopTwo := q.start()
-	p.until("the first worker to see it", func() bool { return one.beat("").Rules.Problem != "" })
-	p.until("the second to run", func() bool { return two.beat("").Rules != nil })
-	if h := one.beat("").Rules; h.InForce != q.rules.Hash || !strings.Contains(h.Problem, "is not what runs") && !strings.Contains(h.Problem, first.Hash) {
+	p.until("the first worker to see it", func() bool { return one.beat().Rules.Problem != "" })
+	p.until("the second to run", func() bool { return two.beat().Rules != nil })
+	if h := one.beat().Rules; h.InForce != q.rules.Hash || !strings.Contains(h.Problem, "is not what runs") && !strings.Contains(h.Problem, first.Hash) {
 		t.Errorf("the first worker says %+v", h)
 	}
-	if h := two.beat("").Rules; h.InForce != q.rules.Hash || h.Problem != "" {
+	if h := two.beat().Rules; h.InForce != q.rules.Hash || h.Problem != "" {
 		t.Errorf("the second worker says %+v", h)
 	}
 	more := minutes(3, 6, 20)
@@ -332,7 +332,7 @@ func TestRulesOfANewWorker(t *testing.T) {
 	stopTwo() // and its judge, if it had it, goes on where it was
 
 	hangup <- os.Interrupt // any signal: the channel says it
-	p.until("the first worker to put its file in force", func() bool { return one.beat("").Rules.Problem == "" })
+	p.until("the first worker to put its file in force", func() bool { return one.beat().Rules.Problem == "" })
 	stopOne()
 	last := minutes(6, 9, 20)
 	p.load(last)

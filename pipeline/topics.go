@@ -136,7 +136,8 @@ func (c *Config) askPartitions(ctx context.Context, broker string, topics []stri
 	return found, nil
 }
 
-// VerifyTopics looks at every topic of the pipeline, and makes those that are missing if create is set.
+// VerifyTopics looks at every topic of the pipeline, and makes those that are missing if create is set; where there are too few brokers for that, it
+// ends with the first of them.
 func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create bool) ([]TopicState, error) {
 	specs := c.specs()
 	names := make([]string, len(specs))
@@ -152,7 +153,12 @@ func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create 
 		state := TopicState{Topic: s.name, Partitions: found[s.name]}
 		switch {
 		case state.Partitions == 0 && create:
-			if err := c.create(ctx, client, s); err != nil {
+			err := c.create(ctx, client, s)
+			if errors.Is(err, kafka.InvalidReplicationFactor) { // which all have: the others would be refused alike
+				state.Problem = c.tooFewBrokers(ctx, client)
+				return append(out, state), nil
+			}
+			if err != nil {
 				state.Problem = err.Error()
 			} else {
 				state.Made, state.Partitions = true, s.partitions
@@ -166,15 +172,31 @@ func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create 
 				state.Partitions = s.partitions
 			}
 		case s.least && state.Partitions < s.partitions:
-			state.Problem = fmt.Sprintf("topic %s has %d partitions, expected %d or more: add them with `sevwatch topics --create`",
-				s.name, state.Partitions, s.partitions)
+			state.Problem = fmt.Sprintf("topic %s has %s, expected %d or more: add them with `sevwatch topics --create`",
+				s.name, partitionsText(state.Partitions), s.partitions)
 		case s.exact && state.Partitions != s.partitions:
-			state.Problem = fmt.Sprintf("topic %s has %d partitions, expected %d: the number of tasks is fixed when the topics are made",
-				s.name, state.Partitions, s.partitions)
+			state.Problem = fmt.Sprintf("topic %s has %s, expected %d: the number of tasks is fixed when the topics are made",
+				s.name, partitionsText(state.Partitions), s.partitions)
 		}
 		out = append(out, state)
 	}
 	return out, nil
+}
+
+// tooFewBrokers says why topics cannot be made with the replication of the configuration.
+func (c *Config) tooFewBrokers(ctx context.Context, client *kafka.Client) string {
+	text := fmt.Sprintf("no topic can be made: topics.replication is %d, which is more than there are brokers", c.Topics.Replication)
+	if res, err := client.Metadata(ctx, &kafka.MetadataRequest{}); err == nil {
+		text += fmt.Sprintf(" (%d)", len(res.Brokers))
+	}
+	return text + ": make it smaller, or start more brokers"
+}
+
+func partitionsText(n int) string {
+	if n == 1 {
+		return "1 partition"
+	}
+	return fmt.Sprintf("%d partitions", n)
 }
 
 // widen adds partitions to a topic.
@@ -186,7 +208,7 @@ func (c *Config) widen(ctx context.Context, client *kafka.Client, s topicSpec) e
 		err = res.Errors[s.name]
 	}
 	if err != nil {
-		return fmt.Errorf("cannot give topic %s %d partitions: %w", s.name, s.partitions, err)
+		return fmt.Errorf("cannot give topic %s %s: %w", s.name, partitionsText(s.partitions), err)
 	}
 	return nil
 }
@@ -199,7 +221,7 @@ func (c *Config) create(ctx context.Context, client *kafka.Client, s topicSpec) 
 		err = res.Errors[s.name]
 	}
 	if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
-		return fmt.Errorf("cannot make topic %s with %d partitions and replication %d: %w", s.name, s.partitions, c.Topics.Replication, err)
+		return fmt.Errorf("cannot make topic %s with %s and replication %d: %w", s.name, partitionsText(s.partitions), c.Topics.Replication, err)
 	}
 	return nil
 }

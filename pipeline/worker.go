@@ -21,6 +21,7 @@ import (
 
 // Worker is one process of a pipeline: it takes part in both stages. Start more of them to scale.
 type Worker struct {
+	name    string // in the heartbeat and in /healthz
 	cfg     *Config
 	rules   *rules.File
 	client  *kafka.Client
@@ -64,7 +65,7 @@ func NewWorker(o WorkerOptions) *Worker {
 		o.Tell = func(detector.Output) {}
 	}
 	w := &Worker{
-		cfg: o.Config, rules: o.Rules, client: o.Client, log: o.Log, onTell: o.Tell, hangup: o.Hangup, hints: newHints(), metrics: newMetrics(), now: time.Now,
+		name: workerName(), cfg: o.Config, rules: o.Rules, client: o.Client, log: o.Log, onTell: o.Tell, hangup: o.Hangup, hints: newHints(), metrics: newMetrics(), now: time.Now,
 		health: map[stageTask]wire.HealthTask{},
 	}
 	w.broker = &kafkaBroker{cfg: o.Config, client: o.Client, fetch: fetch.Config{

@@ -19,7 +19,7 @@ type wordFlags struct {
 	At      time.Time `help:"Event time from which it holds (RFC 3339); default: as soon as the judges read it." placeholder:"TIME"`
 }
 
-// say writes a word to the control topic.
+// say writes a word to the control topic, if there is an incident that it can be about.
 func (f *wordFlags) say(w world, a detector.Act) error {
 	a.By, a.Comment = cmp.Or(f.By, "somebody"), f.Comment
 	if !f.At.IsZero() {
@@ -33,6 +33,11 @@ func (f *wordFlags) say(w world, a detector.Act) error {
 	if err != nil {
 		return err
 	}
+	if control.IncidentID != "" {
+		if err := settle(w, cfg, client, &control.Act); err != nil {
+			return err
+		}
+	}
 	offset, err := pipeline.Say(w.ctx, cfg, client, control)
 	if err != nil {
 		return exit{exitWorld, err}
@@ -44,7 +49,7 @@ func (f *wordFlags) say(w world, a detector.Act) error {
 
 type ackCmd struct {
 	wordFlags
-	ID string `arg:"" name:"id" help:"The incident's id."`
+	ID string `arg:"" name:"id" help:"The incident's id, or how it begins."`
 }
 
 // Run acknowledges.
@@ -56,7 +61,7 @@ type silenceCmd struct {
 	wordFlags
 	For   rules.Duration `help:"How long from now on, or from --at: 30m, 2h." placeholder:"DURATION"`
 	Until time.Time      `help:"Event time at which it ends (RFC 3339)." placeholder:"TIME"`
-	What  string         `arg:"" name:"what" help:"The incident's id, or matchers: {service=\"assessment-api\",alert=~\"Slow.*\"}"`
+	What  string         `arg:"" name:"what" help:"The incident's id, or how it begins, or matchers: {service=\"assessment-api\",alert=~\"Slow.*\"}"`
 }
 
 // Run silences.
@@ -84,7 +89,7 @@ func (c *silenceCmd) Run(w world) error {
 
 type resolveCmd struct {
 	wordFlags
-	ID    string `arg:"" name:"id" help:"The incident's id."`
+	ID    string `arg:"" name:"id" help:"The incident's id, or how it begins."`
 	Cause string `help:"The root cause." required:""`
 }
 
@@ -95,7 +100,7 @@ func (c *resolveCmd) Run(w world) error {
 
 type approveCmd struct {
 	wordFlags
-	ID     string `arg:"" name:"id" help:"The incident's id."`
+	ID     string `arg:"" name:"id" help:"The incident's id, or how it begins."`
 	Action string `arg:"" help:"The action: rollback, scale, circuit_breaker, fallback, or another of the rule file's."`
 }
 

@@ -63,14 +63,14 @@ func TestDiff(t *testing.T) {
 	a := write(t, "a.yaml", []byte(strings.ReplaceAll(testRules, "count: error", "rate: error")))
 	b := write(t, "b.yaml", []byte(strings.ReplaceAll(strings.ReplaceAll(testRules, "count: error", "rate: error"), "above: 3", "above: 15")))
 	code, stdout, stderr := call(t, "", "diff", "--rules", a, "--rules", b, events)
-	expect(t, "another threshold", exitFound, code, stdout+stderr, "2026-11-01T12:01:10.000Z  Sev1  A: opens 40s later", "1 incidents before, 1 after, 1 differ")
+	expect(t, "another threshold", exitFound, code, stdout+stderr, "2026-11-01T12:01:10.000Z  Sev1  A: opens 40s later", "1 incident before, 1 after, 1 different")
 	code, stdout, _ = call(t, "", "diff", "--rules", a, "--rules", b, "--format", "json", events)
 	var changes []changeJSON
 	if err := json.Unmarshal([]byte(stdout), &changes); err != nil || code != exitFound || len(changes) != 1 || changes[0].Before.ID == changes[0].After.ID {
 		t.Errorf("as JSON: %v %s", err, stdout)
 	}
 	code, stdout, _ = call(t, "", "diff", "--rules", a, "--rules", b, "--format", "html", events)
-	expect(t, "as a page", exitFound, code, stdout, "<!DOCTYPE html>", "<h1>1 incidents differ</h1>", "<td>opens 40s later</td><td>Sev1, 2026-11-01T12:01:10.000Z</td>")
+	expect(t, "as a page", exitFound, code, stdout, "<!DOCTYPE html>", "<h1>1 different incident</h1>", "<td>opens 40s later</td><td>Sev1, 2026-11-01T12:01:10.000Z</td>")
 	code, stdout, stderr = call(t, "", "diff", "--rules", a, "--rules", a, events)
 	expect(t, "the same rules", exitDone, code, stdout+stderr, "0 differ")
 	code, _, stderr = call(t, "", "diff", "--rules", a, events)
@@ -106,6 +106,12 @@ func TestReplayReports(t *testing.T) {
 			t.Errorf("%q is not in the report, %v", want, err)
 		}
 	}
+	late := strings.Repeat(`{"time":"2026-11-01T12:02:44.950Z","kind":"error","service":"api"}`+"\n", 100)
+	code, _, stderr = call(t, outage()+late, "replay", "--report", path, "-")
+	expect(t, "a report of late records", exitDone, code, stderr, "100 late")
+	if page, err := os.ReadFile(path); err != nil || !strings.Contains(string(page), "1.2 % of the records came too late and are in no window: late 100 of file under a lateness of 10s; ") {
+		t.Errorf("no warning is in the report, %v", err)
+	}
 	code, _, stderr = call(t, outage(), "replay", "--format", "none", "--report", filepath.Join(t.TempDir(), "no", "folder.html"), "-")
 	expect(t, "no such folder", exitWorld, code, stderr, "cannot write the report")
 }
@@ -118,6 +124,16 @@ func TestCheckAgainst(t *testing.T) {
 	rules = write(t, "rules.yaml", []byte(strings.ReplaceAll(testRules, "count: error", "rate: error")))
 	code, stdout, stderr = call(t, "", "check", rules, "--against", events)
 	expect(t, "a rule that fires most of the time", exitFound, code, stdout+stderr, "A: an incident of it was open for ", "raise the threshold")
+	// B is a part of A's incident from its beginning to its end, and C never fires.
+	rules = write(t, "rules.yaml", []byte("correlate: {within: 5m}\n"+testRules+
+		"      - {alert: B, signal: {count: error}, window: 1m, severities: [{severity: sev2, above: 3}]}\n"+
+		"      - {alert: C, signal: {count: error}, window: 1m, severities: [{severity: sev2, above: 1000000}]}\n"))
+	code, stdout, stderr = call(t, "", "check", rules, "--against", events)
+	expect(t, "a rule whose incidents are parts of another one", exitFound, code, stderr, "rules.yaml:9:9: B: fired only as part of incidents of other rules")
+	expect(t, "a rule that never fires beside it", exitFound, code, stdout, "rules.yaml:10:9: C: never fired in ")
+	if strings.Contains(stdout, " B: ") {
+		t.Errorf("it is found that %s", stdout)
+	}
 	code, _, stderr = call(t, "", "check", rules, "--against", "nothing.ndjson")
 	expect(t, "no history", exitUsage, code, stderr, "cannot open the input")
 }
@@ -131,7 +147,7 @@ func TestTune(t *testing.T) {
 	code, stdout, stderr := call(t, "", "tune", "A", events, "--rules", rules)
 	expect(t, "without labels", exitDone, code, stdout+stderr, "Sev1  10         2749.1            1 of 1        10s    \n", "Sev1  20         0.0               0 of 1        -      proposed\n",
 		"Sev1  40         0.0               0 of 1        -      now\n", "Sev2  16         2749.1            1 of 1        30s    \n", // of eight errors a second each comes later than the last
-		"no more than 1 incidents a week for Sev1", "the history is 3m40s long, less than a week")
+		"no more incidents than 1 a week for Sev1", "the history is 3m40s long, less than a week")
 	put(t, rules, "correlate: {within: 5m}\n"+text)
 	if _, apart, _ := call(t, "", "tune", "A", events, "--rules", rules); apart != stdout {
 		t.Errorf("thresholds became part of each other's incidents:\n%s", apart)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -60,16 +61,28 @@ func (c *checkCmd) against(w world, path string) (found bool, err error) {
 		return false, err
 	}
 	usage := history.NewUsage(file, in.engine().Pane)
+	joined := map[*rules.Rule]bool{} // fired without an incident of its own being told
 	sum, err := in.replay(w, file, watchers{
-		output: func(detector.Output) error { return nil }, judgement: usage.Judgement, delta: usage.Delta,
+		output: func(detector.Output) error { return nil }, delta: usage.Delta,
+		judgement: func(j *detector.Judgement) {
+			usage.Judgement(j)
+			if j.Held != 0 && j.Incident == "" {
+				joined[j.Rule] = true
+			}
+		},
 	})
 	if err != nil {
 		return false, err
 	}
 	in.summarize(w, sum)
 	for _, f := range usage.Findings() {
+		at := fmt.Sprintf("%s:%d:%d: %s", file.Name, f.Rule.Where.Line, f.Rule.Where.Col, f.Rule.Alert)
+		if joined[f.Rule] && strings.HasPrefix(f.Problem, "never fired") {
+			fmt.Fprintf(w.stderr, "%s: fired only as part of incidents of other rules (correlate): nothing is wrong with that\n", at)
+			continue
+		}
 		found = true
-		fmt.Fprintf(w.stdout, "%s:%d:%d: %s: %s; %s\n", file.Name, f.Rule.Where.Line, f.Rule.Where.Col, f.Rule.Alert, f.Problem, f.Advice)
+		fmt.Fprintf(w.stdout, "%s: %s; %s\n", at, f.Problem, f.Advice)
 	}
 	return found, nil
 }
@@ -86,13 +99,14 @@ func check(path string) (said string, err error) {
 		if err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("the configuration of the pipeline %s, %d sources, %d rules", cfg.Pipeline, len(cfg.Sources), len(f.Rules())), nil
+		return fmt.Sprintf("the configuration of the pipeline %s, %s, %s", cfg.Pipeline, counted(int64(len(cfg.Sources)), "source"),
+			counted(int64(len(f.Rules())), "rule")), nil
 	}
 	f, err := loadRules(path, rules.Options{})
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%d rules", len(f.Rules())), nil
+	return counted(int64(len(f.Rules())), "rule"), nil
 }
 
 // isConfig tells a configuration from a rule file by the keys that only it has.

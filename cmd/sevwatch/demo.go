@@ -27,6 +27,9 @@ const demoSpeed = 10
 
 // Run plays the whole main job: an embedded broker, a service with a crowd and faults, and sevwatch watching them.
 func (c *demoCmd) Run(w world) error {
+	if c.Scale == 0 { // which the world takes for its default
+		return exit{exitUsage, errors.New("--scale is 0, expected more: at 0.5 the script takes half the time")}
+	}
 	cfg, broker, err := demoBroker()
 	if err != nil {
 		return exit{exitWorld, err}

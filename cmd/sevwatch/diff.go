@@ -61,7 +61,7 @@ func (c *diffCmd) Run(w world) error {
 	if err := printChanges(w.stdout, c.Format, changes); err != nil {
 		return exit{exitWorld, err}
 	}
-	fmt.Fprintf(w.stderr, "%d incidents before, %d after, %d differ\n", len(pasts[0].Incidents), len(pasts[1].Incidents), len(changes))
+	fmt.Fprintf(w.stderr, "%s before, %d after, %d different\n", counted(int64(len(pasts[0].Incidents)), "incident"), len(pasts[1].Incidents), len(changes))
 	if len(changes) > 0 {
 		return exit{exitFound, errQuiet}
 	}

@@ -93,7 +93,7 @@ func windowSentence(j *detector.Judgement) string {
 	case v.Evidence == rules.Nothing:
 		return "no data"
 	case v.Evidence == rules.TooSmall:
-		return fmt.Sprintf("too little to judge: %d events", j.Rule.Samples(m))
+		return "too little to judge: " + counted(j.Rule.Samples(m), "event")
 	}
 	text := j.Rule.Signal.Print(v.Value)
 	if len(j.Rule.Signal.Den) > 0 {

@@ -44,3 +44,23 @@ func TestGuidesWorkedCase(t *testing.T) {
 		t.Errorf("found only %d commands: the test looks in the wrong place", commands)
 	}
 }
+
+// Every command that README shows is one: all that is wrong with it here is that its files are not there.
+func TestReadmesCommands(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(t.TempDir())
+	commands := 0
+	for _, line := range regexp.MustCompile("(?m)^sevwatch ([a-z]+ [^#|\n]*)(#|$)").FindAllStringSubmatch(string(readme), -1) {
+		code, stdout, stderr := call(t, "", strings.Fields(line[1])...)
+		if said := stdout + stderr; code == exitDone || !strings.Contains(said, "no such file") {
+			t.Errorf("sevwatch %s: %d, %s", line[1], code, said)
+		}
+		commands++
+	}
+	if commands < 8 {
+		t.Errorf("found only %d commands: the test looks in the wrong place", commands)
+	}
+}

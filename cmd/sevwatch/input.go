@@ -44,6 +44,7 @@ type replayInput struct {
 	why   map[wire.Reason]*sample
 	began time.Time
 	first int64 // start of the first pane that holds anything; 0: none does
+	kinds int64 // records that do not say their kind
 }
 
 // patience is how long nothing may answer.
@@ -240,7 +241,7 @@ func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeli
 	f := in.flags
 	clear(in.why)
 	in.given = file.Hash
-	in.began, in.first = time.Now(), 0
+	in.began, in.first, in.kinds = time.Now(), 0, 0
 	topics, err := in.pipeline()
 	if err != nil {
 		return pipeline.Summary{}, exit{exitUsage, err}
@@ -296,20 +297,29 @@ func (in *replayInput) note(o wire.Origin, r *wire.Reject) {
 		s = &sample{first: at + ": " + r.Detail}
 		in.why[r.Reason] = s
 	}
-	s.count++
+	if s.count++; strings.HasPrefix(r.Detail, "kind is missing") {
+		in.kinds++
+	}
 }
 
 // summarize says what a replay did, and what may be doubted about it.
 func (in *replayInput) summarize(w world, s pipeline.Summary) {
 	summarize(w.stderr, s, in.why, time.Since(in.began))
 	f := in.flags
+	switch {
+	case in.kinds == 0 || in.kinds < s.Totals.Rejected || s.Totals.Counted > 0:
+	case in.input != nil:
+		fmt.Fprintln(w.stderr, "no record says its kind: give its source one in the configuration, or read it as --topic TOPIC=KIND")
+	default:
+		fmt.Fprintln(w.stderr, "no line says its kind: write one into each, or name the topic that they are from, which has one: --config FILE --source TOPIC")
+	}
 	if !f.From.IsZero() {
 		how := "the input's beginning"
 		if in.input != nil {
 			how = fmt.Sprintf("%s before it", rules.Duration(s.Before))
 		}
-		fmt.Fprintf(w.stderr, "warm-up: judged from %s on; %d messages before --from were not given out. "+
-			"An incident that began earlier than what was read may have another start and id than live gave it\n", how, s.WarmUp)
+		fmt.Fprintf(w.stderr, "warm-up: judged from %s on; %s before --from left out. "+
+			"An incident that began earlier than what was read may have another start and id than live gave it\n", how, counted(s.WarmUp, "message"))
 	}
 	switch {
 	case !f.From.IsZero() && s.Edge < millis(f.From):

@@ -116,7 +116,7 @@ func TestReplayTopics(t *testing.T) {
 		t.Errorf("from a topic:\n%s\nfrom a file:\n%s", stdout, fromFile)
 	}
 	code, part, stderr := call(t, "", "replay", "--brokers", broker, "--topic", "web.requests=latency", "--from", "2026-11-01T12:02:30Z", "--to", "2026-11-01T12:03:00Z")
-	expect(t, "a range", exitDone, code, stderr, "warm-up: judged from", "before it on; ", "messages before --from were not given out")
+	expect(t, "a range", exitDone, code, stderr, "warm-up: judged from", "before it on; ", "; 1 message before --from left out.")
 	short := write(t, "short.yaml", []byte(testRules))
 	long := write(t, "long.yaml", []byte(strings.ReplaceAll(testRules, "window: 1m", "window: 3h")))
 	_, _, stderr = call(t, "", "diff", "--brokers", broker, "--topic", "web.requests=latency", "--from", "2026-11-01T12:02:30Z", "--rules", short, "--rules", long)
@@ -126,6 +126,32 @@ func TestReplayTopics(t *testing.T) {
 	if part == stdout || !strings.Contains(stdout, part) {
 		t.Errorf("the range gave\n%s\nof\n%s", part, stdout)
 	}
+}
+
+// TestReplayWithoutAKind: where nothing can be counted because no record says its kind, it is said what helps.
+func TestReplayWithoutAKind(t *testing.T) {
+	line := `{"time":"2026-11-01T12:00:00Z","service":"api"}` + "\n"
+	file, other := write(t, "a.ndjson", []byte(line)), write(t, "b.ndjson", []byte(line))
+	config := write(t, "sevwatch.yaml", []byte(`brokers: ["localhost:9092"]`))
+	const hint = "no line says its kind: write one into each, or name the topic that they are from, which has one: --config FILE --source TOPIC\n"
+	code, _, stderr := call(t, "", "replay", "--config", config, file, other)
+	expect(t, "files", exitDone, code, stderr, "rejected 2 for missing", hint)
+	for _, c := range []struct {
+		stdin string
+		args  []string
+	}{
+		{line, []string{"replay", "--config", config, "--source", "assessment.errors", "-"}},
+		{line + outage(), []string{"replay", "-"}},
+		{line + "nonsense\n", []string{"replay", "-"}},
+	} {
+		if _, _, stderr = call(t, c.stdin, c.args...); strings.Contains(stderr, "says its kind") {
+			t.Errorf("%v: %s", c.args, stderr)
+		}
+	}
+	broker, _ := kafkatest.Fake(t)
+	topicOf(t, broker, "web.requests")(0, []string{line})
+	code, _, stderr = call(t, "", "replay", "--brokers", broker, "--topic", "web.requests")
+	expect(t, "a topic", exitDone, code, stderr, "no record says its kind: give its source one in the configuration, or read it as --topic TOPIC=KIND\n")
 }
 
 // A range that the input has nothing of is said to be one.

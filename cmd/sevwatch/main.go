@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -44,6 +45,8 @@ type cli struct {
 	Approve    approveCmd    `cmd:"" help:"Let a recovery action be carried out that needs approval."`
 	Postmortem postmortemCmd `cmd:"" help:"Write the post-mortem of an incident, from its messages."`
 	Status     statusCmd     `cmd:"" help:"Write what a status page shows of the incidents, as a JSON Feed, from their messages."`
+
+	Version kong.VersionFlag `help:"Say which version this is, and end."`
 }
 
 // world is what verbs touch outside themselves. stdout is data, stderr is people.
@@ -74,16 +77,22 @@ func main() {
 
 // run does what the arguments say and returns the exit code.
 func run(w world, args []string) (code int) {
+	if len(args) == 0 { // no data is asked for: what there is to ask for goes to people
+		w.stdout = w.stderr
+		_ = run(w, []string{"--help"})
+		return exitUsage
+	}
 	var c cli
 	ended := -1
 	parser, err := kong.New(&c, kong.Name("sevwatch"), kong.Description("Kafka event streams in, Sev1..Sev4 incidents out."),
-		kong.Writers(w.stdout, w.stderr), kong.Exit(func(code int) { ended = code }), kong.UsageOnError())
+		kong.Vars{"version": version(debug.ReadBuildInfo())}, kong.Writers(w.stdout, w.stderr), kong.Exit(func(code int) { ended = code }),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
 		panic("BUG: the command line: " + err.Error())
 	}
 	parsed, err := parser.Parse(args)
 	if ended >= 0 {
-		return ended // help was asked for
+		return ended // help, or the version, was asked for
 	}
 	if err == nil {
 		err = parsed.Run(w)
@@ -103,6 +112,29 @@ func run(w world, args []string) (code int) {
 		fmt.Fprintf(w.stderr, "sevwatch: %s\n", err)
 	}
 	return code
+}
+
+// version is the program's version, and what is known of how it was built.
+func version(info *debug.BuildInfo, known bool) string {
+	text := "sevwatch " + pipeline.Version
+	if !known {
+		return text
+	}
+	text += ", " + info.GoVersion
+	built := map[string]string{}
+	for _, s := range info.Settings {
+		built[s.Key] = s.Value
+	}
+	if commit := built["vcs.revision"]; commit != "" {
+		text += ", commit " + commit
+		if built["vcs.time"] != "" {
+			text += " of " + built["vcs.time"]
+		}
+		if built["vcs.modified"] == "true" {
+			text += " and changes to it"
+		}
+	}
+	return text
 }
 
 // errQuiet ends with a code when everything was said already.

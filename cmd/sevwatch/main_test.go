@@ -10,10 +10,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+
+	"sevwatch/detector"
+	"sevwatch/pipeline"
 	"sevwatch/pipeline/kafkatest"
 )
 
@@ -49,12 +54,47 @@ func expect(t *testing.T, what string, wantCode, code int, output string, want .
 }
 
 func TestUsage(t *testing.T) {
-	code, _, stderr := call(t, "")
-	expect(t, "no verb", exitUsage, code, stderr, "sevwatch: expected one of")
+	code, stdout, stderr := call(t, "")
+	expect(t, "no verb", exitUsage, code, stderr, "Usage: sevwatch <command>", "  status        Write what a status page")
+	if stdout != "" {
+		t.Errorf("without a verb it prints %s", stdout)
+	}
 	code, _, stderr = call(t, "", "replay", "--formt", "table", "x")
 	expect(t, "an unknown flag", exitUsage, code, stderr, "unknown flag --formt")
-	code, stdout, _ := call(t, "", "--help")
+	code, stdout, _ = call(t, "", "--help")
 	expect(t, "help", exitDone, code, stdout, "replay", "demo", "topics")
+	code, stdout, _ = call(t, "", "--version")
+	expect(t, "the version", exitDone, code, stdout, "sevwatch "+pipeline.Version+", go1.")
+	code, _, stderr = call(t, "", "demo", "--scale", "0")
+	expect(t, "a demo that takes no time", exitUsage, code, stderr, "--scale is 0, expected more")
+}
+
+// TestVersion: what the build knows of its commit is told.
+func TestVersion(t *testing.T) {
+	f := func(want string, known bool, settings ...debug.BuildSetting) {
+		t.Helper()
+		if got := version(&debug.BuildInfo{GoVersion: "go1.26", Settings: settings}, known); got != "sevwatch "+pipeline.Version+want {
+			t.Errorf("%s, expected %s behind the version", got, want)
+		}
+	}
+	commit, at := debug.BuildSetting{Key: "vcs.revision", Value: "1a2b"}, debug.BuildSetting{Key: "vcs.time", Value: "2026-11-01T12:00:00Z"}
+	f("", false)
+	f(", go1.26", true)
+	f(", go1.26, commit 1a2b", true, commit, debug.BuildSetting{Key: "vcs.modified", Value: "false"})
+	f(", go1.26, commit 1a2b of 2026-11-01T12:00:00Z and changes to it", true, commit, at, debug.BuildSetting{Key: "vcs.modified", Value: "true"})
+}
+
+// TestLabelText: what has no labels shows none.
+func TestLabelText(t *testing.T) {
+	f := func(want string, labels map[string]string) {
+		t.Helper()
+		if got := labelText(labels); got != want {
+			t.Errorf("%v is %s, expected %s", labels, got, want)
+		}
+	}
+	f("", nil)
+	f("", map[string]string{"team": "x"})
+	f(`{a="b",service="api"}`, map[string]string{"service": "api", "team": "x", "a": "b"})
 }
 
 // outage is a minute of good requests and three of failed ones, twenty a second.
@@ -133,6 +173,27 @@ func TestReplayNeedsLateness(t *testing.T) {
 	f("1m21s919ms", " 0 late")
 }
 
+// TestSummaryAddsUp: what became of the records is told of all of them, and offsets that hold none are told beside them.
+func TestSummaryAddsUp(t *testing.T) {
+	broker, _ := kafkatest.Fake(t)
+	config := configFile(t, broker)
+	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
+	expect(t, "topics", exitDone, code, stderr)
+	publish(t, broker, "assessment.errors", `{"time":"2026-11-01T12:00:00Z","service":"api"}`, `{"time":"2026-11-03T12:00:00Z","service":"api"}`, "nonsense")
+	code, _, stderr = call(t, "", "replay", "--config", config)
+	expect(t, "a record that is held", exitDone, code, stderr, "3 records in ", ": 1 counted + 0 late + 1 rejected + 1 held, dated too far ahead;")
+	f := func(in detector.Totals, want string) {
+		t.Helper()
+		if got := account(in, time.Second); got != want {
+			t.Errorf("%s\nexpected %s", got, want)
+		}
+	}
+	f(detector.Totals{}, "0 records in 1s: 0 counted + 0 late + 0 rejected")
+	f(detector.Totals{Counted: 100, Late: 20, Rejected: 3, Duplicate: 4000, Control: 1, Aborted: 7, Held: 50000},
+		"54123 records in 1s: 100 counted + 20 late + 3 rejected + 4000 duplicate + 50000 held, dated too far ahead; "+
+			"1 offset with the end of a transaction; 7 offsets of aborted or compacted records")
+}
+
 func TestReplay(t *testing.T) {
 	code, stdout, stderr := call(t, outage(), "replay", "-")
 	expect(t, "an outage", exitDone, code, stdout, `"transition":"opened"`, `"severity":"Sev1"`)
@@ -172,7 +233,7 @@ func TestCheck(t *testing.T) {
 	good := write(t, "good.yaml", []byte("groups:\n  - name: x\n    rules:\n      - alert: A\n        signal: {count: error}\n"+
 		"        window: 1m\n        severities: [{severity: sev1, above: 10}]\n"))
 	code, _, stderr = call(t, "", "check", good)
-	expect(t, "a good file", exitDone, code, stderr, "1 rules, nothing wrong")
+	expect(t, "a good file", exitDone, code, stderr, "1 rule, nothing wrong")
 }
 
 func configFile(t *testing.T, broker string) string {
@@ -207,6 +268,12 @@ func TestMissingTopics(t *testing.T) {
 	}
 	code, stdout, _ := call(t, "", "topics", "--config", config)
 	expect(t, "topics", exitFound, code, stdout, "topic sevwatch.marks is missing")
+	three := write(t, "three.yaml", fmt.Appendf(nil, "brokers: [%q]\n", broker))
+	code, stdout, _ = call(t, "", "topics", "--config", three, "--create")
+	expect(t, "three copies on one broker", exitFound, code, stdout, "topics.replication is 3, which is more than there are brokers (1): make it smaller")
+	if n := strings.Count(stdout, "\n"); n != 1 {
+		t.Errorf("%d lines, expected one sentence: %s", n, stdout)
+	}
 	code, stdout, _ = call(t, "", "topics", "--config", config, "--create")
 	expect(t, "topics --create", exitDone, code, stdout, "topic sevwatch.marks made with 4 partitions")
 	code, stdout, _ = call(t, "", "topics", "--config", config)
@@ -222,11 +289,30 @@ func TestBadConfiguration(t *testing.T) {
 	expect(t, "a bad configuration", exitUsage, code, stderr, path+":1:", path+":2:1: ", `"panes"`)
 }
 
+// publish writes messages to the topics of a pipeline as its judges do.
+func publish(t *testing.T, broker, topic string, messages ...string) {
+	t.Helper()
+	var records []kafka.Record
+	for _, m := range messages {
+		records = append(records, kafka.Record{Value: kafka.NewBytes([]byte(m))})
+	}
+	client := &kafka.Client{Addr: kafka.TCP(broker)}
+	res, err := client.Produce(t.Context(), &kafka.ProduceRequest{Topic: topic, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(records...)})
+	if err == nil {
+		err = res.Error
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestPeoplesWords(t *testing.T) {
 	broker, _ := kafkatest.Fake(t)
 	config := configFile(t, broker)
 	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
 	expect(t, "topics", exitDone, code, stderr)
+	publish(t, broker, "assessment.alerts", `{"id":"9a1e62f0c7d34b58e201","revision":1}`, `{"id":"9a1e62f0c7d34b58e201","revision":2}`, `nonsense`, `{"id":"9a77"}`)
+	publish(t, broker, "assessment.recovery", `{"incident_id":"9a1e62f0c7d34b58e201","action":"rollback"}`, `{"incident_id":"9a1e62f0c7d34b58e201","action":"scale"}`)
 	code, stdout, stderr := call(t, "", "ack", "--config", config, "--by", "maria", "-m", "looking", "9a1e62f0c7d34b58e201")
 	expect(t, "ack", exitDone, code, stdout, `{"v":1,"act":"acknowledge","incident_id":"9a1e62f0c7d34b58e201","by":"maria","comment":"looking"}`)
 	expect(t, "ack", exitDone, code, stderr, "written to sevwatch.control/0 at offset 0")
@@ -237,10 +323,38 @@ func TestPeoplesWords(t *testing.T) {
 	expect(t, "bad matchers", exitUsage, code, stderr, "expected a quoted value for label service")
 	code, _, stderr = call(t, "", "silence", "--config", config, "--by", "maria", "x")
 	expect(t, "a silence without an end", exitUsage, code, stderr, "--for or --until")
-	code, stdout, _ = call(t, "", "resolve", "--config", config, "--by", "maria", "--cause", "a bad cache", "9a1e62f0c7d34b58e201")
-	expect(t, "resolve", exitDone, code, stdout, `"cause":"a bad cache"`)
-	code, stdout, _ = call(t, "", "approve", "--config", config, "--by", "maria", "9a1e62f0c7d34b58e201", "rollback")
+	code, stdout, _ = call(t, "", "resolve", "--config", config, "--by", "maria", "--cause", "a bad cache", "9a1e62f0")
+	expect(t, "resolve by what a table prints", exitDone, code, stdout, `"incident_id":"9a1e62f0c7d34b58e201"`, `"cause":"a bad cache"`)
+	code, stdout, _ = call(t, "", "silence", "--config", config, "--by", "maria", "--for", "2h", "9a7")
+	expect(t, "silence of one", exitDone, code, stdout, `"incident_id":"9a77"`)
+	code, stdout, stderr = call(t, "", "approve", "--config", config, "--by", "maria", "9a1e62f0c7d34b58e201", "rollback")
 	expect(t, "approve", exitDone, code, stdout, `"act":"approve"`, `"action":"rollback"`)
+	expect(t, "approve", exitDone, code, stderr, "at offset 4")
+}
+
+// TestWordsAboutNothing: a word that no judge could do anything with is refused, and not written.
+func TestWordsAboutNothing(t *testing.T) {
+	broker, _ := kafkatest.Fake(t)
+	config := configFile(t, broker)
+	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
+	expect(t, "topics", exitDone, code, stderr)
+	publish(t, broker, "assessment.alerts", `{"id":"9a1e62f0c7d34b58e201"}`, `{"id":"9a77"}`, `{"id":"9b"}`)
+	publish(t, broker, "assessment.recovery", `{"incident_id":"9a1e62f0c7d34b58e201","action":"scale"}`, `{"incident_id":"9a1e62f0c7d34b58e201","action":"rollback"}`)
+	f := func(want, verb string, args ...string) {
+		t.Helper()
+		code, stdout, stderr := call(t, "", append([]string{verb, "--config", config, "--by", "maria"}, args...)...)
+		if expect(t, verb, exitUsage, code, stderr, want); stdout != "" {
+			t.Errorf("%s prints %s", verb, stdout)
+		}
+	}
+	f(`no incident on assessment.alerts has an id that is, or begins with, "ffff": nothing was written`, "ack", "ffff")
+	f(`no incident on assessment.alerts has an id that is, or begins with, "9b0"`, "silence", "--for", "2h", "9b0")
+	f(`no incident on assessment.alerts has an id that is, or begins with, "1e62f0"`, "resolve", "--cause", "a bad cache", "1e62f0")
+	f(`the ids of 2 incidents begin with "9a", among them 9a1e62f0c7d34b58e201 and 9a77: give more of it`, "ack", "9a")
+	f(`the incident 9a1e62f0c7d34b58e201 has not asked for "rolback", only for rollback and scale: nothing was written`, "approve", "9a1e", "rolback")
+	f(`the incident 9b has asked for no action: nothing was written`, "approve", "9b", "scale")
+	code, _, stderr = call(t, "", "ack", "--config", config, "--by", "maria", "9b")
+	expect(t, "the first that is written", exitDone, code, stderr, "at offset 0")
 }
 
 func TestReplayWithPeoplesWords(t *testing.T) {

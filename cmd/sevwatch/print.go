@@ -88,6 +88,14 @@ func csvRow(o detector.Output) []string {
 	}
 }
 
+// counted is a number with its noun.
+func counted(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 func numText(n *detector.Num) string {
 	if n == nil {
 		return ""
@@ -105,7 +113,7 @@ func row(o detector.Output) string {
 	return fmt.Sprintf("%s  %s  %-11s  %-8.8s  %s%s: %s\n", at, i.Severity, i.Transition, i.ID, i.Rule.Name, labelText(i.Labels), i.Reason)
 }
 
-// labelText is the labels as a selector.
+// labelText is the labels as a selector, nothing where there are none.
 func labelText(labels map[string]string) string {
 	text := ""
 	for _, name := range slices.Sorted(maps.Keys(labels)) {
@@ -117,23 +125,49 @@ func labelText(labels map[string]string) string {
 		}
 		text += fmt.Sprintf("%s=%q", name, labels[name])
 	}
+	if text == "" {
+		return ""
+	}
 	return "{" + text + "}"
+}
+
+// account says what became of every record, so that it adds up. Offsets that hold none are told beside them: they are part of what a topic's ends say.
+func account(t detector.Totals, took time.Duration) string {
+	text := fmt.Sprintf("%s in %s: %d counted + %d late + %d rejected", counted(t.Sum()-t.Control-t.Aborted, "record"), took.Round(time.Millisecond),
+		t.Counted, t.Late, t.Rejected)
+	if t.Duplicate > 0 {
+		text += fmt.Sprintf(" + %d duplicate", t.Duplicate)
+	}
+	if t.Held > 0 {
+		text += fmt.Sprintf(" + %d held, dated too far ahead", t.Held)
+	}
+	if t.Control > 0 {
+		text += fmt.Sprintf("; %s with the end of a transaction", counted(t.Control, "offset"))
+	}
+	if t.Aborted > 0 {
+		text += fmt.Sprintf("; %s of aborted or compacted records", counted(t.Aborted, "offset"))
+	}
+	return text
+}
+
+// lateText says which lateness a source would have needed.
+func lateText(l pipeline.SourceLateness) string {
+	return fmt.Sprintf("late %d of %s under a lateness of %s; %s would have kept 99.9 %% of its records", l.Late, l.Topic, rules.Duration(l.Lateness),
+		rules.Duration(l.Needed))
 }
 
 // summarize says what a replay did.
 func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, took time.Duration) {
-	t := s.Totals
-	fmt.Fprintf(w, "%d records in %s: %d counted + %d late + %d rejected", t.Sum()-t.Aborted, took.Round(time.Millisecond), t.Counted, t.Late, t.Rejected)
-	if t.Sum() == 0 {
+	fmt.Fprint(w, account(s.Totals, took))
+	if s.Totals.Sum() == 0 {
 		fmt.Fprint(w, "; the input is empty")
 	}
 	if s.Edge > 0 {
 		fmt.Fprintf(w, "; judged up to %s", detector.Millis(s.Edge))
 	}
-	fmt.Fprintf(w, "; %d incidents not over\n", s.Open)
+	fmt.Fprintf(w, "; %s not over\n", counted(int64(s.Open), "incident"))
 	for _, l := range s.Lateness {
-		fmt.Fprintf(w, "late %d of %s under a lateness of %s; %s would have kept 99.9 %% of its records\n", l.Late, l.Topic, rules.Duration(l.Lateness),
-			rules.Duration(l.Needed))
+		fmt.Fprintln(w, lateText(l))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(why)) {
 		fmt.Fprintf(w, "rejected %d for %s, first %s\n", why[reason].count, reason, why[reason].first)

@@ -60,7 +60,7 @@ func bar(done float64) string {
 
 // progressLine is rate, event time and time left.
 func progressLine(p pipeline.Position, took time.Duration) string {
-	line := fmt.Sprintf("%d records, %.0f a second", p.Records, float64(p.Records)/took.Seconds())
+	line := fmt.Sprintf("%s, %.0f a second", counted(p.Records, "record"), float64(p.Records)/took.Seconds())
 	if p.Edge > 0 {
 		line += ", at " + detector.Millis(p.Edge).String()
 	}

@@ -22,6 +22,7 @@ type rejectedCmd struct {
 	Samples int      `help:"How many records to show of each reason and topic." default:"3"`
 	Format  string   `help:"table, or ndjson for every record in full." enum:"table,ndjson" default:"table"`
 	Resend  bool     `help:"Send them back to where they came from, once, for a fixed pipeline to read."`
+	Again   bool     `help:"With --resend: also copies that had been sent back and came here once more, each of them once."`
 }
 
 // Run lists the reasons with counts and samples, or every record, or sends them back.
@@ -34,7 +35,10 @@ func (c *rejectedCmd) Run(w world) error {
 	if c.Late {
 		asides.Topic = cfg.Topics.Late
 	}
-	if c.Resend {
+	if c.Again && !c.Resend {
+		return exit{exitUsage, errors.New("--again needs --resend")}
+	}
+	if asides.Again = c.Again; c.Resend {
 		return c.resend(w, &asides)
 	}
 	groups := map[asideKey]*asideGroup{}
@@ -75,12 +79,15 @@ func (c *rejectedCmd) match(a *wire.Aside) bool {
 
 func (c *rejectedCmd) resend(w world, asides *pipeline.Asides) error {
 	sum, err := asides.Resend(w.ctx)
-	fmt.Fprintf(w.stderr, "%d records of %s sent back, %d had been before", sum.Sent, asides.Topic, sum.Before)
+	fmt.Fprintf(w.stderr, "%s of %s sent back, %d had been before", counted(sum.Sent, "record"), asides.Topic, sum.Before)
+	if sum.Back > 0 {
+		fmt.Fprintf(w.stderr, "; %d not: copies that were sent back and came here again (--again sends them)", sum.Back)
+	}
 	if sum.Cut > 0 {
-		fmt.Fprintf(w.stderr, "; %d cannot be: only their beginning was kept", sum.Cut)
+		fmt.Fprintf(w.stderr, "; %d not: only their beginning was kept", sum.Cut)
 	}
 	if sum.Foreign > 0 {
-		fmt.Fprintf(w.stderr, "; %d are not: their topic is no source of %s", sum.Foreign, c.Config)
+		fmt.Fprintf(w.stderr, "; %d not: their topic is no source of %s", sum.Foreign, c.Config)
 	}
 	fmt.Fprintln(w.stderr)
 	if err != nil {
@@ -149,7 +156,7 @@ func textOrBase64(in []byte) (text *string, encoded string) {
 func shown(value []byte) string {
 	const most = 200
 	if len(value) > most {
-		return fmt.Sprintf("%q and %d bytes more", value[:most], len(value)-most)
+		return fmt.Sprintf("%q and %s more", value[:most], counted(int64(len(value)-most), "byte"))
 	}
 	return fmt.Sprintf("%q", value)
 }

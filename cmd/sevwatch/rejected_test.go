@@ -78,9 +78,22 @@ func TestRejected(t *testing.T) {
 	expect(t, "late ones", exitDone, code, stderr, "no such records on sevwatch.late")
 
 	code, _, stderr = call(t, "", "rejected", "--config", config, "--resend")
-	expect(t, "sent back", exitDone, code, stderr, "5 records of sevwatch.rejected sent back, 0 had been before; 1 are not: their topic is no source of "+config)
+	expect(t, "sent back", exitDone, code, stderr, "5 records of sevwatch.rejected sent back, 0 had been before; 1 not: their topic is no source of "+config)
 	code, _, stderr = call(t, "", "rejected", "--config", config, "--resend", "--reason", "out_of_range")
 	expect(t, "sent back again", exitDone, code, stderr, "0 records of sevwatch.rejected sent back, 5 had been before\n")
+
+	back := records[0]
+	back.Headers = append([]wire.Header{{Key: "sevwatch_resent", Value: []byte("1")}}, back.Headers...)
+	putAside(t, broker, back)
+	code, _, stderr = call(t, "", "rejected", "--config", config, "--resend", "--reason", "out_of_range")
+	expect(t, "a copy", exitDone, code, stderr, "0 records of sevwatch.rejected sent back, 5 had been before; "+
+		"1 not: copies that were sent back and came here again (--again sends them)\n")
+	for _, want := range []string{"1 record of sevwatch.rejected sent back, 5 had been before\n", "0 records of sevwatch.rejected sent back, 6 had been before\n"} {
+		code, _, stderr = call(t, "", "rejected", "--config", config, "--resend", "--again", "--reason", "out_of_range")
+		expect(t, "the copy is asked for", exitDone, code, stderr, want)
+	}
+	code, _, stderr = call(t, "", "rejected", "--config", config, "--again")
+	expect(t, "nothing is sent", exitUsage, code, stderr, "--again needs --resend")
 }
 
 func TestCheckOfConfigurations(t *testing.T) {
@@ -89,8 +102,8 @@ func TestCheckOfConfigurations(t *testing.T) {
 	good := write(t, "rules.yaml", []byte(rules))
 	config := write(t, "sevwatch.yaml", fmt.Appendf(nil, "brokers: [localhost:9092]\nrules: %s\n", good))
 	code, _, stderr := call(t, "", "check", config, good)
-	expect(t, "both", exitDone, code, stderr, config+": the configuration of the pipeline assessment, 5 sources, 1 rules, nothing wrong\n",
-		good+": 1 rules, nothing wrong\n")
+	expect(t, "both", exitDone, code, stderr, config+": the configuration of the pipeline assessment, 5 sources, 1 rule, nothing wrong\n",
+		good+": 1 rule, nothing wrong\n")
 	bad := write(t, "bad.yaml", []byte("brokers: [localhost]\npane: fast\n"))
 	code, stdout, _ := call(t, "", "check", bad, good)
 	expect(t, "a bad configuration", exitFound, code, stdout, bad+`:1:11: brokers[0] is "localhost"`, bad+":2:7: pane is")

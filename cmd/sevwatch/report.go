@@ -31,6 +31,9 @@ func (in *replayInput) writeReport(path string, c *report.Collector, file *rules
 			about.Input = append(about.Input, s.Topic)
 		}
 	}
+	for _, l := range sum.Lateness {
+		about.Late = append(about.Late, lateText(l))
+	}
 	about.From, about.Until = in.span(sum)
 	for _, reason := range slices.Sorted(maps.Keys(in.why)) {
 		about.Rejected = append(about.Rejected, report.Rejected{Reason: string(reason), Count: in.why[reason].count, First: in.why[reason].first})

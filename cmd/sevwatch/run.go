@@ -107,9 +107,9 @@ func (c *topicsCmd) Run(w world) error {
 			bad = true
 			fmt.Fprintln(w.stdout, s.Problem)
 		case s.Made:
-			fmt.Fprintf(w.stdout, "topic %s made with %d partitions\n", s.Topic, s.Partitions)
+			fmt.Fprintf(w.stdout, "topic %s made with %s\n", s.Topic, counted(int64(s.Partitions), "partition"))
 		default:
-			fmt.Fprintf(w.stdout, "topic %s is there with %d partitions\n", s.Topic, s.Partitions)
+			fmt.Fprintf(w.stdout, "topic %s is there with %s\n", s.Topic, counted(int64(s.Partitions), "partition"))
 		}
 	}
 	if bad {

@@ -149,7 +149,7 @@ func (c *testCmd) print(w world, suites []ruletest.Suite) (code int) {
 			}
 		}
 	}
-	fmt.Fprintf(w.stderr, "%d tests passed, %d failed, in %.1f ms\n", passed, failed, took*1000)
+	fmt.Fprintf(w.stderr, "%s passed, %d failed, in %.1f ms\n", counted(int64(passed), "test"), failed, took*1000)
 	if code == exitDone && failed > 0 {
 		code = exitFound
 	}

@@ -38,7 +38,7 @@ func TestTest(t *testing.T) {
 	expect(t, "the runbook's own", exitDone, code, stdout+stderr, "0 failed")
 	tests, rules := testFiles(t)
 	code, stdout, stderr = call(t, "", "test", "-v", tests)
-	expect(t, "a test that passes", exitDone, code, stdout+stderr, "1 tests passed, 0 failed", tests+":3: passed in")
+	expect(t, "a test that passes", exitDone, code, stdout+stderr, "1 test passed, 0 failed", tests+":3: passed in")
 	put(t, rules, strings.ReplaceAll(testRules, "above: 3", "above: 4"))
 	junit := filepath.Join(t.TempDir(), "out.xml")
 	code, stdout, stderr = call(t, "", "test", "--junit", junit, tests)
@@ -92,11 +92,11 @@ func TestTestWatchesTestsAndRules(t *testing.T) {
 			}
 		}
 	}
-	wait("1 tests passed, 0 failed")
+	wait("1 test passed, 0 failed")
 	put(t, rules, strings.ReplaceAll(testRules, "above: 3", "above: 4"))
 	wait("0 tests passed, 1 failed")
 	put(t, tests, strings.ReplaceAll(testTests, "[10s sev1 opened A]", "[]"))
-	wait("1 tests passed, 0 failed, in")
+	wait("1 test passed, 0 failed, in")
 	cancel()
 	if code := <-done; code != exitDone {
 		t.Errorf("exit code %d", code)
@@ -115,5 +115,5 @@ func TestGuidesRuleTest(t *testing.T) {
 		t.Fatal("the guide has no example")
 	}
 	code, stdout, stderr := call(t, "", "test", write(t, "guide.yaml", []byte(example)))
-	expect(t, "the guide's example", exitDone, code, stdout+stderr, "1 tests passed, 0 failed")
+	expect(t, "the guide's example", exitDone, code, stdout+stderr, "1 test passed, 0 failed")
 }

@@ -108,7 +108,7 @@ func (c *tuneCmd) print(w world, tuned []history.Tuned) {
 
 // explain says what a proposal without labels is worth.
 func (c *tuneCmd) explain(w world, span rules.Duration) {
-	fmt.Fprintf(w.stderr, "proposed without labels: the most sensitive threshold of each tier with no more than %g incidents a week for Sev1, and twice as many for "+
+	fmt.Fprintf(w.stderr, "proposed without labels: the most sensitive threshold of each tier with no more incidents than %g a week for Sev1, and twice as many for "+
 		"each milder severity (--at-most). Nothing here says which incidents are right\n", c.AtMost)
 	if week := rules.Duration(7 * 24 * time.Hour / time.Millisecond); span < week {
 		fmt.Fprintf(w.stderr, "the history is %s long, less than a week: it may have a week's incidents, and those a week are what it would come to\n", span)

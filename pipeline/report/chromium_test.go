@@ -117,10 +117,15 @@ func TestReportInChromium(t *testing.T) {
 	if n := ask[int](t, ctx, `document.querySelectorAll("article").length`); n != len(collected.Past.Incidents) || n < 3 {
 		t.Errorf("%d incidents on the page, expected %d", n, len(collected.Past.Incidents))
 	}
-	for _, width := range []int64{1280, 390} {
+	for _, width := range []int64{1280, 500, 390} {
 		do(t, ctx, chromedp.EmulateViewport(width, 900))
 		if wide := ask[int64](t, ctx, `document.documentElement.scrollWidth`); wide > width {
 			t.Errorf("at %d pixels the page is %d wide", width, wide)
+		}
+		_, said, _ := strings.Cut(ask[string](t, ctx, `document.querySelector("article p").innerText`), "lasted ")
+		row := ask[string](t, ctx, `document.querySelector("tbody tr").innerText`)
+		if lasted, now, found := strings.Cut(said, ", "); !found || !strings.Contains(row, lasted) || !strings.Contains(row, now) {
+			t.Errorf("at %d pixels the first incident is listed as %q, expected %s in it", width, row, said)
 		}
 		if broken := ask[string](t, ctx, brokenWords); broken != "" {
 			t.Errorf("at %d pixels %s is broken in the middle", width, broken)

@@ -23,6 +23,7 @@ type About struct {
 	From, Until int64 // the stretch that was judged
 	Totals      detector.Totals
 	Rejected    []Rejected
+	Late        []string // which lateness the sources of late records would have needed
 	Notes       []string // what may be doubted
 }
 
@@ -46,7 +47,8 @@ type view struct {
 	Contributors []contributor
 	Gaps         []gapView
 	GapsAll      string
-	Silenced     int // charts left out
+	Silenced     int    // charts left out
+	LateShare    string // of the records, where it is worth a warning
 }
 
 type countOf struct {
@@ -74,7 +76,7 @@ type gapView struct{ From, To, Length string }
 
 // Render is the page.
 func (c *Collector) Render(about About) ([]byte, error) {
-	v := view{About: about, Contributors: c.contributors(15)}
+	v := view{About: about, Contributors: c.contributors(15), LateShare: lateShare(about.Totals)}
 	for severity := rules.Sev1; severity <= rules.Sev4; severity++ {
 		n := 0
 		for _, i := range c.Past.Incidents {
@@ -110,6 +112,16 @@ func (c *Collector) Render(about About) ([]byte, error) {
 		return nil, fmt.Errorf("cannot make the report: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+// lateShare is the share of records that came too late; "" where it is no more than 1 %, which a lateness is chosen to leave out.
+func lateShare(t detector.Totals) string {
+	const bearable = 0.01
+	records := t.Sum() - t.Control - t.Aborted
+	if float64(t.Late) <= bearable*float64(records) {
+		return ""
+	}
+	return fmt.Sprintf("%.1f %%", float64(t.Late)*100/float64(records))
 }
 
 func (c *Collector) incident(i *history.Incident, until int64) (incidentView, error) {

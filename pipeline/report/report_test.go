@@ -127,6 +127,27 @@ func TestPageOfNothing(t *testing.T) {
 	}
 }
 
+// TestLateShare: a warning stands at the top of the page where more than one record in a hundred was late.
+func TestLateShare(t *testing.T) {
+	f := func(totals detector.Totals, want string) {
+		t.Helper()
+		c, about := play(t)
+		about.Totals, about.Late = totals, []string{"1m would have been enough"}
+		page, err := c.Render(about)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, warning, found := strings.Cut(string(page), "<strong>Warning:</strong> ")
+		if found != (want != "") || !strings.HasPrefix(warning, want) {
+			t.Errorf("%+v: %t %.200s, expected %q", totals, found, warning, want)
+		}
+	}
+	f(detector.Totals{}, "")
+	f(detector.Totals{Counted: 990, Late: 10, Aborted: 500}, "")
+	f(detector.Totals{Counted: 900, Late: 11, Rejected: 89, Control: 500}, "1.1 % of the records came too late and are in no window: 1m would have been enough.")
+	f(detector.Totals{Late: 1}, "100.0 % of the records")
+}
+
 // A month with 500 incidents is still a page that a browser opens, and the time of what is kept does not grow with them.
 func TestPageOfAMonth(t *testing.T) {
 	var feeds []feed
