@@ -354,6 +354,25 @@ func TestKnownHowFarTheActiveWere(t *testing.T) {
 	}
 }
 
+// A history reaches back for as long as idle_after can be and stays small; what it knows is older than asked for by an eighth at most.
+func TestHistoryReachesBack(t *testing.T) {
+	var h history
+	start := time.UnixMilli(simStart)
+	now := start
+	for ; now.Sub(start) < 2*time.Hour; now = now.Add(20 * time.Millisecond) {
+		h.learn(now.UnixMilli(), now)
+	}
+	for ago := 50 * time.Millisecond; ago <= time.Hour; ago += ago / 3 {
+		then, known := h.before(now.Add(-ago))
+		if off := now.Sub(then.at) - ago; !known || then.event != then.at.UnixMilli() || off < 0 || off > now.Sub(then.at)/8+40*time.Millisecond {
+			t.Errorf("of %s ago it knows what was %s ago (known: %t)", ago, now.Sub(then.at), known)
+		}
+	}
+	if len(h) >= maxHistory {
+		t.Errorf("it has %d entries, so it is cut, expected fewer than %d", len(h), maxHistory)
+	}
+}
+
 // While nothing comes there is a mark a pane, also where the first one was on its way for long.
 func TestMarksWhileAllIsSilent(t *testing.T) {
 	two := newTwoTasks(t)
