@@ -5,11 +5,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+
+	"sevwatch/detector"
 	"sevwatch/pipeline/kafkatest"
 	"sevwatch/pipeline/wire"
 	"sevwatch/pipeline/wire/schema"
+	"sevwatch/rules"
 )
 
 // TestHealthz: what a worker answers is a message as it writes them to the health topic, under the same name.
@@ -45,5 +50,31 @@ func TestHealthz(t *testing.T) {
 	p.until("a heartbeat", func() bool { return len(p.read(p.cfg.Topics.Health)) > 0 })
 	if on := p.read(p.cfg.Topics.Health)[0]; name(on.Value) != name(answer) || string(on.Key) != name(answer) {
 		t.Errorf("the heartbeat is of %q under the key %q, the answer of %q", name(on.Value), on.Key, name(answer))
+	}
+}
+
+// What a task tells of itself is at /metrics as long as the worker has it.
+func TestTaskMetrics(t *testing.T) {
+	w := NewWorker(WorkerOptions{Config: &Config{}, Rules: &rules.File{}, Log: zap.NewNop()})
+	lag, at := int64(7), detector.Millis(1_793_534_409_500)
+	names := []string{`sevwatch_lag_records{task="3"} 7`, `sevwatch_watermark_timestamp_seconds{task="3"} 1.7935344095e+09`, `sevwatch_edge_timestamp_seconds{task="2"} 1.7935344095e+09`}
+	told := func() string {
+		var out strings.Builder
+		w.metrics.set.WritePrometheus(&out)
+		return out.String()
+	}
+	w.report("aggregate", wire.HealthTask{Task: 3, Lag: &lag, Watermark: &at})
+	w.report("judge", wire.HealthTask{Task: 2, Edge: &at})
+	for _, name := range names {
+		if !strings.Contains(told(), name+"\n") {
+			t.Errorf("the metrics lack %s:\n%s", name, told())
+		}
+	}
+	w.metrics.waiting(3, 1)
+	w.metrics.lost(2, 1)
+	w.retire("aggregate", 3)
+	w.retire("judge", 2)
+	if strings.Contains(told(), "task=") {
+		t.Errorf("the worker has no task, and tells\n%s", told())
 	}
 }

@@ -110,6 +110,38 @@ func (m *workerMetrics) waiting(task, partitions int) {
 	m.set.GetOrCreateGauge(fmt.Sprintf("sevwatch_waiting_partitions{task=\"%d\"}", task), nil).Set(float64(partitions))
 }
 
+// task tells how far a task is, until this worker no longer has it: where another has it, that one tells.
+func (m *workerMetrics) task(h *wire.HealthTask) {
+	at := func(name string, value float64) {
+		m.set.GetOrCreateGauge(fmt.Sprintf(name, h.Task), nil).Set(value)
+	}
+	if h.Lag != nil {
+		at(`sevwatch_lag_records{task="%d"}`, float64(*h.Lag))
+	}
+	if h.Watermark != nil {
+		at(`sevwatch_watermark_timestamp_seconds{task="%d"}`, float64(*h.Watermark)/1000)
+	}
+	if h.Edge != nil {
+		at(`sevwatch_edge_timestamp_seconds{task="%d"}`, float64(*h.Edge)/1000)
+	}
+}
+
+// retire forgets what only the worker that has a task tells.
+func (m *workerMetrics) retire(stage string, task int) {
+	names := []string{
+		`sevwatch_lag_records{task="%d"}`, `sevwatch_watermark_timestamp_seconds{task="%d"}`, `sevwatch_waiting_partitions{task="%d"}`, `sevwatch_visits{task="%d"}`,
+	}
+	if stage == "judge" {
+		names = []string{
+			`sevwatch_edge_timestamp_seconds{task="%d"}`, `sevwatch_series{task="%d"}`, `sevwatch_groups{task="%d"}`, `sevwatch_open_incidents{task="%d"}`,
+			`sevwatch_overflow_events{task="%d"}`, `sevwatch_refused_incidents{task="%d"}`, `sevwatch_lost_offsets{task="%d"}`,
+		}
+	}
+	for _, name := range names {
+		m.set.UnregisterMetric(fmt.Sprintf(name, task))
+	}
+}
+
 func (m *workerMetrics) lost(task int, offsets int64) {
 	m.set.GetOrCreateGauge(fmt.Sprintf("sevwatch_lost_offsets{task=\"%d\"}", task), nil).Set(float64(offsets))
 }

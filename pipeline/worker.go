@@ -245,6 +245,7 @@ func (w *Worker) Totals() detector.Totals {
 
 // report keeps the latest word of a task for the heartbeat.
 func (w *Worker) report(stage string, h wire.HealthTask) {
+	w.metrics.task(&h)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.health[stageTask{stage, h.Task}] = h
@@ -252,6 +253,7 @@ func (w *Worker) report(stage string, h wire.HealthTask) {
 
 // retire forgets a task that this worker no longer has.
 func (w *Worker) retire(stage string, task int) {
+	w.metrics.retire(stage, task)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.health, stageTask{stage, task})
