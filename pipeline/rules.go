@@ -136,8 +136,11 @@ func due(at detector.Millis) zap.Field {
 // catchUp reads the control topic to its end. Rules that cannot be read are not in force anywhere.
 func (k *ruleKeeper) catchUp(ctx context.Context) (err error) {
 	k.next, err = k.w.readControl(ctx, k.next, func(r *fetch.Record) {
+		if said, err := k.w.cfg.sharedWith(r); said { // also where the rules are none by this configuration
+			k.others = err
+		}
 		if c, err := wire.DecodeControl(r.Value, k.w.cfg.RuleOptions()); err == nil && c.Rules != nil {
-			k.logged, k.others = c.Hash, k.w.cfg.sharedWith(r)
+			k.logged = c.Hash
 		}
 	})
 	return err
@@ -153,22 +156,24 @@ func (c *Config) terms() []kafka.Header {
 	}
 }
 
-// sharedWith says why a worker cannot share its topics with those that have put rules in force there; nil if it can, or if they did not say.
-func (c *Config) sharedWith(r *fetch.Record) error {
-	headers, err := r.Headers()
-	if err != nil {
-		return nil //nolint:nilerr // who has written such headers says nothing by them
+// sharedWith says why a worker cannot share its topics with the one that has written a record; nil if it can. said: the record tells of it.
+func (c *Config) sharedWith(r *fetch.Record) (said bool, err error) {
+	headers, bad := r.Headers()
+	if bad != nil {
+		return false, nil
 	}
 	for _, mine := range c.terms() {
 		for _, theirs := range headers {
-			if theirs.Key == mine.Key && !bytes.Equal(theirs.Value, mine.Value) {
-				name := strings.TrimPrefix(mine.Key, "sevwatch_")
-				return &TopicError{fmt.Errorf("cannot share %s with workers whose %s is %q: it is %q here; a pipeline that differs in it needs topics of its own (topics), and a name",
-					c.Topics.Control, name, theirs.Value, mine.Value)}
+			if theirs.Key != mine.Key {
+				continue
+			}
+			if said = true; err == nil && !bytes.Equal(theirs.Value, mine.Value) {
+				err = &TopicError{fmt.Errorf("cannot share %s with workers whose %s is %q: it is %q here; a pipeline that differs in it needs topics of its own (topics), and a name",
+					c.Topics.Control, strings.TrimPrefix(mine.Key, "sevwatch_"), theirs.Value, mine.Value)}
 			}
 		}
 	}
-	return nil
+	return said, err
 }
 
 // tell says whether the rule file is what runs, in the metrics, in the worker's health and, when it changes, in the log.

@@ -411,14 +411,14 @@ func TestTopicsOfAnotherPipeline(t *testing.T) {
 	before := len(p.read(p.cfg.Topics.Control)) + len(p.read(p.cfg.Topics.Panes))
 	for want, change := range map[string]func(c *Config){
 		`whose pipeline is "` + p.cfg.Pipeline + `": it is "other" here`: func(c *Config) { c.Pipeline = "other" },
-		`whose pane is "10s": it is "5s" here`:                           func(c *Config) { c.Pane = 5 * second },
+		`whose pane is "10s": it is "7s" here`:                           func(c *Config) { c.Pane = 7 * second },
 		`whose domain is "": it is "service" here`:                       func(c *Config) { c.Domain = "service" },
 	} {
 		q := *p
 		cfg := *p.cfg
 		q.cfg = &cfg
 		change(q.cfg)
-		q.rules = parsed(t, &q, rulesOf(ruleErrors, ruleMany))
+		q.rules = parsed(t, &q, rulesOf(strings.Replace(ruleMany, "1m", fmt.Sprintf("%dms\n        recover: {keep_firing_for: 0s}", 6*int64(cfg.Pane)), 1)))
 		w := NewWorker(WorkerOptions{Config: q.cfg, Rules: q.rules, Client: q.client, Log: testLog(t)})
 		err := w.Run(p.ctx)
 		if topics := (*TopicError)(nil); !errors.As(err, &topics) || !strings.Contains(err.Error(), want) {
