@@ -112,6 +112,9 @@ func (s PartitionSet) covers(other PartitionSet) bool {
 	return true
 }
 
+// same says whether both name the same partitions.
+func (s PartitionSet) same(other PartitionSet) bool { return s.covers(other) && other.covers(s) }
+
 // union names the partitions that either names.
 func union(x, y PartitionSet) PartitionSet {
 	all := PartitionSet{max(x.Version, y.Version), map[string]int{}}

@@ -16,7 +16,7 @@ type Judge struct {
 	windows []*windowCount // one for each length that rules have
 
 	set        PartitionSet
-	fewer      map[int]PartitionSet // as those tasks tell it that name fewer partitions
+	sets       map[int]PartitionSet // as each task told it last
 	partitions map[Source]*PartitionProgress
 	events     map[int64]int64 // of open panes, over all domains
 	silent     []Span          // merged
@@ -49,7 +49,7 @@ type Judge struct {
 func NewJudge(cfg Config, file *rules.File) *Judge {
 	j := &Judge{
 		cfg: cfg, file: file, edge: never, since: never,
-		fewer: map[int]PartitionSet{}, partitions: map[Source]*PartitionProgress{}, events: map[int64]int64{}, domains: map[string]*domain{},
+		sets: map[int]PartitionSet{}, partitions: map[Source]*PartitionProgress{}, events: map[int64]int64{}, domains: map[string]*domain{},
 		saved: map[string]digest{}, told: map[Source]PartitionProgress{}, seenUpTo: never,
 	}
 	for _, r := range file.Rules() {
@@ -179,29 +179,21 @@ func (j *Judge) Progress(p *Progress) error {
 	return nil
 }
 
-// heardSet takes in which partitions there are, as a task says. Those count that any task names: an added one from the first word of it on, one whose source
-// is no more until every task does without it.
+// heardSet takes in which partitions there are, as a task says. Those count that any task named last: an added one from the first word of it on, one whose source
+// is no more until every task does without it. What a task says holds until it says something else: one without partitions speaks only when it begins.
 func (j *Judge) heardSet(p *Progress) {
-	if !j.set.covers(p.Set) {
-		j.set = union(j.set, p.Set)
-	}
-	if p.Set.covers(j.set) {
-		delete(j.fewer, p.Task)
+	if j.sets[p.Task].same(p.Set) && j.set.covers(p.Set) {
 		return
 	}
-	if j.fewer[p.Task] = p.Set; len(j.fewer) < p.Tasks {
-		return
-	}
+	j.sets[p.Task] = p.Set
 	all := PartitionSet{Version: p.Set.Version}
-	for _, task := range sortedKeys(j.fewer) {
-		all = union(all, j.fewer[task])
+	if len(j.sets) < p.Tasks { // not all have spoken
+		all = j.set
+	}
+	for _, task := range sortedKeys(j.sets) {
+		all = union(all, j.sets[task])
 	}
 	j.set = all
-	for _, task := range sortedKeys(j.fewer) {
-		if j.fewer[task].covers(all) {
-			delete(j.fewer, task)
-		}
-	}
 }
 
 // watermark is the event time up to which all partitions have said everything. One that was not heard of yet holds it back.

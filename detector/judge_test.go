@@ -329,3 +329,49 @@ func TestMemory(t *testing.T) {
 		}
 	}
 }
+
+// TestPartitionSet: the judge waits for every partition that some task named last, and for no other, over restarts: what a task said holds until it says
+// something else, also where it has no partitions and speaks only once.
+func TestPartitionSet(t *testing.T) {
+	file := justErrors(t)
+	j := NewJudge(DefaultConfig(), file)
+	says := func(task int, topics ...string) {
+		t.Helper()
+		p := &Progress{V: 1, Task: task, Tasks: 3, Set: PartitionSet{Version: len(topics), Topics: map[string]int{}}}
+		for _, topic := range topics {
+			p.Set.Topics[topic] = 1
+		}
+		if err := j.Progress(p); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if j, err = Restore(DefaultConfig(), file, j.Snapshot()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.partitions[Source{"a", 0}] = &PartitionProgress{Source: Source{"a", 0}, Watermark: 1} // so that there is something to keep
+	expect := func(what string, topics ...string) {
+		t.Helper()
+		if got := sortedKeys(j.set.Topics); !slices.Equal(got, topics) {
+			t.Errorf("%s: the judge waits for %v, expected %v", what, got, topics)
+		}
+	}
+	says(0, "a")
+	expect("one has spoken", "a")
+	says(1, "a")
+	says(2, "a") // has no partitions
+	says(0, "a", "b")
+	expect("a source is added at one", "a", "b")
+	says(0, "a")
+	expect("and taken back", "a")
+	says(1, "a", "b")
+	says(0, "a", "b")
+	says(1, "a")
+	expect("one still names it", "a", "b")
+	says(0, "c")
+	expect("two name others", "a", "c")
+	says(1, "c")
+	expect("the one without partitions has not said so", "a", "c")
+	says(2, "c")
+	expect("exchanged", "c")
+}

@@ -29,7 +29,8 @@ type edgeState struct {
 	V      int                  `json:"v"`
 	Edge   int64                `json:"edge"`
 	Set    PartitionSet         `json:"set"`
-	Fewer  map[int]PartitionSet `json:"fewer,omitempty"` // by task
+	Same   []int                `json:"same,omitempty"`  // tasks that named this set last
+	Other  map[int]PartitionSet `json:"other,omitempty"` // what the others named
 	Open   []PaneEvents         `json:"open,omitempty"`
 	Silent []Span               `json:"silent,omitempty"`
 	Lost   int64                `json:"lost,omitempty"`
@@ -163,8 +164,18 @@ func (j *Judge) longest() *windowCount {
 func (j *Judge) state(emit func(key string, value []byte), all bool) {
 	if j.edge != never || len(j.partitions) > 0 {
 		s := edgeState{
-			V: stateVersion, Edge: j.edge, Set: j.set, Fewer: j.fewer, Silent: j.silent, Lost: j.lost, Late: j.late,
+			V: stateVersion, Edge: j.edge, Set: j.set, Silent: j.silent, Lost: j.lost, Late: j.late,
 			Rules: j.file.Hash, Longest: j.longest().length, Since: j.since,
+		}
+		for _, task := range sortedKeys(j.sets) {
+			if set := j.sets[task]; set.same(j.set) {
+				s.Same = append(s.Same, task)
+			} else {
+				if s.Other == nil {
+					s.Other = map[int]PartitionSet{}
+				}
+				s.Other[task] = set
+			}
 		}
 		for _, start := range sortedKeys(j.events) {
 			s.Open = append(s.Open, PaneEvents{start, j.events[start]})
@@ -433,8 +444,11 @@ func (s *groupState) check() error {
 // loadEdge goes on where a judge had come.
 func (j *Judge) loadEdge(s edgeState) {
 	j.edge, j.set, j.silent, j.lost, j.late, j.since = s.Edge, s.Set, s.Silent, s.Lost, s.Late, s.Since
-	if len(s.Fewer) > 0 {
-		j.fewer = s.Fewer
+	for _, task := range s.Same {
+		j.sets[task] = s.Set
+	}
+	for _, task := range sortedKeys(s.Other) {
+		j.sets[task] = s.Other[task]
 	}
 	if s.V > 1 && s.Rules != j.file.Hash {
 		j.rulesChanged(s)

@@ -134,3 +134,42 @@ func TestSourceIsRemoved(t *testing.T) {
 	p.load(minutes(2, 6, 20))
 	p.judged(noon(5, 30), w)
 }
+
+// A source that was removed and is added again begins where event time is, like any added one: what its producers wrote meanwhile is late, and said to be.
+func TestSourceIsRemovedAndAddedAgain(t *testing.T) {
+	const shop = ", {topic: shop, kind: error, partitions: 2}]}"
+	with := strings.Replace(twoConfig, "}]}", "}"+shop, 1)
+	two := tasksOver(t, nil, with)
+	run := func(seconds int) {
+		for range seconds {
+			for id := range 2 {
+				two.append("web", id, int(two.broker.now-simStart)/1000)
+				two.append("shop", id, int(two.broker.now-simStart)/1000)
+			}
+			two.settle(1)
+		}
+	}
+	run(10)
+	two = tasksOver(t, two.broker, twoConfig)
+	run(60)
+	two = tasksOver(t, two.broker, with)
+	run(10)
+	two.settle(5)
+	for _, task := range two.tasks {
+		for _, s := range task.order {
+			if got := s.State().Totals; s.Topic == "shop" && (got.Late < 50 || got.Late > 65 || got.Counted+got.Late != 80) {
+				t.Errorf("%s/%d has the accounts %+v, expected some 60 of 80 to be late", s.Topic, s.Source.Partition, got)
+			}
+		}
+	}
+	two = tasksOver(t, two.broker, with) // and it is there from then on
+	run(5)
+	two.settle(5)
+	for _, task := range two.tasks {
+		for _, s := range task.order {
+			if got := s.State().Totals; s.Topic == "shop" && got.Counted+got.Late != 85 || s.added {
+				t.Errorf("%s/%d has the accounts %+v, expected 85 in all; added: %t", s.Topic, s.Source.Partition, got, s.added)
+			}
+		}
+	}
+}

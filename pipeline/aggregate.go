@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,6 +43,7 @@ type aggregateTask struct {
 	topics    map[string]int       // partitions of the sources
 	joined    int                  // the generation of the group in which that was asked last
 	forgotten []wire.Record        // of the changelog, since the last flush
+	noted     string               // beside the offset of the marks
 	unsent    *batch               // flushed, and not committed yet
 	edge      int64                // that was flushed
 	settle    int64                // ms: panes so far ahead of the slowest partition are not made smaller by the judges
@@ -144,6 +147,7 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	}
 	var starts []fetch.Start
 	next := map[detector.Source]int64{}
+	noted := offsets[partition{t.w.cfg.Topics.Marks, t.a.task}].Metadata
 	for _, topic := range slices.Sorted(maps.Keys(t.a.partitions)) {
 		partitions := t.a.partitions[topic]
 		isolation := t.w.isolation(topic)
@@ -162,10 +166,15 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 			})
 			if topic == t.w.cfg.Topics.Marks {
 				t.marks = newMarkReader(s, at.offset, spans[id].end, known)
+				t.noted = noted
 				t.committed[s] = at.offset
 				continue
 			}
-			t.addSource(s, at, known, spans[id].end)
+			there, err := wasThere(noted, topic)
+			if err != nil {
+				return err
+			}
+			t.addSource(s, at, known && there, spans[id].end)
 			next[s] = at.lost
 		}
 	}
@@ -460,6 +469,7 @@ func (t *aggregateTask) foreign(s *source, r *fetch.Record) {
 func (t *aggregateTask) outcome(s *source, r *fetch.Record, o detector.Outcome) {
 	for _, offset := range o.Future {
 		t.w.metrics.reject(s.Topic, string(wire.FutureEvent))
+		s.aside.rejected++
 		t.putAside(t.w.cfg.Topics.Rejected, s.suspects[offset])
 	}
 	switch {
@@ -636,11 +646,49 @@ func (t *aggregateTask) offsets() map[string][]kafka.TxnOffsetCommit {
 		}
 	}
 	m, next := t.marks, t.needed()
-	if next != t.committed[m.source] || !m.known {
-		t.committed[m.source], m.known = next, true
-		add(m.source, next, "")
+	if noted := t.present(); next != t.committed[m.source] || !m.known || noted != t.noted {
+		t.committed[m.source], m.known, t.noted = next, true, noted
+		add(m.source, next, noted)
 	}
 	return out
+}
+
+// present is what a task notes beside its offset in the marks topic: of which sources it has partitions, by a hash of each name. One of a source that is
+// not among them has been away, if it has been there before: event time has gone on without it, and it begins as one that is added.
+func (t *aggregateTask) present() string {
+	has := map[string]bool{}
+	for _, s := range t.order {
+		begun, there := has[s.Topic]
+		has[s.Topic] = !s.added && (begun || !there)
+	}
+	noted := notes{Sources: []string{}}
+	for _, topic := range slices.Sorted(maps.Keys(has)) {
+		if has[topic] {
+			noted.Sources = append(noted.Sources, noteOf(topic))
+		}
+	}
+	return string(wire.JSON(noted))
+}
+
+// notes are what a task notes beside its offset in the marks topic.
+type notes struct {
+	Sources []string `json:"sources"` // none: the task is of before there were notes
+}
+
+// wasThere says whether the task had noted the source.
+func wasThere(noted, topic string) (bool, error) {
+	var n notes
+	if noted != "" {
+		if err := json.Unmarshal([]byte(noted), &n); err != nil {
+			return false, fmt.Errorf("cannot read what was kept with the offset of the marks: %w", err)
+		}
+	}
+	return n.Sources == nil || slices.Contains(n.Sources, noteOf(topic)), nil
+}
+
+func noteOf(topic string) string {
+	hash := sha256.Sum256([]byte(topic))
+	return hex.EncodeToString(hash[:4])
 }
 
 func readPartitionState(metadata string, state *detector.PartitionState) error {

@@ -26,7 +26,7 @@ type clock struct {
 	furthered time.Time // when that was learned
 	silent    *instant  // the furthest partition when the silence of all began; nil: there is none
 	far       int64     // ms: more than that beyond what time has passed is a jump
-	fast      bool      // event time has jumped within idle_after
+	hurried   time.Time // when event time had jumped within idle_after last
 	jumped    time.Time // when all were waited for last because of that
 	settled   time.Time // when no idle partition was left behind last
 	on        *base     // all partitions of all tasks are idle
@@ -144,8 +144,8 @@ func (c *clock) waitsForAll(now time.Time) bool { return now.Sub(c.jumped) < c.i
 
 // jumps says whether event time has just begun to go on by more than the lateness beyond what time has passed: a file is written to the topics, one
 // partition behind the other, or producers send what they had kept. Then all partitions are waited for once more, for idle_after: what is written
-// to them next must not become late. While it goes on like that, as where a backlog is read, nobody is waited for again, and not before idle ones
-// were moved on, for which there are once more idle_after.
+// to them next must not become late. While it goes on like that, as where a backlog is read, and for twice idle_after nobody is waited for again, and not before
+// idle ones were moved on.
 func (c *clock) jumps(allLow, allHigh int64, now time.Time) bool {
 	if allHigh == unknown {
 		return false
@@ -168,8 +168,11 @@ func (c *clock) jumps(allLow, allHigh int64, now time.Time) bool {
 	}
 	fast := !known || level-then.passed(now) > c.far
 	c.highs.learn(level, now)
-	begins := fast && !c.fast && (c.jumped.IsZero() || c.settled.After(c.jumped))
-	if c.fast = fast; begins {
+	begins := fast && now.Sub(c.hurried) >= 2*c.idle && (c.jumped.IsZero() || c.settled.After(c.jumped))
+	if fast {
+		c.hurried = now
+	}
+	if begins {
 		c.jumped = now
 	}
 	return begins

@@ -239,6 +239,29 @@ func TestJumpsOneBehindTheOther(t *testing.T) {
 	}
 }
 
+// While a backlog is read beside an idle partition nobody is waited for again and again, although the reader has to wait for it at max_skew.
+func TestBacklogIsOneJump(t *testing.T) {
+	two := newTwoTasks(t)
+	two.write(0)
+	two.settle(10)
+	const n = 7 * 24 * 60
+	for i := range n {
+		two.writeTo(0, (i+10)*60)
+	}
+	jumps, last := 0, two.tasks[0].clock.jumped
+	for two.tasks[0].order[0].State().Totals.Counted < n {
+		for k := range two.tasks {
+			two.step(k, 100)
+		}
+		if j := two.tasks[0].clock.jumped; j != last {
+			jumps, last = jumps+1, j
+		}
+		if jumps > 2 {
+			t.Fatalf("event time has jumped %d times in a backlog", jumps)
+		}
+	}
+}
+
 // A task that was away while the others were not silent goes on with them, although nothing of its own came.
 func TestBurstThatATaskMissed(t *testing.T) {
 	two := newTwoTasks(t)

@@ -88,6 +88,11 @@ func (t *aggregateTask) readMark(m *wire.Mark, r *fetch.Record) error {
 		pending.mark = r.Offset
 		s.idle = append(s.idle, pending)
 		if line.Before > s.Position() {
+			if s.added { // records that are held have to be read again before
+				if err := t.resume(s); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		s.applyMarks(t.agg, s.Offset())

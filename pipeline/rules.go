@@ -158,10 +158,7 @@ func (c *Config) terms() []kafka.Header {
 
 // sharedWith says why a worker cannot share its topics with the one that has written a record; nil if it can. said: the record tells of it.
 func (c *Config) sharedWith(r *fetch.Record) (said bool, err error) {
-	headers, bad := r.Headers()
-	if bad != nil {
-		return false, nil
-	}
+	headers, _ := r.Headers() // such as cannot be read say nothing
 	for _, mine := range c.terms() {
 		for _, theirs := range headers {
 			if theirs.Key != mine.Key {

@@ -26,6 +26,7 @@ type broker struct {
 	asked   chan int64    // offset of the first partition of each fetch request
 	hold    chan struct{} // where it is made, answers wait until it is closed
 	refuses kafka.Error   // with which it answers each fetch
+	unknown kafka.Error   // with which it answers who asks for leaders
 }
 
 func newBroker(t *testing.T, end int64, leaders ...int32) *broker {
@@ -84,7 +85,7 @@ func (b *broker) serve(c net.Conn) {
 
 func (b *broker) metadata() *metadata.Response {
 	at := b.Addr().(*net.TCPAddr)
-	topic := metadata.ResponseTopic{Name: "t"}
+	topic := metadata.ResponseTopic{Name: "t", ErrorCode: int16(b.unknown)}
 	for p, leader := range b.leaders {
 		x := metadata.ResponsePartition{PartitionIndex: int32(p), LeaderID: leader}
 		if leader < 0 {
@@ -318,5 +319,15 @@ func TestLeadersAreAskedOfWhoAnswered(t *testing.T) {
 	}
 	if want := []string{"gone:1", here, here}; !slices.Equal(dialled, want) {
 		t.Errorf("dialled %v, expected %v", dialled, want)
+	}
+}
+
+// A broker that does not know the topic, because it has only just begun, is not the only one that is asked.
+func TestLeadersAreAskedOfWhoKnows(t *testing.T) {
+	fresh, old := newBroker(t, 0, 1), newBroker(t, 0, 1)
+	fresh.unknown = kafka.UnknownTopicOrPartition
+	f := New(Config{Dialer: kafka.DefaultDialer, Brokers: []string{fresh.Addr().String(), old.Addr().String()}}, []Start{{Topic: "t"}})
+	if _ = f.askLeaders(t.Context(), f.positions); f.positions[0].leader != old.Addr().String() {
+		t.Errorf("the leader is %q, expected %s", f.positions[0].leader, old.Addr())
 	}
 }

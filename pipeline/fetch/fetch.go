@@ -250,7 +250,7 @@ func (f *Fetcher) askLeaders(ctx context.Context, lost []*position) error {
 	return errors.Join(errs...)
 }
 
-// askBroker says whether the broker answered for every topic, be it that it knows of no leader.
+// askBroker says whether the broker knew every topic, be it that a partition has no leader.
 func (f *Fetcher) askBroker(ctx context.Context, broker string, lost []*position) (answered bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
@@ -261,6 +261,7 @@ func (f *Fetcher) askBroker(ctx context.Context, broker string, lost []*position
 	defer func() { _ = c.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	answered = true
 	var errs []error
 	for i, p := range lost {
 		if i > 0 && lost[i-1].Topic == p.Topic {
@@ -269,7 +270,8 @@ func (f *Fetcher) askBroker(ctx context.Context, broker string, lost []*position
 		partitions, err := c.ReadPartitions(p.Topic)
 		var told kafka.Error
 		switch {
-		case errors.As(err, &told):
+		case errors.As(err, &told): // perhaps another one knows it
+			answered = false
 			errs = append(errs, fmt.Errorf("the partitions of %s: %w", p.Topic, err))
 		case err != nil:
 			return false, errors.Join(append(errs, err)...)
@@ -277,7 +279,7 @@ func (f *Fetcher) askBroker(ctx context.Context, broker string, lost []*position
 			errs = append(errs, f.found(p.Topic, partitions, lost[i:]))
 		}
 	}
-	return true, errors.Join(errs...)
+	return answered, errors.Join(errs...)
 }
 
 // found gives the partitions of a topic their leaders.
