@@ -173,3 +173,21 @@ func TestSourceIsRemovedAndAddedAgain(t *testing.T) {
 		}
 	}
 }
+
+// While the new partition of a topic that has grown waits for its mark, the old ones are not taken for such as were away: not even when the task ends just then.
+func TestGrownTopicWasNotAway(t *testing.T) {
+	one := strings.Replace(twoConfig, "aggregate: 2", "aggregate: 1", 1)
+	two := tasksOver(t, nil, one)
+	two.write(0)
+	two.settle(10)
+	two.broker.makeTopic("web", 3)
+	two = tasksOver(t, two.broker, one)
+	two.tasks[0].flush(nil)
+	two.take(0, nil) // commits, and nothing comes back
+	next := tasksOver(t, two.broker, one)
+	for _, s := range next.tasks[0].order {
+		if s.added != (s.Source.Partition == 2) {
+			t.Errorf("partition %d counts as added: %t", s.Source.Partition, s.added)
+		}
+	}
+}

@@ -657,9 +657,8 @@ func (t *aggregateTask) offsets() map[string][]kafka.TxnOffsetCommit {
 // not among them has been away, if it has been there before: event time has gone on without it, and it begins as one that is added.
 func (t *aggregateTask) present() string {
 	has := map[string]bool{}
-	for _, s := range t.order {
-		begun, there := has[s.Topic]
-		has[s.Topic] = !s.added && (begun || !there)
+	for _, s := range t.order { // one mark is for all of a source that was away; of a topic that has grown the new ones are known by having no offset
+		has[s.Topic] = has[s.Topic] || !s.added
 	}
 	noted := notes{Sources: []string{}}
 	for _, topic := range slices.Sorted(maps.Keys(has)) {
