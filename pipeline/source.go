@@ -186,13 +186,22 @@ func (s *SourceConfig) foreign() bool { return len(s.Fields) > 0 || s.Format.For
 
 // plain says whether the records are events as they are, so that Decoder alone reads them.
 func (s *SourceConfig) plain() bool {
-	return !s.foreign() && s.Format.Format == wire.FormatJSON && s.LongLabels == RejectLong && !s.Endpoints.IDs && len(s.Endpoints.Patterns)+len(s.KeepLabels)+len(s.DropLabels) == 0
+	return !s.foreign() && s.Format.Format == wire.FormatJSON && s.LongLabels == RejectLong && !s.Endpoints.IDs && len(s.Endpoints.Patterns) == 0
+}
+
+// dropped are the labels that make no series of this source.
+func (s *SourceConfig) dropped(labels []string) []string {
+	if len(s.KeepLabels) == 0 {
+		return s.DropLabels
+	}
+	return slices.DeleteFunc(slices.Clone(labels), func(label string) bool { return slices.Contains(s.KeepLabels, label) })
 }
 
 // Decoder makes what reads records that are events as they are.
 func (s *SourceConfig) Decoder(labels []string) *wire.Decoder {
 	d := wire.NewDecoder(s.Kind.Kind, labels)
 	d.MaxBytes = s.MaxBytes
+	d.Drop(s.dropped(labels))
 	if s.Duplicates.Horizon > 0 {
 		d.ReadIDs()
 	}
@@ -206,7 +215,7 @@ func (s *SourceConfig) Input(labels []string, schemas wire.Schemas) *wire.Input 
 		return nil
 	}
 	spec := wire.InputSpec{
-		Format: s.Format.Format, Kind: s.Kind.Kind, Labels: labels, MaxBytes: s.MaxBytes, CutLong: s.LongLabels == CutLong, Keep: s.KeepLabels, Drop: s.DropLabels,
+		Format: s.Format.Format, Kind: s.Kind.Kind, Labels: labels, MaxBytes: s.MaxBytes, CutLong: s.LongLabels == CutLong, Drop: s.dropped(labels),
 		Schemas: schemas, IDs: s.Duplicates.Horizon > 0,
 	}
 	var err error

@@ -86,3 +86,32 @@ func eventJSON(c *pipeline.Config, e *detector.Event) string {
 	}
 	return "{" + strings.Join(out, ",") + "}"
 }
+
+// TestKeepAndDropLabels: a source's labels are the same whether records are events as they are or have to be made into ones.
+func TestKeepAndDropLabels(t *testing.T) {
+	record := wire.Record{Value: []byte(`{"kind":"error","service":"a","version":"b","region":"c"}`), Time: 7}
+	f := func(source, want string) {
+		t.Helper()
+		for _, more := range []string{"", ", long_labels: cut"} {
+			c := parseConfig(t, "brokers: [localhost:9092]\nsources: [{topic: a"+source+more+"}]")
+			var e detector.Event
+			if in := c.Sources[0].Input(c.Labels, nil); (in == nil) != (more == "") {
+				t.Fatalf("%s%s: has an input: %t", source, more, in != nil)
+			} else if in != nil {
+				events, rejected := in.Read(&record)
+				if rejected != nil {
+					t.Fatal(rejected)
+				}
+				e = events[0]
+			} else if rejected := c.Sources[0].Decoder(c.Labels).Decode(record.Value, record.Time, &e); rejected != nil {
+				t.Fatal(rejected)
+			}
+			if diff := gocmp.Diff(want, eventJSON(c, &e)); diff != "" {
+				t.Errorf("%s%s (-want +got):\n%s", source, more, diff)
+			}
+		}
+	}
+	f("", `{"time":"1970-01-01T00:00:00.007Z","kind":"error","service":"a","region":"c","version":"b"}`)
+	f(", keep_labels: [service]", `{"time":"1970-01-01T00:00:00.007Z","kind":"error","service":"a"}`)
+	f(", drop_labels: [service, step]", `{"time":"1970-01-01T00:00:00.007Z","kind":"error","region":"c","version":"b"}`)
+}

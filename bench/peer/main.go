@@ -79,8 +79,8 @@ func (p *peer) run(ctx context.Context, binary, topic string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	// The comparison's grace is 30 s.
-	text := fmt.Sprintf("pipeline: %s\nbrokers: [%q]\nsources: [{topic: %s}]\nlateness: 30s\ntasks: {aggregate: 2}\nhttp: {listen: none}\ntopics:\n  replication: 1\n",
+	// The comparison keys by service and endpoint, and its grace is 30 s.
+	text := fmt.Sprintf("pipeline: %s\nbrokers: [%q]\nsources: [{topic: %s, keep_labels: [service, endpoint, status_class]}]\nlateness: 30s\ntasks: {aggregate: 2}\nhttp: {listen: none}\ntopics:\n  replication: 1\n",
 		p.name, p.broker, topic)
 	for _, own := range []string{"panes", "marks", "state", "alerts", "recovery", "rejected", "late", "control", "health"} {
 		text += fmt.Sprintf("  %s: %s.%s\n", own, p.name, own)

@@ -76,7 +76,7 @@ func (b *bench) variant(ctx context.Context, v variant) error {
 		b.started++
 		worker := &worker{
 			dir: b.dir, binary: b.binary, broker: b.cluster.Addr(), name: fmt.Sprintf("%s-%d", v.name, i), topic: "events." + v.name,
-			partitions: v.partitions, tasks: b.tasks,
+			partitions: v.partitions, tasks: b.tasks, source: v.source,
 		}
 		if err := worker.configure(ctx); err != nil {
 			return err
@@ -139,7 +139,7 @@ func (b *bench) warm(ctx context.Context) error {
 	o.events, o.runs, o.profile = min(200_000, o.events), o.warm, ""
 	w := *b
 	w.options = &o
-	return w.variant(ctx, variant{"warm", 4, 1000, 0})
+	return w.variant(ctx, variant{"warm", 4, 1000, 0, ""})
 }
 
 // measure runs a worker until it has judged the last event, and checks what it counted.

@@ -54,15 +54,17 @@ type variant struct {
 	name               string
 	partitions, series int
 	codec              kafka.Compression
+	source             string // more of the source's configuration
 }
 
 var variants = []variant{
-	{"plain", 4, 1000, 0},
-	{"lz4", 4, 1000, compress.Lz4},
-	{"zstd", 4, 1000, compress.Zstd},
-	{"partitions64", 64, 1000, 0},
-	{"series10", 4, 10, 0},
-	{"series100000", 4, 100_000, 0},
+	{"plain", 4, 1000, 0, ""},
+	{"dropped", 4, 1000, 0, "drop_labels: [step, region, version]"},
+	{"lz4", 4, 1000, compress.Lz4, ""},
+	{"zstd", 4, 1000, compress.Zstd, ""},
+	{"partitions64", 64, 1000, 0, ""},
+	{"series10", 4, 10, 0, ""},
+	{"series100000", 4, 100_000, 0, ""},
 }
 
 func names() (list string) {

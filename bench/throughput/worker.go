@@ -32,6 +32,7 @@ type worker struct {
 	topic               string // of the events
 	partitions, tasks   int
 	more                string // of its configuration
+	source              string // more of the source's
 
 	listen string
 	config string
@@ -51,8 +52,8 @@ func (w *worker) configure(ctx context.Context) error {
 	if err := l.Close(); err != nil {
 		return err
 	}
-	text := w.more + fmt.Sprintf("pipeline: %s\nbrokers: [%q]\nsources: [{topic: %s, partitions: %d}]\ntasks: {aggregate: %d}\nhttp: {listen: %q}\ntopics:\n  replication: 1\n  partitions: 1\n",
-		w.name, w.broker, w.topic, w.partitions, w.tasks, w.listen)
+	text := w.more + fmt.Sprintf("pipeline: %s\nbrokers: [%q]\nsources: [{topic: %s, partitions: %d, %s}]\ntasks: {aggregate: %d}\nhttp: {listen: %q}\ntopics:\n  replication: 1\n  partitions: 1\n",
+		w.name, w.broker, w.topic, w.partitions, w.source, w.tasks, w.listen)
 	for _, topic := range []string{"panes", "marks", "state", "alerts", "recovery", "rejected", "late", "control", "health"} {
 		text += fmt.Sprintf("  %s: %s.%s\n", topic, w.name, topic)
 	}

@@ -38,6 +38,7 @@ type Decoder struct {
 	unknown map[string]*field
 	begin   field // before the first key
 	labels  int
+	kept    uint64             // bits of the labels that its events have
 	status  int                // index of the label status_class, -1 without
 	bits    int                // that keys have: those of labels first, in their order
 	valued  [len(needs)]uint64 // bit of the value that a kind has
@@ -168,7 +169,7 @@ func NewDecoder(kind rules.Kind, labels []string) *Decoder {
 			d.fields[name] = &field{}
 		}
 	}
-	d.bits = len(labels)
+	d.bits, d.kept = len(labels), 1<<len(labels)-1
 	for name, f := range d.fields {
 		f.named(name)
 		f.label = slices.Index(labels, name)
@@ -192,6 +193,20 @@ func NewDecoder(kind rules.Kind, labels []string) *Decoder {
 		}
 	}
 	return d
+}
+
+// Drop lets the decoder leave labels out of its events: their texts may have any length, all else about them is checked as before. It is to be called
+// before the first record.
+func (d *Decoder) Drop(labels []string) {
+	for _, name := range labels {
+		if name == "status_class" && d.status >= 0 {
+			d.kept &^= 1 << d.status
+			d.status = -1
+		} else if f := d.fields[name]; f != nil && f.label >= 0 {
+			d.kept &^= 1 << f.label
+			f.label = -1
+		}
+	}
 }
 
 // ReadIDs lets the decoder read the key id: what the producer calls the event. It is to be called before the first record.
@@ -672,13 +687,13 @@ func (d *Decoder) epoch() {
 
 // absent takes the labels that the record does not have out of the event, which may have those of the one before.
 func (d *Decoder) absent() {
-	e, all := d.event, uint64(1)<<d.labels-1
-	before := e.Present
-	if before == 0 {
-		before = all
+	e := d.event
+	stale := e.Present
+	if stale == 0 {
+		stale = 1<<d.labels - 1
 	}
-	e.Present = d.given & all
-	for stale := before &^ d.given; stale != 0; stale &= stale - 1 {
+	e.Present = d.given & d.kept
+	for stale &^= e.Present; stale != 0; stale &= stale - 1 {
 		e.Labels[bits.TrailingZeros64(stale)] = nil
 	}
 }

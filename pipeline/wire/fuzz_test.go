@@ -70,6 +70,7 @@ func compareToModel(t *testing.T, data []byte, kind rules.Kind, timestamp int64)
 	var e detector.Event
 	r := NewDecoder(kind, rules.DefaultLabels()).Decode(data, timestamp, &e)
 	compareToAgain(t, data, kind, timestamp, r, &e)
+	compareToDropped(t, data, kind, timestamp, r, &e)
 	if r != nil && (r.Detail == "" || !utf8.ValidString(r.Detail) || len(r.Detail) > 400) {
 		t.Errorf("the detail is %q", r.Detail)
 	}
@@ -121,6 +122,39 @@ func compareToAgain(t *testing.T, data []byte, kind rules.Kind, timestamp int64,
 	}
 	if diff := cmp.Diff(*want, got, cmpopts.EquateEmpty()); first == nil && diff != "" {
 		t.Errorf("another event the second time (-first +again):\n%s", diff)
+	}
+}
+
+// compareToDropped compares the decoding of a record with that by a decoder that drops labels: it is the same but for them.
+func compareToDropped(t *testing.T, data []byte, kind rules.Kind, timestamp int64, first *Reject, want *detector.Event) {
+	t.Helper()
+	d := NewDecoder(kind, rules.DefaultLabels())
+	names := []string{"service", "step", "status_class"}
+	d.Drop(names)
+	var got detector.Event
+	_ = d.Decode(data, timestamp, &got)
+	mustDecode(t, NewDecoder(kind, rules.DefaultLabels()), []byte(full), &got)
+	dropped := d.Decode(data, timestamp, &got)
+	if first != nil && slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(first.Detail, name+" has ") }) {
+		return // its length, of which nothing is asked now
+	}
+	if first != nil || dropped != nil {
+		if diff := cmp.Diff(first, dropped); diff != "" {
+			t.Fatalf("with labels dropped (-without +with):\n%s", diff)
+		}
+		return
+	}
+	e := *want
+	e.Labels, e.Present = slices.Clone(want.Labels), got.Present
+	for _, name := range names {
+		i := slices.Index(rules.DefaultLabels(), name)
+		e.Labels[i] = nil
+		if got.Present>>i&1 != 0 {
+			t.Errorf("%s is dropped, but among the labels that are present, %b", name, got.Present)
+		}
+	}
+	if diff := cmp.Diff(e, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("with labels dropped (-expected +got):\n%s", diff)
 	}
 }
 

@@ -11,16 +11,16 @@ import (
 
 // InputSpec is how the records of a source are read.
 type InputSpec struct {
-	Format     Format     // "": FormatJSON
-	Kind       rules.Kind // of records that do not name one
-	Labels     []string   // that make a series
-	MaxBytes   int        // of a record's value; 0: MaxRecord
-	CutLong    bool       // labels of more than MaxLabel bytes are cut; else their records are rejected
-	Mapping    *Mapping   // nil: the records have our own shape
-	Endpoints  *Endpoints // nil: endpoints stay as they are
-	Schemas    Schemas    // of FormatConfluent
-	Keep, Drop []string   // labels that alone are kept, and that are not; an empty Keep keeps all
-	IDs        bool       // read the events' ids
+	Format    Format     // "": FormatJSON
+	Kind      rules.Kind // of records that do not name one
+	Labels    []string   // that make a series
+	MaxBytes  int        // of a record's value; 0: MaxRecord
+	CutLong   bool       // labels of more than MaxLabel bytes are cut; else their records are rejected
+	Mapping   *Mapping   // nil: the records have our own shape
+	Endpoints *Endpoints // nil: endpoints stay as they are
+	Schemas   Schemas    // of FormatConfluent
+	Drop      []string   // labels that events do not have
+	IDs       bool       // read the events' ids
 }
 
 // Input turns the records of one source into events, whatever their shape. In the end each is an object of our own shape that Decoder
@@ -28,8 +28,7 @@ type InputSpec struct {
 type Input struct {
 	spec     InputSpec
 	decoder  *Decoder
-	endpoint int   // index of the label endpoint; -1: it is none, or stays as it is
-	dropped  []int // indexes of labels that are not kept
+	endpoint int // index of the label endpoint; -1: it is none, or stays as it is
 
 	spanReader *spanReader // FormatOTLP
 	ends       []int       // of the objects in shaped
@@ -53,6 +52,7 @@ func NewInput(spec InputSpec) *Input {
 	in.spec = spec
 	// A record grows when it is written in our shape; how long a label may be is seen when its endpoint is known.
 	in.decoder.MaxBytes, in.decoder.LabelBytes = math.MaxInt, math.MaxInt
+	in.decoder.Drop(spec.Drop)
 	if spec.IDs {
 		in.decoder.ReadIDs()
 	}
@@ -61,11 +61,6 @@ func NewInput(spec InputSpec) *Input {
 	}
 	if spec.Endpoints != nil {
 		in.endpoint = slices.Index(spec.Labels, "endpoint")
-	}
-	for i, label := range spec.Labels {
-		if slices.Contains(spec.Drop, label) || len(spec.Keep) > 0 && !slices.Contains(spec.Keep, label) {
-			in.dropped = append(in.dropped, i)
-		}
 	}
 	return in
 }
@@ -187,9 +182,6 @@ func checkJSON(value []byte) (object bool, _ *Reject) {
 
 // trim takes away what an event has too much of.
 func (in *Input) trim(e *detector.Event) *Reject {
-	for _, i := range in.dropped {
-		e.Labels[i] = nil
-	}
 	if in.endpoint >= 0 {
 		e.Labels[in.endpoint], in.replaced = in.spec.Endpoints.Of(e.Labels[in.endpoint], in.replaced)
 	}

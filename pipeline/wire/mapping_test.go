@@ -171,21 +171,32 @@ func TestLongLabelsAreCut(t *testing.T) {
 	}
 }
 
-func TestKeepAndDropLabels(t *testing.T) {
-	f := func(keep, drop []string, want fields) {
+func TestDropLabels(t *testing.T) {
+	long := strings.Repeat("x", MaxLabel+1)
+	record := []byte(`{"service":"a","version":"b","region":"` + long + `","status":503}`)
+	f := func(drop []string, want fields) {
 		t.Helper()
-		in := NewInput(InputSpec{Kind: rules.KindError, Labels: rules.DefaultLabels(), Keep: keep, Drop: drop})
-		e, r := readOne(in, &Record{Value: []byte(`{"service":"a","version":"b","region":"c"}`), Time: 7})
+		in := NewInput(InputSpec{Kind: rules.KindError, Labels: rules.DefaultLabels(), Drop: drop})
+		e, r := readOne(in, &Record{Value: record, Time: 7})
 		if r != nil {
 			t.Fatal(r)
 		}
 		if diff := cmp.Diff(want, told(e, rules.DefaultLabels())); diff != "" {
-			t.Errorf("keep %v, drop %v (-want +got):\n%s", keep, drop, diff)
+			t.Errorf("an input that drops %v (-want +got):\n%s", drop, diff)
+		}
+		d := NewDecoder(rules.KindError, rules.DefaultLabels())
+		d.Drop(drop)
+		for range 2 { // the second time it knows the order of the keys
+			if r := d.Decode(record, 7, e); r != nil {
+				t.Fatal(r)
+			}
+			if diff := cmp.Diff(want, told(e, rules.DefaultLabels())); diff != "" {
+				t.Errorf("a decoder that drops %v (-want +got):\n%s", drop, diff)
+			}
 		}
 	}
-	f(nil, nil, fields{"time": int64(7), "kind": "error", "service": "a", "version": "b", "region": "c"})
-	f([]string{"service"}, nil, fields{"time": int64(7), "kind": "error", "service": "a"})
-	f(nil, []string{"service", "step"}, fields{"time": int64(7), "kind": "error", "version": "b", "region": "c"})
+	f([]string{"region"}, fields{"time": int64(7), "kind": "error", "service": "a", "version": "b", "status_class": "5xx"})
+	f([]string{"service", "step", "region", "status_class"}, fields{"time": int64(7), "kind": "error", "version": "b"})
 }
 
 func TestMappingMistakes(t *testing.T) {
