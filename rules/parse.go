@@ -60,6 +60,15 @@ type validator struct {
 	opt   Options
 	fail  func(pos strictyaml.Pos, format string, args ...any)
 	lines map[string]int // where the alerts are named
+
+	uneven []uneven // in the order of the file
+	common Duration // the largest that all durations that are counted in panes are multiples of
+}
+
+// uneven is a duration that is no multiple of a pane, and what is said of it.
+type uneven struct {
+	pos strictyaml.Pos
+	is  string
 }
 
 func (v *validator) run() {
@@ -96,6 +105,33 @@ func (v *validator) run() {
 				v.rule(r)
 			}
 		}
+	}
+	v.tellUneven()
+}
+
+// inPanes checks a duration that is counted in panes; is says which one it is.
+func (v *validator) inPanes(pos strictyaml.Pos, is string, d Duration) {
+	if d%v.opt.Pane != 0 {
+		v.uneven = append(v.uneven, uneven{pos, fmt.Sprintf(is, d)})
+	}
+	for rest := d; rest != 0; {
+		v.common, rest = rest, v.common%rest
+	}
+}
+
+// fewUneven is up to how many durations that do not fit are told one by one: where there are more, it is the pane that does not.
+const fewUneven = 5
+
+// tellUneven says which durations do not fit the pane.
+func (v *validator) tellUneven() {
+	if len(v.uneven) > fewUneven {
+		d := v.uneven[0]
+		v.fail(d.pos, "%s, expected a multiple of the pane of %s; %d more durations are none: a pane of %s fits all of them",
+			d.is, v.opt.Pane, len(v.uneven)-1, v.common)
+		return
+	}
+	for _, d := range v.uneven {
+		v.fail(d.pos, "%s, expected a multiple of the pane of %s", d.is, v.opt.Pane)
 	}
 }
 
@@ -282,29 +318,27 @@ func (v *validator) window(r *Rule) {
 		switch {
 		case r.Window < pane:
 			v.fail(r.Where.Of("window"), "window is %s, shorter than a pane: expected a multiple of %s", r.Window, pane)
-		case r.Window%pane != 0:
-			v.fail(r.Where.Of("window"), "window is %s, expected a multiple of the pane of %s", r.Window, pane)
+		default:
+			v.inPanes(r.Where.Of("window"), "window is %s", r.Window)
 		}
 	}
 	if b := r.Signal.Burn; b != nil && b.Where.Has("short") && b.Where.Readable("short") {
 		switch {
-		case b.Short < pane || b.Short%pane != 0:
+		case b.Short < pane:
 			v.fail(b.Where.Of("short"), "short is %s, expected a multiple of the pane of %s", b.Short, pane)
 		case r.Window > 0 && b.Short >= r.Window:
 			v.fail(b.Where.Of("short"), "short is %s, expected less than the window of %s", b.Short, r.Window)
+		default:
+			v.inPanes(b.Where.Of("short"), "short is %s", b.Short)
 		}
 	}
-	if keep := *r.Recover.KeepFiringFor; keep%pane != 0 {
-		if r.Recover.Where.Has("keep_firing_for") {
-			v.fail(r.Recover.Where.Of("keep_firing_for"), "keep_firing_for is %s, expected a multiple of the pane of %s", keep, pane)
-		} else {
-			v.fail(r.Where.Of("recover"), "keep_firing_for is %s by default, expected a multiple of the pane of %s", keep, pane)
-		}
+	if keep := *r.Recover.KeepFiringFor; r.Recover.Where.Has("keep_firing_for") {
+		v.inPanes(r.Recover.Where.Of("keep_firing_for"), "keep_firing_for is %s", keep)
+	} else {
+		v.inPanes(r.Where.Of("recover"), "keep_firing_for is %s by default", keep)
 	}
 	for _, t := range r.Severities {
-		if t.For%pane != 0 {
-			v.fail(t.Where.Of("for"), "for is %s, expected a multiple of the pane of %s", t.For, pane)
-		}
+		v.inPanes(t.Where.Of("for"), "for is %s", t.For)
 	}
 }
 

@@ -249,6 +249,9 @@ func TestUnreachableBroker(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
+	uneven := write(t, "uneven.yaml", []byte("brokers: [\"127.0.0.1:1\"]\npane: 7s\n"))
+	code, _, stderr := call(t, "", "run", "--config", uneven)
+	expect(t, "run whose rules have mistakes, which no broker is needed for", exitUsage, code, stderr, "more durations are none: a pane of 30s fits all of them")
 	for _, verb := range []string{"run", "topics"} {
 		code, _, stderr := call(t, "", verb, "--config", configFile(t, nobody))
 		expect(t, verb, exitWorld, code, stderr, "cannot reach any of the brokers ["+nobody+"]")

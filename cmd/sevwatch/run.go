@@ -25,11 +25,15 @@ func (c *runCmd) Run(w world) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	cfg, client, err := connect(w, c.Config)
+	cfg, err := loadConfig(c.Config)
 	if err != nil {
 		return err
 	}
 	file, err := loadRules(cfg.Rules, cfg.RuleOptions())
+	if err != nil {
+		return err
+	}
+	client, err := w.connect(cfg)
 	if err != nil {
 		return err
 	}
@@ -67,11 +71,17 @@ func connect(w world, path string) (*pipeline.Config, *kafka.Client, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	client, err := w.connect(cfg)
+	return cfg, client, err
+}
+
+// connect waits for a broker.
+func (w world) connect(cfg *pipeline.Config) (*kafka.Client, error) {
 	client, err := cfg.Connect(w.ctx, w.patience)
 	if err != nil {
-		return nil, nil, exit{exitWorld, err}
+		return nil, exit{exitWorld, err}
 	}
-	return cfg, client, nil
+	return client, nil
 }
 
 // newLogger logs to stderr: for people, or as JSON for machines.
