@@ -48,7 +48,7 @@ func (c *checkCmd) Run(w world) error {
 
 // against replays the history by the rules of a file that has nothing wrong, and prints what was found.
 func (c *checkCmd) against(w world, path string) (found bool, err error) {
-	flags := inputFlags{Files: c.Against, Pane: 10_000, Lateness: 10_000}
+	flags := inputFlags{Files: c.Against}
 	if _, data, err := readFile(path); err == nil && isConfig(data) {
 		flags.Config, path = path, ""
 	}

@@ -20,15 +20,15 @@ type inputFlags struct {
 	Source   string          `help:"Topic among the sources of --config whose records the files hold, where they have its shape." placeholder:"TOPIC"`
 	Brokers  []string        `help:"Replay from these brokers (host:port), without a configuration." placeholder:"HOST:PORT"`
 	Topic    []string        `help:"Topics to replay, TOPIC or TOPIC=KIND where its records do not say their kind; default: the assessment topics." placeholder:"TOPIC"`
-	Marks    string          `help:"Topic of the marks that live wrote." placeholder:"TOPIC" default:"sevwatch.marks"`
+	Marks    string          `help:"Topic of the marks that live wrote; default: sevwatch.marks." placeholder:"TOPIC"`
 	From     time.Time       `help:"Give out only what happened from then on (RFC 3339, event time)." placeholder:"TIME"`
 	To       time.Time       `help:"Stop when everything up to then is judged." placeholder:"TIME"`
 	WarmUp   *rules.Duration `name:"warm-up" help:"How long before --from topics are read, so that windows and baselines are full; default: what the rules need." placeholder:"DURATION"`
 	GiveUp   *rules.Duration `name:"give-up-after" help:"End with 3 when no broker, or no Schema Registry, answers for that long; default: 30s." placeholder:"DURATION"`
 	Until    time.Time       `help:"Files are known to be complete up to this time: judge up to it." placeholder:"TIME"`
 	Control  string          `help:"People's words and changes of the rules: control records, one a line, where the files do not hold them; topics have their own." placeholder:"FILE"`
-	Pane     rules.Duration  `help:"Smallest slice of event time." default:"10s"`
-	Lateness rules.Duration  `help:"How far behind the newest event the watermark stays." default:"10s"`
+	Pane     *rules.Duration `help:"Smallest slice of event time; default: 10s." placeholder:"DURATION"`
+	Lateness *rules.Duration `help:"How far behind the newest event the watermark stays; default: 10s." placeholder:"DURATION"`
 	Files    []string        `arg:"" optional:"" name:"file" help:"Event files, one JSON object a line or .csv with a head, plain, gz or zst, or Parquet; - is stdin. Each is a partition, unless its lines carry topic, partition and offset as kcat -J writes them."`
 }
 
@@ -55,6 +55,20 @@ func (f *inputFlags) patience(w world) time.Duration {
 	return w.patience
 }
 
+func (f *inputFlags) pane() rules.Duration {
+	if f.Pane != nil {
+		return *f.Pane
+	}
+	return rules.Duration(detector.DefaultConfig().Pane)
+}
+
+func (f *inputFlags) lateness() rules.Duration {
+	if f.Lateness != nil {
+		return *f.Lateness
+	}
+	return rules.Duration(detector.DefaultConfig().Lateness)
+}
+
 // open checks the flags against each other, and reaches the brokers.
 func (f *inputFlags) open(w world) (*replayInput, error) {
 	w.patience = f.patience(w)
@@ -68,6 +82,8 @@ func (f *inputFlags) open(w world) (*replayInput, error) {
 		wrong = "there is nothing to replay: expected event files, - for stdin, --brokers or --config"
 	case f.Config != "" && (len(f.Brokers) > 0 || len(f.Topic) > 0):
 		wrong = "--brokers and --topic are in the configuration already: leave out them or --config"
+	case f.Config != "" && (f.Pane != nil || f.Lateness != nil || f.Marks != ""):
+		wrong = "--pane, --lateness and --marks are in the configuration already: leave out them or --config"
 	case f.Source != "" && (f.Config == "" || len(f.Files) == 0):
 		wrong = "--source needs --config and files"
 	case !topics && len(f.Topic) > 0:
@@ -78,8 +94,10 @@ func (f *inputFlags) open(w world) (*replayInput, error) {
 		wrong = "--control is for files: topics have control records of their own"
 	case topics && !f.Until.IsZero():
 		wrong = "--until is for files: how far topics are complete is in their marks"
-	case f.Pane <= 0 || f.Lateness < 0:
-		wrong = fmt.Sprintf("--pane is %s and --lateness %s, expected more than 0s and 0s or more", f.Pane, f.Lateness)
+	case !topics && f.WarmUp != nil:
+		wrong = "--warm-up is for topics: files are read from their beginning"
+	case f.pane() <= 0 || f.lateness() < 0:
+		wrong = fmt.Sprintf("--pane is %s and --lateness %s, expected more than 0s and 0s or more", f.pane(), f.lateness())
 	case f.GiveUp != nil && *f.GiveUp <= 0:
 		wrong = "--give-up-after is " + f.GiveUp.String() + ", expected more than 0s"
 	}
@@ -174,7 +192,10 @@ func (f *inputFlags) config() (*pipeline.Config, error) {
 		}
 		sources = append(sources, text+"}")
 	}
-	text := fmt.Sprintf("{brokers: [%s], pane: %s, lateness: %s, topics: {marks: %q}", quoted(f.Brokers), f.Pane, f.Lateness, f.Marks)
+	text := fmt.Sprintf("{brokers: [%s], pane: %s, lateness: %s", quoted(f.Brokers), f.pane(), f.lateness())
+	if f.Marks != "" {
+		text += fmt.Sprintf(", topics: {marks: %q}", f.Marks)
+	}
 	if len(sources) > 0 {
 		text += ", sources: [" + strings.Join(sources, ", ") + "]"
 	}
@@ -204,7 +225,7 @@ func (in *replayInput) engine() detector.Config {
 		return in.cfg.Engine()
 	}
 	cfg := detector.DefaultConfig()
-	cfg.Pane, cfg.Lateness = int64(in.flags.Pane), int64(in.flags.Lateness)
+	cfg.Pane, cfg.Lateness = int64(in.flags.pane()), int64(in.flags.lateness())
 	return cfg
 }
 
@@ -213,7 +234,7 @@ func (in *replayInput) options() rules.Options {
 		return in.cfg.RuleOptions()
 	}
 	opt := (&pipeline.Config{}).RuleOptions()
-	opt.Pane = in.flags.Pane
+	opt.Pane = in.flags.pane()
 	return opt
 }
 
