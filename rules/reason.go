@@ -183,22 +183,28 @@ func (r *Rule) impact(m Measure) string {
 	case SignalAbandonment:
 		return fmt.Sprintf("%d of %d visitors abandoned %s (%s)", m.Num, whole, window, r.Signal.Print(r.value(m)))
 	case SignalQuantile, SignalDeviation:
-		q := r.Signal.Distribution()
-		share, direction := 1-q.Q, "above"
-		if r.Below() {
-			share, direction = q.Q, "at or below"
+		mildest, q := r.Severities[len(r.Severities)-1], r.Signal.Distribution()
+		if r.Signal.Type == SignalDeviation && m.Usual <= 0 {
+			break // nothing is known to be bad
 		}
-		return fmt.Sprintf("%s %% of %s were %s %s %s", round(share*100, 6), counted(float64(m.Num), q.Of.Kind.String()+" event"), direction,
-			q.Print(m.Dist.Quantile(q.Q)), window)
+		were, direction := "were", "above"
+		wrong := r.Wrong(m.Dist, m)
+		if wrong == 1 {
+			were = "was"
+		}
+		if r.Below() {
+			direction = "below"
+		}
+		return fmt.Sprintf("%d of %d %s events %s %s %s %s (%s %%)", wrong, m.Num, q.Of.Kind, were, direction, q.Print(r.bound(mildest, m)), window,
+			round(100*float64(wrong)/float64(m.Num), 3))
 	case SignalMean:
 		return fmt.Sprintf("The mean of %s was %s %s", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), r.Signal.Print(m.Mean), window)
 	case SignalMax:
 		return fmt.Sprintf("The largest of %s was %s %s", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), r.Signal.Print(m.Max), window)
 	case SignalAbsence:
 		return fmt.Sprintf("No %s event for %s", r.Signal.Absence.Kind, Duration(m.Silent))
-	default:
-		return fmt.Sprintf("%s %s", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), window)
 	}
+	return fmt.Sprintf("%s %s", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), window)
 }
 
 // round prints v with so many significant digits and no exponent.

@@ -55,7 +55,7 @@ func TestReasons(t *testing.T) {
 		measured(of(240, 35349.87)),
 		"p95 of latency 35350 ms over 1m is above 30000 ms (Sev1) for 30s: 240 samples",
 		"p95 of latency 35350 ms over 1m has stayed under 24000 ms, the recovery bound of Sev1, for 5m: 240 samples",
-		"5 % of 240 latency events were above 35350 ms in the last 1m.")
+		"240 of 240 latency events were above 30000 ms in the last 1m (100 %).")
 	f("signal: {mean: latency}, severities: [{severity: sev2, above: 800, for: 30s}]",
 		meanOf(of(240, 812.5)),
 		"mean of latency 812.5 ms over 1m is above 800 ms (Sev2) for 30s: 240 samples",
@@ -82,18 +82,18 @@ func TestReasons(t *testing.T) {
 		measured(of(1, 1.98)),
 		"p50 of satisfaction 1.98 over 1m is below 3 (Sev3): 1 sample",
 		"p50 of satisfaction 1.98 over 1m has stayed over 3.75, the recovery bound of Sev3, for 5m: 1 sample",
-		"50 % of 1 satisfaction event were at or below 1.98 in the last 1m.")
+		"1 of 1 satisfaction events was below 3 in the last 1m (100 %).")
 	f("signal: {quantile: {of: 'vital{name=\"CLS\"}', q: 0.999}}, severities: [{severity: sev3, above: 0.25}]",
 		measured(of(12, 0.31)),
 		"p99.9 of vital 0.31 over 1m is above 0.25 (Sev3): 12 samples",
 		"p99.9 of vital 0.31 over 1m has stayed under 0.2, the recovery bound of Sev3, for 5m: 12 samples",
-		"0.1 % of 12 vital events were above 0.31 in the last 1m.")
+		"12 of 12 vital events were above 0.25 in the last 1m (100 %).")
 	m := measured(of(60, 495.7))
 	m.Usual = 99.7821
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}}}, severities: [{severity: sev3, above: 3, for: 30s}]", m,
 		"p50 of latency 4.97 times the usual over 1m is above 3 times the usual (Sev3) for 30s: 495.7 ms, usually 99.78, of 60 samples",
 		"p50 of latency 4.97 times the usual over 1m has stayed under 2.4 times the usual, the recovery bound of Sev3, for 5m: 495.7 ms, usually 99.78, of 60 samples",
-		"50 % of 60 latency events were above 495.7 ms in the last 1m.")
+		"60 of 60 latency events were above 299.3 ms in the last 1m (100 %).")
 	f("signal: {absence: latency}, severities: [{severity: sev1, above: 120}]",
 		Measure{Silent: 130_000, Alive: true, Observed: true},
 		"silence of latency events for 130 s is above 120 s (Sev1)",
@@ -149,7 +149,7 @@ func TestTouchedSessions(t *testing.T) {
 	all := "in the last 1m; all that was measured came from 31 sessions."
 	f("signal: {completion: {steps: step, against: enters}}, severities: [{severity: sev2, below: 0.5}]", "num, den, num den", all)
 	f("signal: {completion: {start: step, finish: error}}, severities: [{severity: sev2, below: 0.5}]", "num, den, num den", all)
-	f("signal: {quantile: {of: latency, q: 0.95}}", "num, den, num den", all)
+	f("signal: {quantile: {of: latency, q: 0.95}}", "num, den, num den", "in the last 1m (100 %); all that was measured came from 31 sessions.")
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}}}", "num, den, num den", all)
 	f("signal: {mean: latency}", "num, den, num den", all)
 	f("signal: {max: latency}", "num, den, num den", all)
