@@ -199,11 +199,7 @@ func (k *ruleKeeper) tell() {
 // soon is an event time that no judge has reached, and all will reach soon; 0 while no partition has any. Where events are read much faster than
 // they happened, a judge may have passed it when it hears of it: it then says at which edge it took the rules up.
 func (w *Worker) soon(ctx context.Context) (detector.Millis, error) {
-	var topics []string
-	for _, s := range w.cfg.Sources {
-		topics = append(topics, s.Topic)
-	}
-	found, err := w.broker.partitions(ctx, topics)
+	found, err := w.broker.partitions(ctx, w.sourceTopics())
 	if err != nil {
 		return 0, err
 	}

@@ -81,8 +81,28 @@ func NewWorker(o WorkerOptions) *Worker {
 	return w
 }
 
-// Run works until ctx is done. It refuses to begin when a topic is missing or has another number of partitions than tasks.
+// Run works until ctx is done, which is no error. It refuses to begin when a topic is missing or has another number of partitions than tasks.
 func (w *Worker) Run(ctx context.Context) error {
+	w.log.Info("worker starts", zap.String("worker", w.name), zap.String("version", Version), zap.String("pipeline", w.cfg.Pipeline), zap.Strings("brokers", w.cfg.Brokers),
+		zap.Strings("sources", w.sourceTopics()), zap.String("http", w.cfg.HTTP.Listen))
+	defer context.AfterFunc(ctx, func() { w.log.Info("told to stop: what is being committed is finished first") })()
+	err := ignoreCancelled(w.work(ctx))
+	if err == nil {
+		w.log.Info("worker has stopped")
+	}
+	return err
+}
+
+// sourceTopics are the topics of the sources.
+func (w *Worker) sourceTopics() (topics []string) {
+	for _, s := range w.cfg.Sources {
+		topics = append(topics, s.Topic)
+	}
+	return topics
+}
+
+// work is what Run does.
+func (w *Worker) work(ctx context.Context) error {
 	states, err := w.cfg.VerifyTopics(ctx, w.client, false)
 	if err != nil {
 		return err
@@ -106,10 +126,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	aggregate := &stage{
 		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, broker: w.broker, log: w.log,
-		topics: []string{w.cfg.Topics.Marks},
-	}
-	for _, s := range w.cfg.Sources {
-		aggregate.topics = append(aggregate.topics, s.Topic)
+		topics: append([]string{w.cfg.Topics.Marks}, w.sourceTopics()...),
 	}
 	judge := &stage{
 		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, broker: w.broker, log: w.log,
@@ -175,11 +192,7 @@ func (w *Worker) isolation(topic string) kafka.IsolationLevel {
 
 // partitionSet is which source partitions there are in all. Partitions are only ever added, so their number is the version of the set.
 func (w *Worker) partitionSet(ctx context.Context) (detector.PartitionSet, error) {
-	var topics []string
-	for _, s := range w.cfg.Sources {
-		topics = append(topics, s.Topic)
-	}
-	found, err := w.broker.partitions(ctx, topics)
+	found, err := w.broker.partitions(ctx, w.sourceTopics())
 	set := detector.PartitionSet{Topics: found}
 	for _, n := range found {
 		set.Version += n

@@ -110,6 +110,11 @@ func TestHangup(t *testing.T) {
 	if errors.As(err, &exited) || err != nil {
 		t.Errorf("it ended with %v", err)
 	}
+	for _, what := range []string{"worker starts", `"pipeline": "assessment"`, "told to stop", "worker has stopped"} {
+		if !strings.Contains(said.String(), what) {
+			t.Errorf("it never said %q", what)
+		}
+	}
 	mine, err := rules.Parse("mine", []byte(one), cfg.RuleOptions())
 	must(t, err)
 	if got, want := loggedRules(t, cfg, client), []string{mine.Hash, other.Hash, mine.Hash}; strings.Join(got, " ") != strings.Join(want, " ") {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -45,7 +44,7 @@ func (c *runCmd) Run(w world) error {
 	switch {
 	case errors.As(err, &topics):
 		return exit{exitUsage, err}
-	case err != nil && !errors.Is(err, context.Canceled):
+	case err != nil:
 		return exit{exitWorld, err}
 	}
 	return nil
