@@ -87,12 +87,12 @@ func (j *Judge) Late() int64 { return j.late }
 // Lost is how many source offsets no progress record accounts for.
 func (j *Judge) Lost() int64 { return j.lost }
 
-// Open is how many incidents are not over.
+// Open is how many incidents were told and are not over. Those that are part of another are not told.
 func (j *Judge) Open() int {
 	n := 0
 	for _, name := range sortedKeys(j.domains) {
 		for _, g := range j.domains[name].order {
-			if g.life.Incident != nil {
+			if o := g.life.Incident; o != nil && !o.untold() {
 				n++
 			}
 		}
