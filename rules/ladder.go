@@ -195,11 +195,26 @@ func (r *Rule) Wrong(part Distribution, m Measure) int64 {
 	return part.CountAbove(r.bound(mildest, m))
 }
 
-// healthy says whether the value is past the tier's recovery bound.
+// healthy says whether the value lets the tier recover.
 func (r *Rule) healthy(t Tier, m Measure, value float64) bool {
-	if r.Signal.Type == SignalDeviation && t.Above != nil && float64(value*m.Usual) <= r.floor(t) {
-		return true
+	return r.underFloor(t, m, value) || r.pastBound(t, value)
+}
+
+// underFloor says whether a deviation is none of the tier's concern, whatever is usual.
+func (r *Rule) underFloor(t Tier, m Measure, value float64) bool {
+	return r.Signal.Type == SignalDeviation && t.Above != nil && float64(value*m.Usual) <= r.floor(t)
+}
+
+// FloorAlone is the floor as it is printed where the value is healthy for nothing else than lying under it; else "".
+func (r *Rule) FloorAlone(t Tier, m Measure, value float64) string {
+	if !r.underFloor(t, m, value) || r.pastBound(t, value) {
+		return ""
 	}
+	return r.Signal.Deviation.Quantile.Print(r.floor(t))
+}
+
+// pastBound says whether the value is on the good side of the tier's recovery bound.
+func (r *Rule) pastBound(t Tier, value float64) bool {
 	switch bound := r.RecoveryBound(t); {
 	case bound == 0 && value == 0:
 		return true // there is nothing between 0 and its bound

@@ -161,11 +161,15 @@ func (r *Rule) Recovery(m Measure, i int) string {
 	case bound == 0:
 		direction = "at"
 	}
+	at := r.Signal.Print(bound)
+	if floor := r.FloorAlone(t, m, r.value(m)); floor != "" {
+		at += " or its floor of " + floor
+	}
 	stays, long := "is", ""
 	if keep := *r.Recover.KeepFiringFor; keep > 0 {
 		stays, long = "has stayed", ", for "+keep.String()
 	}
-	return fmt.Sprintf("%s %s %s %s, the recovery bound of %s%s%s", r.measured(m, r.value(m)), stays, direction, r.Signal.Print(bound),
+	return fmt.Sprintf("%s %s %s %s, the recovery bound of %s%s%s", r.measured(m, r.value(m)), stays, direction, at,
 		t.Severity, long, r.evidenceOf(m))
 }
 

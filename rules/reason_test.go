@@ -94,6 +94,12 @@ func TestReasons(t *testing.T) {
 		"p50 of latency 4.97 times the usual over 1m is above 3 times the usual (Sev3) for 30s: 495.7 ms, usually 99.78, of 60 samples",
 		"p50 of latency 4.97 times the usual over 1m has stayed under 2.4 times the usual, the recovery bound of Sev3, for 5m: 495.7 ms, usually 99.78, of 60 samples",
 		"60 of 60 latency events were above 299.3 ms in the last 1m (100 %).")
+	m = measured(of(60, 49.57))
+	m.Usual = 9.97821
+	f("signal: {deviation: {quantile: {of: latency, q: 0.5}, floor: 100}}, severities: [{severity: sev3, above: 3, for: 30s}]", m,
+		"p50 of latency 4.97 times the usual over 1m is above 3 times the usual (Sev3) for 30s: 49.57 ms, usually 9.978, of 60 samples",
+		"p50 of latency 4.97 times the usual over 1m has stayed under 2.4 times the usual or its floor of 100 ms, the recovery bound of Sev3, for 5m: 49.57 ms, usually 9.978, of 60 samples",
+		"0 of 60 latency events were above 100 ms in the last 1m (0 %).")
 	f("signal: {absence: latency}, severities: [{severity: sev1, above: 120}]",
 		Measure{Silent: 130_000, Alive: true, Observed: true},
 		"silence of latency events for 130 s is above 120 s (Sev1)",

@@ -11,6 +11,7 @@ import (
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/table"
+	"sevwatch/rules"
 )
 
 func TestReplayAsCSV(t *testing.T) {
@@ -239,4 +240,21 @@ func readTable[T any](t *testing.T, path string) []T {
 		t.Fatal(err)
 	}
 	return rows
+}
+
+// TestExplainFloor: what is far from usual and healthy all the same is said to be so for its floor.
+func TestExplainFloor(t *testing.T) {
+	file, err := rules.Parse("rules.yaml", []byte("groups: [{name: g, rules: [{alert: A, signal: {deviation: {quantile: {of: latency, q: 0.95}, floor: 100}}, "+
+		"window: 1m, severities: [{severity: sev1, above: 10}, {severity: sev2, above: 4}]}]}]"), rules.Options{})
+	must(t, err)
+	f := func(value, usual float64, want string) {
+		t.Helper()
+		r := file.Rules()[0]
+		m := rules.Measure{Num: 423, Usual: usual}
+		if got := windowSentence(&detector.Judgement{Rule: r, Measure: m, Verdict: rules.Verdict{Evidence: rules.Enough, Value: value, Worst: 2, Healthy: 2}}); got != want {
+			t.Errorf("got %q, expected %q", got, want)
+		}
+	}
+	f(4.76, 10, "4.76 times the usual (of 423) is healthy: under the floor of 100 ms")
+	f(1.2, 10, "1.2 times the usual (of 423) is healthy")
 }

@@ -106,6 +106,11 @@ func windowSentence(j *detector.Judgement) string {
 	case v.Worst < len(tiers):
 		return fmt.Sprintf("%s breaches %s", text, tiers[v.Worst].Severity)
 	case v.Healthy == len(tiers):
+		for _, t := range tiers {
+			if floor := j.Rule.FloorAlone(t, m, v.Value); floor != "" {
+				return fmt.Sprintf("%s is healthy: under the floor of %s", text, floor)
+			}
+		}
 		return text + " is healthy"
 	case v.Healthy > 0:
 		return fmt.Sprintf("%s breaches none, is past the recovery of %s and worse", text, tiers[v.Healthy-1].Severity)
