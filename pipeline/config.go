@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/wire"
@@ -108,6 +110,16 @@ func ParseConfig(name string, data []byte) (*Config, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// ConfigKeys are the keys at the top of a configuration file.
+func ConfigKeys() (keys []string) {
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
+		if key, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); key != "" {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // fill puts the default where nothing was written, or nothing that can be read. A zero that was written stays and is checked.

@@ -89,6 +89,12 @@ func TestExplain(t *testing.T) {
 	}
 	code, stdout, stderr := call(t, "", "explain", first.ID[:8], events)
 	expect(t, "explain", exitDone, code, stdout+stderr, first.ID, " breaches Sev", "; held: Sev", "opened: "+first.Reason)
+	_, upper, _ := call(t, "", "explain", strings.ToUpper(first.ID[:8]), events)
+	if upper != stdout {
+		t.Errorf("an id in capitals explains %s", upper)
+	}
+	code, _, stderr = call(t, "", "explain", events)
+	expect(t, "no id", exitUsage, code, stderr, "is a file, expected the id of an incident before it")
 	code, _, stderr = call(t, "", "explain", "nothing", events)
 	expect(t, "no such incident", exitFound, code, stderr, "no incident begins with nothing")
 }
@@ -121,7 +127,7 @@ func TestCheckAgainst(t *testing.T) {
 	events := write(t, "events.ndjson", []byte(outage()))
 	rules := write(t, "rules.yaml", []byte(strings.ReplaceAll(testRules, "count: error", `count: 'error{service="apo"}'`)))
 	code, stdout, stderr := call(t, "", "check", rules, "--against", events)
-	expect(t, "a typing mistake", exitFound, code, stdout+stderr, "rules.yaml:4:9: A: error{service=\"apo\"} matches none of the 8399 events; look for a typing mistake")
+	expect(t, "a typing mistake", exitFound, code, stdout+stderr, "rules.yaml:4:9: A: error{service=\"apo\"} matches none of the 8399 events\n  look for a typing mistake")
 	rules = write(t, "rules.yaml", []byte(strings.ReplaceAll(testRules, "count: error", "rate: error")))
 	code, stdout, stderr = call(t, "", "check", rules, "--against", events)
 	expect(t, "a rule that fires most of the time", exitFound, code, stdout+stderr, "A: an incident of it was open for ", "raise the threshold")
@@ -180,6 +186,12 @@ func TestTune(t *testing.T) {
 	expect(t, "--write without labels", exitDone, code, stderr, "the thresholds of A were written")
 	if data, err := os.ReadFile(rules); err != nil || !strings.Contains(string(data), "above: 80, for: 0s} # and me too\n          - {severity: sev2, above: 24}") {
 		t.Errorf("it wrote\n%s", data)
+	}
+	put(t, rules, strings.NewReplacer("above: 40", "above: 2", "above: 8", "above: 1").Replace(text))
+	code, stdout, stderr = call(t, "", "tune", "A", events, "--rules", rules, "--write", "--at-most=0")
+	expect(t, "nothing is bearable", exitDone, code, stdout+stderr, "too many, as all are", "the threshold of Sev2 stays")
+	if strings.Contains(stdout, "proposed") {
+		t.Errorf("it proposes what is too much:\n%s", stdout)
 	}
 	code, _, stderr = call(t, "", "tune", "A", events, "--write")
 	expect(t, "nothing to write", exitUsage, code, stderr, "--write needs --rules: a file to write")

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 
 	"sevwatch/detector"
 	"sevwatch/detector/history"
+	"sevwatch/pipeline"
 	"sevwatch/rules"
 )
 
@@ -24,7 +26,10 @@ func (c *checkCmd) Run(w world) error {
 	for _, path := range c.Files {
 		said, err := check(path)
 		var mistakes interface{ Unwrap() error }
+		var unread *fs.PathError
 		switch {
+		case errors.As(err, &unread) && unread.Path == path:
+			return exit{exitUsage, err}
 		case err == nil:
 			fmt.Fprintf(w.stderr, "%s: %s, nothing wrong\n", path, said)
 		case errors.As(err, &mistakes):
@@ -82,7 +87,7 @@ func (c *checkCmd) against(w world, path string) (found bool, err error) {
 			continue
 		}
 		found = true
-		fmt.Fprintf(w.stdout, "%s: %s; %s\n", at, f.Problem, f.Advice)
+		fmt.Fprintf(w.stdout, "%s: %s\n  %s\n", at, f.Problem, f.Advice)
 	}
 	return found, nil
 }
@@ -111,11 +116,12 @@ func check(path string) (said string, err error) {
 
 // isConfig tells a configuration from a rule file by the keys that only it has.
 func isConfig(data []byte) bool {
-	var doc yaml.Node
-	if yaml.Unmarshal(data, &doc) != nil || len(doc.Content) == 0 {
+	keys := map[string]yaml.Node{}
+	if yaml.Unmarshal(data, &keys) != nil {
 		return false
 	}
-	return slices.ContainsFunc(doc.Content[0].Content, func(key *yaml.Node) bool {
-		return key.Value == "brokers" || key.Value == "sources" || key.Value == "topics"
-	})
+	if _, rules := keys["groups"]; rules {
+		return false
+	}
+	return slices.ContainsFunc(pipeline.ConfigKeys(), func(key string) bool { _, has := keys[key]; return has })
 }

@@ -26,7 +26,7 @@ type diffCmd struct {
 // Run replays the input by both rule files and says what differs. It ends with 1 if anything does.
 func (c *diffCmd) Run(w world) error {
 	if len(c.Rules) != 2 {
-		return exit{exitUsage, fmt.Errorf("--rules is given %d times, expected twice: before and after", len(c.Rules))}
+		return exit{exitUsage, fmt.Errorf("--rules is given %d times, expected twice: --rules BEFORE --rules AFTER", len(c.Rules))}
 	}
 	if slices.Contains(c.Files, "-") {
 		return exit{exitUsage, errors.New("stdin cannot be read twice: put it into a file")}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"os"
 	"strings"
 
 	"sevwatch/detector"
@@ -23,6 +24,10 @@ func (c *explainCmd) Run(w world) error {
 			return exit{exitUsage, fmt.Errorf("stdin cannot be read twice: put it into a file")}
 		}
 	}
+	if _, err := os.Stat(c.ID); err == nil && len(c.Files) == 0 {
+		return exit{exitUsage, fmt.Errorf("%s is a file, expected the id of an incident before it: sevwatch explain ID %s", c.ID, c.ID)}
+	}
+	c.ID = strings.ToLower(c.ID)
 	in, err := c.open(w)
 	if err != nil {
 		return err

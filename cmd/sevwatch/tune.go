@@ -91,11 +91,11 @@ func (c *tuneCmd) print(w world, tuned []history.Tuned) {
 		if v.Now {
 			remark = "now"
 		}
-		if v.Proposed {
+		switch {
+		case v.TooMuch:
+			remark = strings.TrimSpace(remark + " too many, as all are")
+		case v.Proposed:
 			remark = strings.TrimSpace(remark + " proposed")
-		}
-		if v.TooMuch {
-			remark += ", and more than --at-most"
 		}
 		how := fmt.Sprintf("%s\t%s", share(v.Precision), share(v.Recall))
 		if c.Labels == "" {
@@ -117,8 +117,8 @@ func (c *tuneCmd) explain(w world, span rules.Duration) {
 
 func number(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
-// write puts the proposed thresholds into the rule file, where the present ones stand, and nothing else. Thresholds that would turn the ladder
-// round are not written.
+// write puts the proposed thresholds into the rule file, where the present ones stand, and nothing else. Those of tiers that are told of too often with any
+// threshold stay, and thresholds that would turn the ladder round are not written.
 func (c *tuneCmd) write(w world, rule *rules.Rule, tuned []history.Tuned) error {
 	_, data, err := readFile(c.Rules)
 	if err != nil {
@@ -127,6 +127,11 @@ func (c *tuneCmd) write(w world, rule *rules.Rule, tuned []history.Tuned) error 
 	lines := bytes.Split(data, []byte("\n"))
 	for n := len(rule.Severities) - 1; n >= 0; n-- { // the last first: what is written does not move what comes before
 		tier := rule.Severities[n]
+		proposed := tuned[slices.IndexFunc(tuned, func(t history.Tuned) bool { return t.Tier == n && t.Proposed })]
+		if proposed.TooMuch {
+			fmt.Fprintf(w.stderr, "the threshold of %s stays: with each that was tried it tells of more than --at-most\n", tier.Severity)
+			continue
+		}
 		key := "above"
 		if tier.Below != nil {
 			key = "below"
@@ -137,7 +142,7 @@ func (c *tuneCmd) write(w world, rule *rules.Rule, tuned []history.Tuned) error 
 		for end < len(line) && strings.IndexByte("+-.0123456789eE", line[end]) >= 0 {
 			end++
 		}
-		lines[pos.Line-1] = slices.Concat(line[:col], []byte(number(tuned[slices.IndexFunc(tuned, func(t history.Tuned) bool { return t.Tier == n && t.Proposed })].Threshold)), line[end:])
+		lines[pos.Line-1] = slices.Concat(line[:col], []byte(number(proposed.Threshold)), line[end:])
 	}
 	written := bytes.Join(lines, []byte("\n"))
 	if _, err := rules.Parse(c.Rules, written, rules.Options{}); err != nil {

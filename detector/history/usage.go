@@ -120,6 +120,11 @@ type Finding struct {
 // alwaysFires is the share of the time from which on a rule says nothing any more by firing.
 const alwaysFires = 0.5
 
+// ofPipeline says whether the rule is about the pipeline itself, of which a history of events may hold nothing.
+func (r *ruleUse) ofPipeline() bool {
+	return slices.ContainsFunc(r.Signal.Num, func(s rules.Selector) bool { return s.Kind == rules.KindPipeline })
+}
+
 // Findings are what can be said of the rules after a history, in the order of the file.
 func (u *Usage) Findings() []Finding {
 	var out []Finding
@@ -127,9 +132,10 @@ func (u *Usage) Findings() []Finding {
 		add := func(advice, problem string, args ...any) {
 			out = append(out, Finding{r.Rule, fmt.Sprintf(problem, args...), advice})
 		}
-		blind := false
+		blind, said := false, map[string]bool{} // what completes is on both sides of a completion
 		for n, selector := range slices.Concat(r.Signal.Num, r.Signal.Den) {
-			if r.matched[n] == 0 && !slices.ContainsFunc(r.Signal.Num, func(s rules.Selector) bool { return s.Kind == rules.KindPipeline }) {
+			if text := selector.String(); r.matched[n] == 0 && !said[text] && !r.ofPipeline() {
+				said[text] = true
 				advice := "look for a typing mistake in its labels; if such events are just rare, leave it"
 				if selector.Kind == rules.KindAttempt {
 					advice = "attempts are derived where a source follows sessions, by its configuration; if none does, leave it"
@@ -144,7 +150,7 @@ func (u *Usage) Findings() []Finding {
 			}
 		}
 		switch {
-		case blind:
+		case blind, r.judged == 0 && r.ofPipeline():
 		case r.judged == 0:
 			add("lower sample.min, widen the window, or use a longer history", "no window had enough to be judged")
 		case r.opened == 0:

@@ -133,7 +133,7 @@ func Parse(name string, data []byte) (*File, error) {
 	fail := func(pos strictyaml.Pos, format string, args ...any) {
 		errs = append(errs, strictyaml.Error{File: name, Pos: pos, Msg: fmt.Sprintf(format, args...)})
 	}
-	if f.Pane < 100 || f.Pane > 3600_000 {
+	if f.Where.Line > 0 && (f.Pane < 100 || f.Pane > 3600_000) {
 		fail(f.Where.Of("pane"), "pane is %s, expected 100ms to 1h", f.Pane)
 	}
 	if len(f.Labels) > detector.MaxLabels {

@@ -279,3 +279,11 @@ func TestJUnit(t *testing.T) {
 		t.Errorf("%+v\n%s", got, data)
 	}
 }
+
+// TestEmptyFile: of a file with nothing in it only that is said.
+func TestEmptyFile(t *testing.T) {
+	_, err := Parse("a.yaml", nil)
+	if err == nil || err.Error() != "a.yaml:1:1: the file is empty" {
+		t.Errorf("got %v", err)
+	}
+}
