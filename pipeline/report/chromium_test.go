@@ -117,7 +117,7 @@ func TestReportInChromium(t *testing.T) {
 	if n := ask[int](t, ctx, `document.querySelectorAll("article").length`); n != len(collected.Past.Incidents) || n < 3 {
 		t.Errorf("%d incidents on the page, expected %d", n, len(collected.Past.Incidents))
 	}
-	for _, width := range []int64{1280, 500, 390} {
+	for _, width := range []int64{1280, 900, 820, 500, 390} {
 		do(t, ctx, chromedp.EmulateViewport(width, 900))
 		if wide := ask[int64](t, ctx, `document.documentElement.scrollWidth`); wide > width {
 			t.Errorf("at %d pixels the page is %d wide", width, wide)

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed" // the page
 	"fmt"
 	"html/template"
@@ -97,6 +98,7 @@ func (c *Collector) Render(about About) ([]byte, error) {
 		}
 		v.Incidents = append(v.Incidents, shown)
 	}
+	slices.SortStableFunc(v.Incidents, func(x, y incidentView) int { return cmp.Compare(x.Started, y.Started) })
 	v.Funnel = funnelView(c.funnel())
 	gaps, all := c.gaps(20)
 	for _, g := range gaps {
