@@ -22,6 +22,7 @@ type checkCmd struct {
 
 // Run checks every file and prints all mistakes of all files.
 func (c *checkCmd) Run(w world) error {
+	w.stdout = forPeople(w.stdout)
 	bad := false
 	for _, path := range c.Files {
 		said, err := check(path)
@@ -83,7 +84,7 @@ func (c *checkCmd) against(w world, path string) (found bool, err error) {
 	for _, f := range usage.Findings() {
 		at := fmt.Sprintf("%s:%d:%d: %s", file.Name, f.Rule.Where.Line, f.Rule.Where.Col, f.Rule.Alert)
 		if joined[f.Rule] && strings.HasPrefix(f.Problem, "never fired") {
-			fmt.Fprintf(w.stderr, "%s: fired only as part of incidents of other rules (correlate): nothing is wrong with that\n", at)
+			fmt.Fprintf(forPeople(w.stderr), "%s: fired only as part of incidents of other rules (correlate): nothing is wrong with that\n", at)
 			continue
 		}
 		found = true

@@ -57,6 +57,9 @@ func (c *diffCmd) Run(w world) error {
 		pasts, until = append(pasts, past), max(until, sum.Edge)
 		in.summarize(w, sum)
 	}
+	if c.Format == "text" {
+		w.stdout = forPeople(w.stdout)
+	}
 	changes := slices.DeleteFunc(history.Diff(pasts[0], pasts[1], until), history.Change.Same)
 	if err := printChanges(w.stdout, c.Format, changes); err != nil {
 		return exit{exitWorld, err}

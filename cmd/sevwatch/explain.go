@@ -50,7 +50,7 @@ func (c *explainCmd) Run(w world) error {
 			c.ID, len(past.Incidents))}
 	}
 	in.summarize(w, sum)
-	out := bufio.NewWriter(w.stdout)
+	out := bufio.NewWriter(forPeople(w.stdout))
 	e := explanation{out: out, incident: found, told: found.Told}
 	fmt.Fprintf(out, "%s %s\nbegan %s, told first %s, at worst %s\n\n", found.ID, found.Subject, detector.Millis(found.Started), detector.Millis(found.Opened), found.Peak)
 	if _, err = in.replay(w, file, watchers{output: func(detector.Output) error { return nil }, judgement: e.judgement}); err != nil {

@@ -325,6 +325,7 @@ func (in *replayInput) note(o wire.Origin, r *wire.Reject) {
 
 // summarize says what a replay did, and what may be doubted about it.
 func (in *replayInput) summarize(w world, s pipeline.Summary) {
+	w.stderr = forPeople(w.stderr)
 	summarize(w.stderr, s, in.why, time.Since(in.began))
 	f := in.flags
 	switch {

@@ -3,21 +3,12 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
-
-	"github.com/mattn/go-isatty"
 
 	"sevwatch/detector"
 	"sevwatch/pipeline"
 )
-
-// onTerminal says whether people see w as it is written.
-func onTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && isatty.IsTerminal(f.Fd())
-}
 
 // newProgress tells how far a replay has come: a bar on a terminal, one line every ten seconds elsewhere.
 func newProgress(w io.Writer) func(pipeline.Position) {
@@ -34,7 +25,8 @@ func newProgress(w io.Writer) func(pipeline.Position) {
 		}
 		last = now
 		if line := progressLine(p, now.Sub(start)); terminal {
-			fmt.Fprintf(w, "\r\x1b[K%s %s", bar(p.Done), line)
+			line = bar(p.Done) + " " + line
+			fmt.Fprintf(w, "\r\x1b[K%s", line[:min(len(line), columns(w)-1)])
 		} else {
 			fmt.Fprintln(w, line)
 		}

@@ -34,7 +34,11 @@ func (c *replayCmd) Run(w world) error {
 	if err != nil {
 		return err
 	}
-	out := bufio.NewWriter(w.stdout)
+	stdout := w.stdout
+	if c.Format == "table" {
+		stdout = forPeople(stdout)
+	}
+	out := bufio.NewWriter(stdout)
 	print := printers[c.Format](out)
 	found, past := false, history.New(file)
 	watch := watchers{output: func(o detector.Output) error {

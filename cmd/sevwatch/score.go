@@ -62,7 +62,7 @@ func (in *replayInput) span(sum pipeline.Summary) (from, until int64) {
 // score prints the scores for people, writes them for machines, and says whether they are good enough.
 func (f *scoreFlags) score(w world, s *history.Scoring, past *history.History) error {
 	scores := s.Scores(past)
-	printScores(w.stderr, scores)
+	printScores(forPeople(w.stderr), scores)
 	if f.Score != "" {
 		data, err := json.MarshalIndent(scores, "", "  ")
 		if err == nil {

@@ -77,7 +77,7 @@ func (c *tuneCmd) Run(w world) error {
 }
 
 func (c *tuneCmd) print(w world, tuned []history.Tuned) {
-	t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
+	t := tabwriter.NewWriter(forPeople(w.stdout), 0, 0, 2, ' ', 0)
 	if c.Labels == "" {
 		fmt.Fprintln(t, "tier\tthreshold\tincidents a week\tof those now\tdelay\t")
 	} else {
@@ -108,6 +108,7 @@ func (c *tuneCmd) print(w world, tuned []history.Tuned) {
 
 // explain says what a proposal without labels is worth.
 func (c *tuneCmd) explain(w world, span rules.Duration) {
+	w.stderr = forPeople(w.stderr)
 	fmt.Fprintf(w.stderr, "proposed without labels: the most sensitive threshold of each tier with no more incidents than %g a week for Sev1, and twice as many for "+
 		"each milder severity (--at-most). Nothing here says which incidents are right\n", c.AtMost)
 	if week := rules.Duration(7 * 24 * time.Hour / time.Millisecond); span < week {
