@@ -86,15 +86,23 @@ func (w *Worker) beat() wire.Health {
 	return h
 }
 
-// serveHTTP serves /metrics, /healthz and profiles until ctx is done; where the configuration says none, nothing is served.
-func (w *Worker) serveHTTP(ctx context.Context) error {
+// listen takes the address that is served; nil where the configuration says none.
+func (w *Worker) listen(ctx context.Context) (net.Listener, error) {
 	if w.cfg.HTTP.Listen == "none" {
-		<-ctx.Done()
-		return nil
+		return nil, nil
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", w.cfg.HTTP.Listen)
 	if err != nil {
-		return fmt.Errorf("cannot listen on %s: %w", w.cfg.HTTP.Listen, err)
+		return nil, fmt.Errorf("cannot listen on %s: %w", w.cfg.HTTP.Listen, err)
+	}
+	return listener, nil
+}
+
+// serveHTTP serves /metrics, /healthz and profiles until ctx is done, if there is a listener.
+func (w *Worker) serveHTTP(ctx context.Context, listener net.Listener) error {
+	if listener == nil {
+		<-ctx.Done()
+		return nil
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(rw http.ResponseWriter, _ *http.Request) {

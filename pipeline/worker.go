@@ -120,8 +120,16 @@ func (w *Worker) work(ctx context.Context) error {
 	if len(problems) > 0 {
 		return &TopicError{errors.Join(problems...)}
 	}
+	// Before anything that others notice: a worker that cannot have its address is not to put rules in force, or to take tasks.
+	listener, err := w.listen(ctx)
+	if err != nil {
+		return err
+	}
 	keeper, err := w.keepRules(ctx)
 	if err != nil {
+		if listener != nil {
+			_ = listener.Close()
+		}
 		return err
 	}
 	aggregate := &stage{
@@ -136,7 +144,7 @@ func (w *Worker) work(ctx context.Context) error {
 		func(ctx context.Context) error { return aggregate.serve(ctx, w.cfg, w.client) },
 		func(ctx context.Context) error { return judge.serve(ctx, w.cfg, w.client) },
 		w.readHints,
-		w.serveHTTP,
+		func(ctx context.Context) error { return w.serveHTTP(ctx, listener) },
 		w.heartbeat,
 		w.askRegistry,
 		func(ctx context.Context) error { return keeper.run(ctx, w.hangup) },

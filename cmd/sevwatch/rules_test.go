@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -119,6 +120,26 @@ func TestHangup(t *testing.T) {
 	must(t, err)
 	if got, want := loggedRules(t, cfg, client), []string{mine.Hash, other.Hash, mine.Hash}; strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("the rules on the log are %v, expected %v", got, want)
+	}
+}
+
+// A worker that cannot have its address puts no rules in force: the one that has it goes on as it was.
+func TestAddressTaken(t *testing.T) {
+	broker, _ := kafkatest.Fake(t)
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	must(t, err)
+	defer func() { must(t, l.Close()) }()
+	config := write(t, "sevwatch.yaml", []byte("brokers: [\""+broker+"\"]\nhttp: {listen: \""+l.Addr().String()+"\"}\ntopics: {replication: 1}\n"))
+	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
+	expect(t, "topics", exitDone, code, stderr)
+	code, _, stderr = call(t, "", "run", "--config", config)
+	expect(t, "run", exitWorld, code, stderr, "cannot listen on "+l.Addr().String())
+	cfg, err := loadConfig(config)
+	must(t, err)
+	client, err := cfg.Connect(t.Context(), time.Minute)
+	must(t, err)
+	if got := loggedRules(t, cfg, client); len(got) > 0 {
+		t.Errorf("the rules on the log are %v, expected none", got)
 	}
 }
 

@@ -13,9 +13,12 @@
 package txn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -227,16 +230,24 @@ func (p *Producer) addPartitions(ctx context.Context, batches []batch) error {
 		if err != nil {
 			return err
 		}
-		for topic, partitions := range res.Topics {
-			for _, x := range partitions {
-				if x.Error != nil {
+		var refused error
+		for _, topic := range slices.Sorted(maps.Keys(res.Topics)) {
+			for _, x := range res.Topics[topic] {
+				switch {
+				case x.Error == nil:
+				case errors.Is(x.Error, notAttempted):
+					refused = cmp.Or(refused, fmt.Errorf("%s/%d was not tried for the sake of another", topic, x.Partition))
+				default:
 					return fmt.Errorf("%s/%d: %w", topic, x.Partition, x.Error)
 				}
 			}
 		}
-		return nil
+		return refused
 	})
 }
+
+// notAttempted is Kafka's code 55, OPERATION_NOT_ATTEMPTED, to which kafka-go gives another name: what is told of the partitions beside one that is refused.
+const notAttempted = kafka.Error(55)
 
 // written is how far the writing of a partition came.
 type written struct {

@@ -217,6 +217,20 @@ func TestProducerGoesOnAfterARefusal(t *testing.T) {
 	})
 }
 
+// Where one topic is missing it is named, and not those that were left alone because of it.
+func TestMissingTopicIsNamed(t *testing.T) {
+	each(t, func(t *testing.T, b *broker) {
+		p := b.takeOver()
+		p.cfg.Patience = 300 * time.Millisecond
+		missing := b.messages(0, "a")
+		missing[0].Topic = b.topic + "-missing"
+		err := p.Commit(b.ctx, slices.Concat(b.messages(1, "b"), missing, b.messages(2, "c")), nil)
+		if err == nil || !strings.Contains(err.Error(), b.topic+"-missing/0: ") || !errors.Is(err, kafka.UnknownTopicOrPartition) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 // A repeated batch is taken once: the broker knows its sequence number.
 func TestRepeatedBatchIsTakenOnce(t *testing.T) {
 	each(t, func(t *testing.T, b *broker) {
