@@ -157,6 +157,9 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 		}
 		for _, id := range partitions {
 			s := detector.Source{Topic: topic, Partition: id}
+			if err := madeAnew(s, offsets, told, partition{t.w.cfg.Topics.Marks, t.a.task}); err != nil {
+				return err
+			}
 			at, known, err := where(s, offsets, told, spans[id])
 			if err != nil {
 				return err
@@ -232,6 +235,18 @@ func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, 
 	}
 	at.offset, at.lost = at.state.Begin(at.offset, there.first)
 	return at, known, nil
+}
+
+// madeAnew is an error where the broker has let go of the offset of one partition that was read before, and not of that of the marks: it has deleted the topic,
+// and with it its offset. Offsets that are only old it forgets for the whole group.
+func madeAnew(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, told map[detector.Source]detector.PartitionProgress, marks partition) error {
+	_, known := offsets[partition{s.Topic, s.Partition}]
+	if _, others := offsets[marks]; known || !others || told[s].To == 0 {
+		return nil
+	}
+	return fmt.Errorf("cannot go on with %s/%d: it was read up to offset %d, and the broker has let go of that offset alone, as it does when a topic is deleted. "+
+		"Another topic of that name has to be read by a pipeline of another name; if it is the same one, commit %d for the group",
+		s.Topic, s.Partition, told[s].To, told[s].To)
 }
 
 // committedAll says whether the group has an offset for each of the task's partitions.

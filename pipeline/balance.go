@@ -3,11 +3,13 @@ package pipeline
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
 )
 
 // wholeTasks assigns tasks, not partitions: task k is the partitions p of every topic with p mod tasks = k, and goes to one member as a
@@ -15,6 +17,9 @@ import (
 type wholeTasks struct {
 	tasks int
 	owned func() []int // the tasks that this member has now
+
+	partitions func(topics []string) (map[string]int, error) // how many there are
+	log        *zap.Logger
 }
 
 // ProtocolName is how members of a group know that they agree (kafka.GroupBalancer).
@@ -32,7 +37,7 @@ func (w *wholeTasks) UserData() ([]byte, error) {
 // AssignGroups gives every task to a member (kafka.GroupBalancer).
 func (w *wholeTasks) AssignGroups(members []kafka.GroupMember, partitions []kafka.Partition) kafka.GroupMemberAssignments {
 	slices.SortFunc(members, func(x, y kafka.GroupMember) int { return cmp.Compare(x.ID, y.ID) })
-	owners := w.share(members)
+	owners, partitions := w.share(members), w.all(members, partitions)
 	out := kafka.GroupMemberAssignments{}
 	for _, m := range members {
 		out[m.ID] = map[string][]int{}
@@ -42,6 +47,38 @@ func (w *wholeTasks) AssignGroups(members []kafka.GroupMember, partitions []kafk
 		topics[p.Topic] = append(topics[p.Topic], p.ID)
 	}
 	return out
+}
+
+// all are the partitions of all topics that members read. kafka-go finds none at all where one of the topics is missing.
+func (w *wholeTasks) all(members []kafka.GroupMember, found []kafka.Partition) []kafka.Partition {
+	readers := map[string]int{}
+	for _, m := range members {
+		for _, topic := range m.Topics {
+			readers[topic]++
+		}
+	}
+	topics := slices.Sorted(maps.Keys(readers))
+	if some := slices.DeleteFunc(slices.Clone(topics), func(topic string) bool { return readers[topic] == len(members) }); len(some) > 0 {
+		w.log.Error("workers have different sources: partitions that fall to one that does not have their source are read by nobody, and all wait for them",
+			zap.Strings("not_with_all", some))
+	}
+	if !slices.ContainsFunc(topics, func(topic string) bool {
+		return !slices.ContainsFunc(found, func(p kafka.Partition) bool { return p.Topic == topic })
+	}) {
+		return found
+	}
+	there, err := w.partitions(topics)
+	if err != nil {
+		w.log.Warn("asking for the partitions of the topics", zap.Error(err))
+		return found
+	}
+	found = nil
+	for _, topic := range topics {
+		for id := range there[topic] {
+			found = append(found, kafka.Partition{Topic: topic, ID: id})
+		}
+	}
+	return found
 }
 
 // share is the owner of each task. Everybody gets tasks/members, and as many members one more as there are tasks left.

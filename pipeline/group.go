@@ -30,6 +30,8 @@ type stage struct {
 	broker broker
 	run    func(ctx context.Context, a assignment, seat *seat) error
 	log    *zap.Logger
+	every  time.Duration  // between looks whether topics have other partitions
+	seen   map[string]int // partitions of the topics before the group was joined last
 
 	mu      sync.Mutex
 	running map[int]*running
@@ -51,11 +53,12 @@ func (s *stage) serve(ctx context.Context, c *Config, client *kafka.Client) erro
 	}
 	dialer := c.newDialer()
 	dialer.ClientID = c.clientID()
+	balancer := &wholeTasks{tasks: s.tasks, owned: s.owned, partitions: s.partitions, log: s.log}
+	s.look(ctx)
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
-		ID: s.group, Brokers: c.Brokers, Topics: s.topics, Dialer: dialer, GroupBalancers: []kafka.GroupBalancer{&wholeTasks{s.tasks, s.owned}},
+		ID: s.group, Brokers: c.Brokers, Topics: s.topics, Dialer: dialer, GroupBalancers: []kafka.GroupBalancer{balancer},
 		HeartbeatInterval: millis(c.Group.Heartbeat), SessionTimeout: millis(c.Group.SessionTimeout),
-		RebalanceTimeout: millis(c.Group.SessionTimeout), JoinGroupBackoff: 200 * time.Millisecond,
-		WatchPartitionChanges: true, PartitionWatchInterval: 5 * time.Second, StartOffset: kafka.FirstOffset,
+		RebalanceTimeout: millis(c.Group.SessionTimeout), JoinGroupBackoff: 200 * time.Millisecond, StartOffset: kafka.FirstOffset,
 	})
 	if err != nil {
 		return fmt.Errorf("cannot join the group %s: %w", s.group, err)
@@ -122,6 +125,7 @@ func (s *stage) assign(ctx context.Context, gen *kafka.Generation) {
 	}
 	s.mu.Unlock()
 	s.log.Info("tasks assigned", zap.String("group", s.group), zap.Int32("generation", gen.ID), zap.Int("tasks", len(assignments)), zap.Int("kept", kept))
+	gen.Start(s.watch)
 	gen.Start(func(ended context.Context) {
 		<-ended.Done()
 		s.mu.Lock()
@@ -130,6 +134,50 @@ func (s *stage) assign(ctx context.Context, gen *kafka.Generation) {
 			r.seat.hold()
 		}
 	})
+}
+
+// partitions is how many partitions some topics have; one that is missing is not in the answer.
+func (s *stage) partitions(topics []string) (map[string]int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), askPatience)
+	defer cancel()
+	return s.broker.partitions(ctx, topics)
+}
+
+// missingEvery is how often it is said that topics are missing.
+const missingEvery = time.Minute
+
+// watch ends the generation when the topics have other partitions than before it, so that all are assigned anew. kafka-go's own watch ends every generation
+// at once while a topic is missing.
+func (s *stage) watch(ctx context.Context) {
+	ticker := time.NewTicker(s.every)
+	defer ticker.Stop()
+	var said time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		changed := s.look(ctx)
+		missing := slices.DeleteFunc(slices.Clone(s.topics), func(topic string) bool { return s.seen[topic] > 0 })
+		if len(missing) > 0 && time.Since(said) > missingEvery {
+			said = time.Now()
+			s.log.Error("topics are missing: nothing is read of them", zap.String("group", s.group), zap.Strings("topics", missing))
+		}
+		if changed {
+			return
+		}
+	}
+}
+
+// look says whether the topics have other partitions than when it was looked last. A broker that does not answer says nothing.
+func (s *stage) look(ctx context.Context) (changed bool) {
+	found, err := s.broker.partitions(ctx, s.topics)
+	if err != nil || maps.Equal(found, s.seen) {
+		return false
+	}
+	s.seen = found
+	return true
 }
 
 // start runs a task until it is stopped. After an error it begins again from what was committed, if it is still this worker's.

@@ -123,6 +123,7 @@ func (c *Config) askPartitions(ctx context.Context, broker string, topics []stri
 			return nil, err
 		}
 	}
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	found := map[string]int{}
 	for _, topic := range topics {
 		partitions, err := conn.ReadPartitions(topic)

@@ -34,6 +34,7 @@ type Worker struct {
 	onTell  func(detector.Output)
 	hangup  <-chan os.Signal
 
+	watchEvery time.Duration    // how often it is looked whether topics have other partitions
 	outputs map[string][]int // partitions of all topics
 
 	mu      sync.Mutex
@@ -65,7 +66,7 @@ func NewWorker(o WorkerOptions) *Worker {
 		o.Tell = func(detector.Output) {}
 	}
 	w := &Worker{
-		name: workerName(), cfg: o.Config, rules: o.Rules, client: o.Client, log: o.Log, onTell: o.Tell, hangup: o.Hangup, hints: newHints(), metrics: newMetrics(), now: time.Now,
+		name: workerName(), cfg: o.Config, rules: o.Rules, client: o.Client, log: o.Log, onTell: o.Tell, hangup: o.Hangup, hints: newHints(), metrics: newMetrics(), now: time.Now, watchEvery: 5 * time.Second,
 		health: map[stageTask]wire.HealthTask{},
 	}
 	w.broker = &kafkaBroker{cfg: o.Config, client: o.Client, fetch: fetch.Config{
@@ -133,11 +134,11 @@ func (w *Worker) work(ctx context.Context) error {
 		return err
 	}
 	aggregate := &stage{
-		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, broker: w.broker, log: w.log,
+		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, broker: w.broker, log: w.log, every: w.watchEvery,
 		topics: append([]string{w.cfg.Topics.Marks}, w.sourceTopics()...),
 	}
 	judge := &stage{
-		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, broker: w.broker, log: w.log,
+		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, broker: w.broker, log: w.log, every: w.watchEvery,
 		topics: []string{w.cfg.Topics.Panes},
 	}
 	return together(ctx,

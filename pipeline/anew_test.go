@@ -1,0 +1,130 @@
+package pipeline
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"sevwatch/pipeline/kafkatest"
+	"sevwatch/rules"
+)
+
+// deleteTopic deletes a topic and waits until it is gone.
+func (p *testPipeline) deleteTopic(topic string) {
+	p.t.Helper()
+	res, err := p.client.DeleteTopics(p.ctx, &kafka.DeleteTopicsRequest{Topics: []string{topic}})
+	check(p.t, err)
+	check(p.t, res.Errors[topic])
+	p.has(topic, 0)
+}
+
+// makeTopic makes a topic and waits until it is there.
+func (p *testPipeline) makeTopic(topic string, partitions int) {
+	p.t.Helper()
+	res, err := p.client.CreateTopics(p.ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1}}})
+	check(p.t, err)
+	check(p.t, res.Errors[topic])
+	p.has(topic, partitions)
+	p.client, err = p.cfg.Connect(p.ctx, patience) // the one before remembers the old one
+	check(p.t, err)
+}
+
+// has waits until a topic has so many partitions.
+func (p *testPipeline) has(topic string, partitions int) {
+	p.t.Helper()
+	p.until("the topic to be as asked", func() bool {
+		found, err := p.cfg.partitionsOf(p.ctx, []string{topic})
+		return err == nil && found[topic] == partitions
+	})
+}
+
+// A source topic that was deleted and made anew while nobody was there is not taken for the old one, of which the log knows how far it was read: nothing
+// of it is skipped without a word.
+func TestTopicMadeAnewIsNotSkipped(t *testing.T) {
+	p := newPipeline(t, kafkatest.Shared(t).Addr(), nil)
+	topic := p.topicOf(rules.KindLatency)
+	for second := range 60 {
+		p.writeLines(partition{topic, 0}, latencyAt(second))
+	}
+	w, stop := p.start()
+	p.until("the first records to be counted", func() bool { return w.Totals().Counted == 60 })
+	stop()
+	p.deleteTopic(topic)
+	p.makeTopic(topic, 4)
+	for second := range 100 {
+		p.writeLines(partition{topic, 0}, latencyAt(100+second))
+	}
+	core, log := observer.New(zapcore.WarnLevel)
+	w, stop = p.startWith(func(w *Worker) { w.log = zap.New(core) })
+	defer stop()
+	p.until("the worker to say that it cannot go on", func() bool {
+		return slices.ContainsFunc(log.All(), func(e observer.LoggedEntry) bool {
+			return strings.Contains(e.ContextMap()["error"].(string), topic+"/0: it was read up to offset 60, and the broker has let go of that offset alone")
+		})
+	})
+	if got := w.Totals(); got.Counted > 60 {
+		t.Errorf("the accounts are %+v, expected 60 counted", got)
+	}
+}
+
+// While one source topic is missing the others are read, without one rebalance after the other, and it is read when it is there again.
+func TestMissingTopicStopsNoOther(t *testing.T) {
+	overBoth(t, missingTopicStopsNoOther)
+}
+
+func missingTopicStopsNoOther(t *testing.T, addr string) {
+	p := newPipeline(t, addr, nil)
+	core, log := observer.New(zapcore.InfoLevel)
+	w, stop := p.startWith(func(w *Worker) { w.log, w.watchEvery = zap.New(core), 200*time.Millisecond })
+	defer stop()
+	generations := func() int {
+		return log.FilterMessage("tasks assigned").FilterField(zap.String("group", w.groupID("aggregate"))).Len()
+	}
+	p.until("tasks", func() bool { return generations() == 1 })
+	missing, other := p.topicOf(rules.KindStep), p.topicOf(rules.KindLatency)
+	p.deleteTopic(missing)
+	p.until("it to be said", func() bool {
+		return log.FilterMessageSnippet("topics are missing").FilterField(zap.Strings("topics", []string{missing})).Len() > 0
+	})
+	for second := range 60 {
+		p.writeLines(partition{other, 0}, latencyAt(second))
+	}
+	p.until("the other source to be counted", func() bool { return w.Totals().Counted == 60 })
+	if n := generations(); n > 3 {
+		t.Errorf("%d generations of the group, expected 2 or 3", n)
+	}
+	p.makeTopic(missing, 4)
+	for second := range 60 {
+		p.writeLines(partition{missing, 0}, strings.Replace(latencyAt(100+second), `"status":200,"duration_ms":3`, `"step":"a","action":"enter"`, 1))
+		p.writeLines(partition{other, 0}, latencyAt(100+second))
+	}
+	p.until("the topic to be counted", func() bool { return w.Totals().Sum() == 180 })
+}
+
+// Where kafka-go finds no partition because one topic is missing, those of the others are assigned all the same.
+func TestTasksOfTheTopicsThatAreThere(t *testing.T) {
+	core, log := observer.New(zapcore.InfoLevel)
+	b := &wholeTasks{
+		tasks: 2, owned: func() []int { return nil }, log: zap.New(core),
+		partitions: func([]string) (map[string]int, error) { return map[string]int{"a": 3, "marks": 2}, nil },
+	}
+	members := []kafka.GroupMember{{ID: "x", Topics: []string{"a", "b", "marks"}}, {ID: "y", Topics: []string{"a", "b", "marks"}}}
+	got := b.AssignGroups(members, nil)
+	if n := len(got["x"]["a"]) + len(got["y"]["a"]); n != 3 || len(got["x"]["marks"]) != 1 || len(got["y"]["marks"]) != 1 {
+		t.Errorf("got %v", got)
+	}
+	if log.Len() > 0 {
+		t.Errorf("it said %v", log.All())
+	}
+	members[1].Topics = []string{"a", "marks"}
+	b.AssignGroups(members, nil)
+	if log.FilterMessageSnippet("workers have different sources").FilterField(zap.Strings("not_with_all", []string{"b"})).Len() != 1 {
+		t.Errorf("it said %v", log.All())
+	}
+}
