@@ -35,7 +35,7 @@ type Worker struct {
 	hangup  <-chan os.Signal
 
 	watchEvery time.Duration    // how often it is looked whether topics have other partitions
-	outputs map[string][]int // partitions of all topics
+	outputs    map[string][]int // partitions of all topics
 
 	mu      sync.Mutex
 	health  map[stageTask]wire.HealthTask // of this worker's tasks
