@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"sevwatch/pipeline/kafkatest"
+	"sevwatch/pipeline/wire"
 	"sevwatch/rules"
 )
 
@@ -67,6 +68,9 @@ func TestTopicMadeAnewIsNotSkipped(t *testing.T) {
 		return slices.ContainsFunc(log.All(), func(e observer.LoggedEntry) bool {
 			return strings.Contains(e.ContextMap()["error"].(string), topic+"/0: it was read up to offset 60, and the broker has let go of that offset alone")
 		})
+	})
+	p.until("the worker's health to say it too", func() bool {
+		return slices.ContainsFunc(w.beat().Aggregate, func(h wire.HealthTask) bool { return strings.Contains(h.Problem, "was read up to offset 60") })
 	})
 	if got := w.Totals(); got.Counted > 60 {
 		t.Errorf("the accounts are %+v, expected 60 counted", got)

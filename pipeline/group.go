@@ -30,8 +30,9 @@ type stage struct {
 	broker broker
 	run    func(ctx context.Context, a assignment, seat *seat) error
 	log    *zap.Logger
-	every  time.Duration  // between looks whether topics have other partitions
-	seen   map[string]int // partitions of the topics before the group was joined last
+	failed func(task int, err error) // is told why a task begins again; nil: that it is no longer here
+	every  time.Duration             // between looks whether topics have other partitions
+	seen   map[string]int            // partitions of the topics before the group was joined last
 
 	mu      sync.Mutex
 	running map[int]*running
@@ -186,11 +187,13 @@ func (s *stage) start(ctx context.Context, a assignment, seat *seat) *running {
 	r := &running{assignment: a, seat: seat, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
+		defer s.failed(a.task, nil)
 		for ctx.Err() == nil {
 			err := s.try(ctx, a, seat)
 			if ctx.Err() != nil {
 				return
 			}
+			s.failed(a.task, err)
 			s.log.Warn("task begins again from what was committed", zap.String("stage", s.name), zap.Int("task", a.task), zap.Error(err))
 			select {
 			case <-ctx.Done():

@@ -36,6 +36,9 @@ const keptPerMille = 999
 func newMetrics() *workerMetrics {
 	m := &workerMetrics{set: metrics.NewSet(), sources: map[string]*sourceLateness{}}
 	m.counted = m.set.NewCounter("sevwatch_events_counted_total")
+	for _, stage := range []string{"aggregate", "judge"} {
+		m.failures(stage)
+	}
 	return m
 }
 
@@ -100,6 +103,10 @@ func (m *workerMetrics) sessions(task, visits int, attempts map[string]int64) {
 
 func (m *workerMetrics) commit(stage string, took time.Duration) {
 	m.set.GetOrCreatePrometheusHistogram(fmt.Sprintf("sevwatch_commit_seconds{stage=%q}", stage)).Update(took.Seconds())
+}
+
+func (m *workerMetrics) failures(stage string) *metrics.Counter {
+	return m.set.GetOrCreateCounter(fmt.Sprintf("sevwatch_task_failures_total{stage=%q}", stage))
 }
 
 func (m *workerMetrics) incident(transition, severity string) {

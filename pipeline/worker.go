@@ -134,11 +134,11 @@ func (w *Worker) work(ctx context.Context) error {
 		return err
 	}
 	aggregate := &stage{
-		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, broker: w.broker, log: w.log, every: w.watchEvery,
+		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, broker: w.broker, log: w.log, every: w.watchEvery, failed: w.failed("aggregate"),
 		topics: append([]string{w.cfg.Topics.Marks}, w.sourceTopics()...),
 	}
 	judge := &stage{
-		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, broker: w.broker, log: w.log, every: w.watchEvery,
+		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, broker: w.broker, log: w.log, every: w.watchEvery, failed: w.failed("judge"),
 		topics: []string{w.cfg.Topics.Panes},
 	}
 	return together(ctx,
@@ -279,6 +279,18 @@ func (w *Worker) retire(stage string, task int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.health, stageTask{stage, task})
+}
+
+// failed keeps why a task of a stage begins again, until it is at work.
+func (w *Worker) failed(stage string) func(task int, err error) {
+	return func(task int, err error) {
+		if err == nil {
+			w.retire(stage, task)
+			return
+		}
+		w.metrics.failures(stage).Inc()
+		w.report(stage, wire.HealthTask{Task: task, Problem: err.Error()})
+	}
 }
 
 // setRules keeps which rules are in force for the heartbeat.

@@ -66,7 +66,8 @@ type HealthTask struct {
 	Watermark *detector.Millis `json:"watermark,omitempty"` // aggregate
 	Lag       *int64           `json:"lag,omitempty"`       // aggregate: records not read yet
 	Edge      *detector.Millis `json:"edge,omitempty"`      // judge: end of the last closed pane
-	Open      *int             `json:"open,omitempty"`      // judge: incidents that are not over
+	Open      *int             `json:"open,omitempty"`      // judge: incidents that were told and are not over
+	Problem   string           `json:"problem,omitempty"`   // why the task does not work: it begins again and again
 }
 
 // DecodeMark reads a mark.
