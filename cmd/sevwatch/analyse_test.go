@@ -30,7 +30,7 @@ func TestReplayAsCSV(t *testing.T) {
 }
 
 func TestReplayScores(t *testing.T) {
-	labels := write(t, "labels.csv", []byte("start,end,service,kind\n2026-11-01T12:01:00Z,2026-11-01T12:04:00Z,api,real\n2026-11-01T13:00:00Z,2026-11-01T13:04:00Z,api,no\n"))
+	labels := write(t, "labels.csv", []byte("start,end,service,kind\n2026-11-01T12:01:00Z,2026-11-01T12:04:00Z,api,real\n2026-11-01T12:01:00Z,2026-11-01T12:04:00Z,web,no\n"))
 	score := filepath.Join(t.TempDir(), "score.json")
 	code, stdout, stderr := call(t, outage(), "replay", "--format", "none", "--labels", labels, "--labels-where", "kind=real", "--score", score, "--fail-under", "recall=0.9", "-")
 	expect(t, "good enough", exitDone, code, stderr, "100 % (21..100, 1 of 1)", "Sev2 and worse", "time to detect")
@@ -56,6 +56,32 @@ func TestReplayScores(t *testing.T) {
 	expect(t, "a typing mistake", exitUsage, code, stderr, "--fail-under is recal=0.9, expected recall or precision")
 	code, _, stderr = call(t, "", "replay", "--labels", labels, "--labels-where", "sort=x", "-")
 	expect(t, "no such column", exitUsage, code, stderr, `there is no column "sort"`)
+}
+
+// Known incidents outside of what was judged and given out have no part in the score.
+func TestReplayScoresWhatWasJudged(t *testing.T) {
+	const inside, before, after = "2026-11-01T12:01:00Z,2026-11-01T12:04:00Z\n", "2026-11-01T11:00:00Z,2026-11-01T11:04:00Z\n", "2026-11-01T13:00:00Z,2026-11-01T13:04:00Z\n"
+	events := write(t, "events.ndjson", []byte(outage()))
+	some := write(t, "some.csv", []byte("start,end\n"+before+inside+after))
+	code, _, stderr := call(t, "", "replay", "--format", "none", "--labels", some, "--fail-under", "recall=0.9", events)
+	expect(t, "two outside", exitDone, code, stderr, "2 of 3 windows lie outside of what was judged and are left out\n", "100 % (21..100, 1 of 1)")
+	one := write(t, "one.csv", []byte("start,end\n"+inside+"2026-11-01T12:00:00Z,2026-11-01T12:00:30Z\n"))
+	code, _, stderr = call(t, "", "replay", "--format", "none", "--labels", one, "--from", "2026-11-01T12:00:30Z", "--fail-under", "recall=0.9", events)
+	expect(t, "one before --from", exitDone, code, stderr, "1 of 2 windows lies outside of what was judged and is left out\n", "100 % (21..100, 1 of 1)")
+	code, stdout, stderr := call(t, "", "tune", "CriticalErrorRateSpike", "--labels", some, events)
+	expect(t, "tune", exitDone, code, stdout+stderr, "2 of 3 windows lie outside of what was judged and are left out\n", "1 of 1")
+
+	none := write(t, "none.csv", []byte("start,end\n"+before+after))
+	const sentence = "sevwatch: no window of --labels meets what was judged and given out\n" +
+		"judged:  2026-11-01T12:00:00.000Z to 2026-11-01T12:03:40.000Z\nwindows: 2026-11-01T11:00:00.000Z to 2026-11-01T13:04:00.000Z\n"
+	code, _, stderr = call(t, "", "replay", "--format", "none", "--labels", none, "--fail-under", "recall=0", events)
+	expect(t, "all outside", exitUsage, code, stderr, sentence)
+	code, stdout, stderr = call(t, "", "tune", "CriticalErrorRateSpike", "--labels", none, events)
+	expect(t, "tune with all outside", exitUsage, code, stdout+stderr, sentence)
+	code, _, stderr = call(t, "", "replay", "--format", "none", "--labels", none, "--to", "2026-11-01T11:02:00Z", events)
+	expect(t, "nothing judged", exitUsage, code, stderr, "nothing was judged, so no window of --labels can be scored\n")
+	code, _, stderr = call(t, "", "replay", "--format", "none", "--labels", one, "--from", "2026-11-01T12:03:50Z", events)
+	expect(t, "nothing judged, within a window", exitUsage, code, stderr, "nothing was judged, so no window of --labels can be scored\n")
 }
 
 func TestDiff(t *testing.T) {

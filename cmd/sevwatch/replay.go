@@ -64,7 +64,10 @@ func (c *replayCmd) Run(w world) error {
 		}
 	}
 	if scoring != nil {
-		scoring.From, scoring.Until = in.span(sum)
+		from, until := in.span(sum)
+		if err := bound(w, scoring, from, until); err != nil {
+			return err
+		}
 		if err := c.score(w, scoring, past); err != nil {
 			return err
 		}

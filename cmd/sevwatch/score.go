@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"text/tabwriter"
 
+	"sevwatch/detector"
 	"sevwatch/detector/history"
 	"sevwatch/pipeline"
 	"sevwatch/rules"
@@ -57,6 +58,30 @@ func (in *replayInput) span(sum pipeline.Summary) (from, until int64) {
 		until = min(until, to)
 	}
 	return from, max(from, until)
+}
+
+// bound lets the scoring know what was judged and given out, and says how many windows lie outside of that. It is an error if all do.
+func bound(w world, s *history.Scoring, from, until int64) error {
+	s.From, s.Until = from, until
+	outside, all := s.Outside(), len(s.Windows)
+	switch {
+	case outside == 0:
+		return nil
+	case from == until:
+		return exit{exitUsage, errors.New("nothing was judged, so no window of --labels can be scored")}
+	case outside == all:
+		first, last := s.Windows[0].Start, s.Windows[0].End
+		for _, x := range s.Windows {
+			first, last = min(first, x.Start), max(last, x.End)
+		}
+		return exit{exitUsage, fmt.Errorf("no window of --labels meets what was judged and given out\njudged:  %s to %s\nwindows: %s to %s",
+			detector.Millis(from), detector.Millis(until), detector.Millis(first), detector.Millis(last))}
+	case outside == 1:
+		fmt.Fprintf(w.stderr, "1 of %d windows lies outside of what was judged and is left out\n", all)
+	default:
+		fmt.Fprintf(w.stderr, "%d of %d windows lie outside of what was judged and are left out\n", outside, all)
+	}
+	return nil
 }
 
 // score prints the scores for people, writes them for machines, and says whether they are good enough.

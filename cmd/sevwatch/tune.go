@@ -64,7 +64,10 @@ func (c *tuneCmd) Run(w world) error {
 		return err
 	}
 	in.summarize(w, sum)
-	scoring.From, scoring.Until = in.span(sum)
+	from, until := in.span(sum)
+	if err := bound(w, scoring, from, until); err != nil {
+		return err
+	}
 	tuned := scoring.Tune(past, variants)
 	c.print(w, tuned)
 	if c.Labels == "" {

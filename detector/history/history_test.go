@@ -163,3 +163,32 @@ func TestReadWindows(t *testing.T) {
 	f("start,end\n6,5\n", "w.csv:2: end 5 is not behind start 6")
 	f("start,end\n6,7,8\n", "wrong number of fields")
 }
+
+// A window outside of what was judged is neither found nor missed. What belongs to it and reaches into the stretch is true all the same.
+func TestScoreOfAStretch(t *testing.T) {
+	h := told(t, "a A api 90 120 1", "b A api 300 310 1")
+	s := Scoring{Grace: 30_000, From: 100_000, Until: 400_000, Windows: []Window{
+		{Start: 10_000, End: 95_000},               // before it, and a lasts on
+		{Start: 20_000, End: 100_000},              // up to it
+		{Start: 99_000, End: 101_000},              // into it
+		{Start: 290_000, End: 500_000},             // out of it
+		{Start: 400_000, End: 500_000},             // from its end on
+		{Start: 900_000, End: 950_000, Rule: "No"}, // after it
+	}}
+	all := s.Scores(h)[0]
+	if all.Windows != 2 || all.Found != 1 || all.Already != 1 || all.True != 2 || s.Outside() != 4 {
+		t.Errorf("%d outside, %+v", s.Outside(), all)
+	}
+	for _, x := range s.Scores(h) {
+		if x.Of == "No" {
+			t.Errorf("a rule of no window that was judged has a score: %+v", x)
+		}
+	}
+	if nothing := (Scoring{From: 300_000, Until: 300_000, Windows: s.Windows[3:4]}); nothing.Outside() != 1 {
+		t.Errorf("nothing was judged, but a window is inside")
+	}
+	s.Windows = s.Windows[:2]
+	if all = s.Scores(h)[0]; all.Windows != 0 || all.True != 1 {
+		t.Errorf("only a belongs to the windows before: %+v", all)
+	}
+}

@@ -19,9 +19,9 @@ type Score struct {
 	Of        string  `json:"of"` // "all", a rule, or a severity and worse
 	Incidents int64   `json:"incidents"`
 	True      int64   `json:"true_incidents"` // that overlap a window
-	Windows   int64   `json:"windows"`
-	Found     int64   `json:"found"`        // windows in which an incident opened
-	Already   int64   `json:"open_already"` // windows in which none opened, but one was open when they began
+	Windows   int64   `json:"windows"`        // that meet what was judged
+	Found     int64   `json:"found"`          // windows in which an incident opened
+	Already   int64   `json:"open_already"`   // windows in which none opened, but one was open when they began
 	Precision Share   `json:"precision"`
 	Recall    Share   `json:"recall"`
 	DetectMs  []int64 `json:"detect_ms"` // of the windows found: from their start to the opening, sorted
@@ -64,7 +64,21 @@ type Scoring struct {
 	AtMost  float64 // Tune without windows: how many incidents a week of Sev1 are bearable
 }
 
-// Scores are those of all incidents together, of each rule that has any or that a window names, and of each severity and worse.
+// Judged says whether the window meets the stretch that was judged: of others nobody can say whether they were found.
+func (s *Scoring) Judged(w Window) bool { return max(w.Start, s.From) < min(w.End, s.Until) }
+
+// Outside is how many windows are left out of the score, because they do not meet what was judged.
+func (s *Scoring) Outside() int {
+	n := 0
+	for _, w := range s.Windows {
+		if !s.Judged(w) {
+			n++
+		}
+	}
+	return n
+}
+
+// Scores are those of all incidents together, of each rule that has any or that a judged window names, and of each severity and worse.
 func (s *Scoring) Scores(h *History) []Score {
 	all := sorted(h.Incidents)
 	out := []Score{s.score("all", all, s.Windows)}
@@ -73,7 +87,7 @@ func (s *Scoring) Scores(h *History) []Score {
 		names = append(names, i.Rule)
 	}
 	for _, w := range s.Windows {
-		if w.Rule != "" {
+		if w.Rule != "" && s.Judged(w) {
 			names = append(names, w.Rule)
 		}
 	}
@@ -96,8 +110,10 @@ func only(in []*Incident, keep func(*Incident) bool) []*Incident {
 	return slices.DeleteFunc(slices.Clone(in), func(i *Incident) bool { return !keep(i) })
 }
 
+// score is how well the incidents agree with the windows. A window outside of what was judged is neither found nor missed; yet what belongs to it,
+// because its grace or the incident itself reaches into the stretch, is true.
 func (s *Scoring) score(of string, incidents []*Incident, windows []Window) Score {
-	out := Score{Of: of, Incidents: int64(len(incidents)), Windows: int64(len(windows)), DetectMs: []int64{}}
+	out := Score{Of: of, Incidents: int64(len(incidents)), DetectMs: []int64{}}
 	for _, i := range incidents {
 		out.OpenMs += i.End(s.Until) - i.Opened
 		if slices.ContainsFunc(windows, func(w Window) bool { return s.overlap(i, w) }) {
@@ -105,6 +121,10 @@ func (s *Scoring) score(of string, incidents []*Incident, windows []Window) Scor
 		}
 	}
 	for _, w := range windows {
+		if !s.Judged(w) {
+			continue
+		}
+		out.Windows++
 		first, already := int64(-1), false
 		for _, i := range incidents {
 			switch {
