@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"sevwatch/detector"
+	"sevwatch/detector/history"
 	"sevwatch/pipeline/table"
 )
 
@@ -82,6 +84,51 @@ func TestReplayScoresWhatWasJudged(t *testing.T) {
 	expect(t, "nothing judged", exitUsage, code, stderr, "nothing was judged, so no window of --labels can be scored\n")
 	code, _, stderr = call(t, "", "replay", "--format", "none", "--labels", one, "--from", "2026-11-01T12:03:50Z", events)
 	expect(t, "nothing judged, within a window", exitUsage, code, stderr, "nothing was judged, so no window of --labels can be scored\n")
+}
+
+// What is open at --from is known with its true times, even if nothing is told of it from then on; messages are those of the range.
+func TestAnalysesFromTheMiddle(t *testing.T) {
+	events := write(t, "events.ndjson", []byte(outage()))
+	rules := write(t, "rules.yaml", []byte(testRules))
+	later := write(t, "later.yaml", []byte(strings.ReplaceAll(testRules, "above: 3", "above: 300")))
+	_, all, _ := call(t, "", "replay", "--rules", rules, events)
+	var opened struct {
+		ID string
+		At string
+	}
+	if err := json.Unmarshal([]byte(all), &opened); err != nil || strings.Count(all, "\n") != 1 || opened.At != "2026-11-01T12:01:10.000Z" {
+		t.Fatalf("the outage is another: %v %s", err, all)
+	}
+	const from = "--from=2026-11-01T12:02:00Z"
+	labels := write(t, "labels.csv", []byte("start,end\n2026-11-01T12:01:00Z,2026-11-01T12:03:00Z\n2026-11-01T12:02:30Z,2026-11-01T12:03:00Z\n"))
+	report, score := filepath.Join(t.TempDir(), "r.html"), filepath.Join(t.TempDir(), "score.json")
+	code, stdout, stderr := call(t, "", "replay", from, "--rules", rules, "--labels", labels, "--score", score, "--report", report, events)
+	expect(t, "replay", exitDone, code, stderr, "1 message before --from left out")
+	if stdout != "" {
+		t.Errorf("messages from before --from were printed: %s", stdout)
+	}
+	data, err := os.ReadFile(score)
+	var scores []history.Score
+	if err = errors.Join(err, json.Unmarshal(data, &scores)); err != nil {
+		t.Fatal(err)
+	}
+	if s := scores[0]; s.Incidents != 1 || s.Found != 1 || s.Already != 1 || s.OpenMs != 100_000 || len(s.DetectMs) != 1 || s.DetectMs[0] != 10_000 {
+		t.Errorf("the score is %+v", s)
+	}
+	if page, err := os.ReadFile(report); err != nil || !strings.Contains(string(page), "told 2026-11-01 12:01:10, lasted 2m") {
+		t.Errorf("the incident is not in the report, %v", err)
+	}
+	code, stdout, stderr = call(t, "", "explain", opened.ID[:8], from, "--rules", rules, events)
+	expect(t, "explain", exitDone, code, stdout+stderr, "told first 2026-11-01T12:01:10.000Z", "2026-11-01T12:01:10.000Z  ", "Sev1 opened: ")
+	code, stdout, stderr = call(t, "", "diff", from, "--rules", rules, "--rules", later, events)
+	expect(t, "diff", exitFound, code, stdout+stderr, "2026-11-01T12:01:10.000Z  Sev1  A: opens ", " later\n", "1 incident before, 1 after, 1 different")
+
+	code, stdout, stderr = call(t, "", "diff", "--from=2030-01-01T00:00:00Z", "--rules", rules, "--rules", later, events)
+	expect(t, "diff of nothing", exitDone, code, stdout+stderr, "0 incidents before, 0 after, 0 different")
+	_, _, _ = call(t, "", "replay", "--from=2030-01-01T00:00:00Z", "--rules", rules, "--report", report, events)
+	if page, err := os.ReadFile(report); err != nil || !strings.Contains(string(page), "No incident.") {
+		t.Errorf("nothing was judged, but there is an incident in the report, %v", err)
+	}
 }
 
 func TestDiff(t *testing.T) {

@@ -37,11 +37,14 @@ func (c *replayCmd) Run(w world) error {
 	out := bufio.NewWriter(w.stdout)
 	print := printers[c.Format](out)
 	found, past := false, history.New(file)
-	watch := watchers{output: func(o detector.Output) error {
-		found = found || o.Incident != nil && o.Incident.Severity <= c.FailOn
+	hear := func(o detector.Output) {
 		if scoring != nil {
 			past.Add(o)
 		}
+	}
+	watch := watchers{earlier: hear, output: func(o detector.Output) error {
+		found = found || o.Incident != nil && o.Incident.Severity <= c.FailOn
+		hear(o)
 		return print(o)
 	}}
 	var page *report.Collector
@@ -68,7 +71,7 @@ func (c *replayCmd) Run(w world) error {
 		if err := bound(w, scoring, from, until); err != nil {
 			return err
 		}
-		if err := c.score(w, scoring, past); err != nil {
+		if err := c.score(w, scoring, past.Since(millis(c.From), sum.Edge)); err != nil {
 			return err
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"sevwatch/detector"
 	"sevwatch/detector/history"
 	"sevwatch/rules"
 )
@@ -59,7 +58,7 @@ func (c *tuneCmd) Run(w world) error {
 	}
 	many, variants := history.Variants(file, rule)
 	past := history.New(many)
-	sum, err := in.replay(w, many, watchers{output: func(o detector.Output) error { past.Add(o); return nil }})
+	sum, err := in.replay(w, many, hearing(past))
 	if err != nil {
 		return err
 	}
@@ -68,7 +67,7 @@ func (c *tuneCmd) Run(w world) error {
 	if err := bound(w, scoring, from, until); err != nil {
 		return err
 	}
-	tuned := scoring.Tune(past, variants)
+	tuned := scoring.Tune(past.Since(millis(c.From), sum.Edge), variants)
 	c.print(w, tuned)
 	if c.Labels == "" {
 		c.explain(w, rules.Duration(scoring.Until-scoring.From))

@@ -99,7 +99,7 @@ func TestDiff(t *testing.T) {
 	before := told(t, "a A api 100 200 1", "b A web 100 200 3", "c A api 500 600 2", "e B api 900 0 4")
 	after := told(t, "x A api 90 230 1", "b A web 100 200 3", "y A web 700 800 1", "z B api 910 0 2")
 	var got []string
-	for _, c := range Diff(before, after, 1_000_000) {
+	for _, c := range Diff(before, after, 0, 1_000_000) {
 		line := ""
 		if c.Before != nil {
 			line += c.Before.ID
@@ -120,10 +120,49 @@ func TestDiff(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nexpected\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	for _, c := range Diff(before, before, 1_000_000) {
+	for _, c := range Diff(before, before, 0, 1_000_000) {
 		if !c.Same() {
 			t.Errorf("a history differs from itself: %+v", c)
 		}
+	}
+}
+
+// What was over before the stretch is not in it; what reaches into it keeps its true times, and counts a day only if it opened there.
+func TestSince(t *testing.T) {
+	h := told(t, "a A api 10 90 1", "b A web 20 100 1", "c A api 95 0 2", "d A api 150 160 3")
+	ids := func(h *History) (out string) {
+		for _, i := range h.Incidents {
+			out += i.ID
+		}
+		return out
+	}
+	since := h.Since(100_000, 200_000)
+	if ids(h) != "abcd" || ids(since) != "bcd" || since.Incidents[0].Opened != 20_000 {
+		t.Errorf("of %s are left %s", ids(h), ids(since))
+	}
+	if left := ids(h.Since(100_000, 90_000)); left != "" {
+		t.Errorf("nothing was judged from then on, but %s are left", left)
+	}
+	s := Scoring{From: 100_000, Until: 200_000, Windows: []Window{{Start: 120_000, End: 130_000, Labels: map[string]string{"service": "api"}}}}
+	all := s.Scores(since)[0]
+	if all.Incidents != 3 || all.True != 1 || all.Already != 1 || all.Found != 0 || all.OpenMs != 110_000 || all.FalseDay != 864 {
+		t.Errorf("%+v", all)
+	}
+}
+
+// Two histories are paired by all that is known of them, and compared where they reach into the stretch.
+func TestDiffOfAStretch(t *testing.T) {
+	before := told(t, "a A api 10 90 1", "b A web 20 80 1", "c A api 95 150 1")
+	after := told(t, "x A api 30 95 1", "y A web 20 110 1", "z A api 96 150 1")
+	var got []string
+	for _, c := range Diff(before, after, 100_000, 200_000) {
+		got = append(got, fmt.Sprintf("%s/%s %d %d", c.Before.ID, c.After.ID, c.Earlier, c.Longer))
+	}
+	if want := []string{"b/y 0 30000", "c/z -1000 0"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, expected %q", got, want)
+	}
+	if got := Diff(before, told(t), 300_000, 200_000); len(got) != 0 {
+		t.Errorf("nothing was judged from then on, but %d differ", len(got))
 	}
 }
 

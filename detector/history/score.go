@@ -25,8 +25,10 @@ type Score struct {
 	Precision Share   `json:"precision"`
 	Recall    Share   `json:"recall"`
 	DetectMs  []int64 `json:"detect_ms"` // of the windows found: from their start to the opening, sorted
-	OpenMs    int64   `json:"open_ms"`   // in which any incident was open, all added up
+	OpenMs    int64   `json:"open_ms"`   // of what was judged in which any incident was open, all added up
 	FalseDay  float64 `json:"false_incidents_a_day"`
+
+	opened int64 // incidents that opened in what was judged: those that were open already are none of those a day or a week
 }
 
 // Share is k of n with its 95 % interval.
@@ -114,10 +116,17 @@ func only(in []*Incident, keep func(*Incident) bool) []*Incident {
 // because its grace or the incident itself reaches into the stretch, is true.
 func (s *Scoring) score(of string, incidents []*Incident, windows []Window) Score {
 	out := Score{Of: of, Incidents: int64(len(incidents)), DetectMs: []int64{}}
+	wrong := int64(0) // of those that opened
 	for _, i := range incidents {
-		out.OpenMs += i.End(s.Until) - i.Opened
+		out.OpenMs += max(0, i.End(s.Until)-max(i.Opened, s.From))
+		opened := i.Opened >= s.From
+		if opened {
+			out.opened++
+		}
 		if slices.ContainsFunc(windows, func(w Window) bool { return s.overlap(i, w) }) {
 			out.True++
+		} else if opened {
+			wrong++
 		}
 	}
 	for _, w := range windows {
@@ -146,7 +155,7 @@ func (s *Scoring) score(of string, incidents []*Incident, windows []Window) Scor
 	slices.SortFunc(out.DetectMs, cmp.Compare[int64])
 	out.Precision, out.Recall = shareOf(out.True, out.Incidents), shareOf(out.Found+out.Already, out.Windows)
 	if days := float64(s.Until-s.From) / (24 * 3600_000); days > 0 {
-		out.FalseDay = float64(out.Incidents-out.True) / days
+		out.FalseDay = float64(wrong) / days
 	}
 	return out
 }
