@@ -86,6 +86,28 @@ func TestReplayScoresWhatWasJudged(t *testing.T) {
 	expect(t, "nothing judged, within a window", exitUsage, code, stderr, "nothing was judged, so no window of --labels can be scored\n")
 }
 
+// The score says what the columns of its labels were taken for, and a rule that there is not is a mistake.
+func TestReplayScoresSayColumns(t *testing.T) {
+	const window = "2026-11-01T12:01:00Z,2026-11-01T12:04:00Z"
+	events := write(t, "events.ndjson", []byte(outage()))
+	f := func(labels, want string, code int, args ...string) {
+		t.Helper()
+		path := write(t, "labels.csv", []byte(labels))
+		args = append([]string{"--labels", path, events}, args...)
+		got, _, stderr := call(t, "", append([]string{"replay", "--format", "none"}, args...)...)
+		expect(t, "replay", code, got, stderr, strings.ReplaceAll(want, "labels.csv", path))
+		got, _, stderr = call(t, "", append([]string{"tune", "CriticalErrorRateSpike"}, args...)...)
+		expect(t, "tune", code, got, stderr, strings.ReplaceAll(want, "labels.csv", path))
+	}
+	f("start,end,service,type,why\n"+window+",api,x,y\n", "\nwindows narrowed by: service; not used: type, why\n", exitDone)
+	f("start,end,servce\n"+window+",web\n", "\nwindows narrowed by: nothing; not used: servce\n", exitDone)
+	f("start,end,rule\n"+window+",CriticalErrorRateSpike\n", "\nwindows narrowed by: rule\n", exitDone)
+	f("start,end,rule\n"+window+",\n"+window+",CriticalErrorRateSpik\n", "labels.csv:3: there is no rule \"CriticalErrorRateSpik\" in the rule file\n", exitUsage)
+	f("start,end,kind\n"+window+",real\n"+window+",no\n", "labels.csv has no windows that count\nkind has the values: \"no\", \"real\"\n", exitUsage, "--labels-where", "kind=rael")
+	wide := strings.Repeat("a_long_title,", 12)
+	f("start,end,"+wide+"x\n"+window+strings.Repeat(",1", 13)+"\n", "\nwindows narrowed by: nothing; not used: a_long_title, a_long_title,\na_long_title, a_long_title, ", exitDone)
+}
+
 // What is open at --from is known with its true times, even if nothing is told of it from then on; messages are those of the range.
 func TestAnalysesFromTheMiddle(t *testing.T) {
 	events := write(t, "events.ndjson", []byte(outage()))

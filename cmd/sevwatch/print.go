@@ -88,6 +88,26 @@ func csvRow(o detector.Output) []string {
 	}
 }
 
+// fold breaks the lines of a text between words, so that they are not wider than the screen.
+func fold(indent, text string) string {
+	var out []string
+	for _, whole := range strings.Split(text, "\n") {
+		line := indent
+		for _, word := range strings.Fields(whole) {
+			if len([]rune(line))+1+len([]rune(word)) > width && line != indent {
+				out = append(out, line)
+				line = indent
+			}
+			if line != indent {
+				line += " "
+			}
+			line += word
+		}
+		out = append(out, line)
+	}
+	return strings.Join(out, "\n")
+}
+
 // counted is a number with its noun.
 func counted(n int64, noun string) string {
 	if n == 1 {

@@ -30,7 +30,7 @@ func (c *replayCmd) Run(w world) error {
 	if err != nil {
 		return err
 	}
-	scoring, err := c.scoring(in)
+	scoring, err := c.scoring(in, file)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (c *replayCmd) Run(w world) error {
 	}
 	if scoring != nil {
 		from, until := in.span(sum)
-		if err := bound(w, scoring, from, until); err != nil {
+		if err := scoring.bound(w, from, until); err != nil {
 			return err
 		}
 		if err := c.score(w, scoring, past.Since(millis(c.From), sum.Edge)); err != nil {

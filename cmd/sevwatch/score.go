@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
 	"sevwatch/detector"
@@ -25,8 +26,14 @@ type scoreFlags struct {
 	FailUnder   map[string]string `help:"Exit with 1 if recall or precision is less." placeholder:"recall=0.9"`
 }
 
-// scoring reads the windows; nil if none are asked for.
-func (f *scoreFlags) scoring(in *replayInput) (*history.Scoring, error) {
+// against is what a replay is scored against, and how that was read.
+type against struct {
+	history.Scoring
+	known history.Known
+}
+
+// scoring reads the windows, which can be about the rules of the file; nil if none are asked for.
+func (f *scoreFlags) scoring(in *replayInput, rules *rules.File) (*against, error) {
 	for what, text := range f.FailUnder {
 		v, err := strconv.ParseFloat(text, 64)
 		if !slices.Contains([]string{"recall", "precision"}, what) || err != nil || v < 0 || v > 1 {
@@ -44,11 +51,15 @@ func (f *scoreFlags) scoring(in *replayInput) (*history.Scoring, error) {
 		return nil, exit{exitUsage, fmt.Errorf("cannot read the labels: %w", err)}
 	}
 	defer file.Close()
-	windows, err := history.ReadWindows(f.Labels, file, in.engine().Labels, f.LabelsWhere)
-	if err != nil {
-		return nil, exit{exitUsage, err}
+	columns := history.Columns{Labels: in.engine().Labels, Where: f.LabelsWhere}
+	for _, r := range rules.Rules() {
+		columns.Rules = append(columns.Rules, r.Alert)
 	}
-	return &history.Scoring{Windows: windows, Grace: int64(f.Grace)}, nil
+	known, err := history.ReadWindows(f.Labels, file, columns)
+	if err != nil {
+		return nil, exit{exitUsage, foldRest(err)}
+	}
+	return &against{history.Scoring{Windows: known.Windows, Grace: int64(f.Grace)}, known}, nil
 }
 
 // span is the stretch of event time that was judged and given out.
@@ -60,9 +71,35 @@ func (in *replayInput) span(sum pipeline.Summary) (from, until int64) {
 	return from, max(from, until)
 }
 
-// bound lets the scoring know what was judged and given out, and says how many windows lie outside of that. It is an error if all do.
-func bound(w world, s *history.Scoring, from, until int64) error {
+// foldRest folds what an error says behind its first line, which stays as it is: it names a file.
+func foldRest(err error) error {
+	first, rest, more := strings.Cut(err.Error(), "\n")
+	if !more {
+		return err
+	}
+	return errors.New(first + "\n" + fold("", rest))
+}
+
+// columnsText says what the columns of the file of windows were taken for.
+func columnsText(k history.Known) string {
+	text := "windows narrowed by: nothing"
+	if len(k.Narrow) > 0 {
+		text = "windows narrowed by: " + strings.Join(k.Narrow, ", ")
+	}
+	if len(k.Unused) > 0 {
+		text += "; not used: " + strings.Join(k.Unused, ", ")
+	}
+	return fold("", text)
+}
+
+// bound lets the scoring know what was judged and given out. It says by what windows are narrowed down, and how many of them lie outside. It is an
+// error if all do.
+func (s *against) bound(w world, from, until int64) error {
 	s.From, s.Until = from, until
+	if len(s.Windows) == 0 { // nothing is known
+		return nil
+	}
+	fmt.Fprintln(w.stderr, columnsText(s.known))
 	outside, all := s.Outside(), len(s.Windows)
 	switch {
 	case outside == 0:
@@ -85,7 +122,7 @@ func bound(w world, s *history.Scoring, from, until int64) error {
 }
 
 // score prints the scores for people, writes them for machines, and says whether they are good enough.
-func (f *scoreFlags) score(w world, s *history.Scoring, past *history.History) error {
+func (f *scoreFlags) score(w world, s *against, past *history.History) error {
 	scores := s.Scores(past)
 	printScores(w.stderr, scores)
 	if f.Score != "" {

@@ -49,12 +49,12 @@ func (c *tuneCmd) Run(w world) error {
 	rule := file.Rules()[n]
 	in.only = true
 	flags := scoreFlags{Labels: c.Labels, LabelsWhere: c.LabelsWhere, Grace: c.Grace}
-	scoring, err := flags.scoring(in)
+	scoring, err := flags.scoring(in, file)
 	if err != nil {
 		return err
 	}
 	if scoring == nil {
-		scoring = &history.Scoring{AtMost: c.AtMost}
+		scoring = &against{Scoring: history.Scoring{AtMost: c.AtMost}}
 	}
 	many, variants := history.Variants(file, rule)
 	past := history.New(many)
@@ -64,7 +64,7 @@ func (c *tuneCmd) Run(w world) error {
 	}
 	in.summarize(w, sum)
 	from, until := in.span(sum)
-	if err := bound(w, scoring, from, until); err != nil {
+	if err := scoring.bound(w, from, until); err != nil {
 		return err
 	}
 	tuned := scoring.Tune(past.Since(millis(c.From), sum.Edge), variants)

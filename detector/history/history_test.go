@@ -184,14 +184,18 @@ func TestFindAndSeverities(t *testing.T) {
 
 func TestReadWindows(t *testing.T) {
 	const text = "start,end,service,visible,note\n2026-11-01T12:00:00Z,2026-11-01 12:05:00,api,true,x\n1793534400000,1793534460000,,true,\n2026-11-01T12:00:00Z,2026-11-01T12:05:00Z,api,false,\n"
-	got, err := ReadWindows("w.csv", strings.NewReader(text), []string{"service"}, map[string]string{"visible": "true"})
+	known, err := ReadWindows("w.csv", strings.NewReader(text), Columns{Labels: []string{"service", "region"}, Where: map[string]string{"visible": "true"}})
+	got := known.Windows
 	if err != nil || len(got) != 2 || got[0].Start != 1793534400000 || got[0].End != 1793534700000 || got[0].Labels["service"] != "api" ||
 		got[1].End != 1793534460000 || len(got[1].Labels) != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
+	if !slices.Equal(known.Narrow, []string{"service"}) || !slices.Equal(known.Unused, []string{"note"}) {
+		t.Errorf("narrowed by %q, not used %q", known.Narrow, known.Unused)
+	}
 	f := func(text, want string) {
 		t.Helper()
-		if _, err := ReadWindows("w.csv", strings.NewReader(text), nil, nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ReadWindows("w.csv", strings.NewReader(text), Columns{Rules: []string{"A"}}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, expected %q", text, err, want)
 		}
 	}
@@ -201,6 +205,41 @@ func TestReadWindows(t *testing.T) {
 	f("start,end\n5,6\nyesterday,7\n", `w.csv:3: start is "yesterday", expected a time`)
 	f("start,end\n6,5\n", "w.csv:2: end 5 is not behind start 6")
 	f("start,end\n6,7,8\n", "wrong number of fields")
+	f("start,end,rule\n6,7,A\n6,7,\n6,7,a\n", `w.csv:4: there is no rule "a" in the rule file`)
+}
+
+// What columns are taken for is known: one without a value in any row that counts narrows nothing.
+func TestReadWindowsColumns(t *testing.T) {
+	f := func(text, narrow, unused string) {
+		t.Helper()
+		known, err := ReadWindows("w.csv", strings.NewReader(text), Columns{Labels: []string{"service", "region"}, Rules: []string{"A"}, Where: map[string]string{"kind": "x"}})
+		if got := strings.Join(known.Narrow, " "); err != nil || got != narrow || strings.Join(known.Unused, " ") != unused {
+			t.Errorf("%q: narrowed by %s, not used %q, %v", text, got, known.Unused, err)
+		}
+	}
+	f("\ufeffstart,end,kind\n6,7,x\n", "", "")
+	f("start,end,servce,kind\n6,7,api,x\n", "", "servce")
+	f("rule,start,end, service ,kind,region\nA,6,7,,x,\n,6,7,api,x,\n,6,7,api,y,eu\n", "rule service", "region")
+}
+
+// Where no row counts, it is said which values there are.
+func TestReadWindowsWhere(t *testing.T) {
+	f := func(rows int, want string) {
+		t.Helper()
+		text := "start,end,kind,visible\n"
+		for i := range rows {
+			text += fmt.Sprintf("6,7,k%02d,true\n6,7,k%02d,\n", i, i)
+		}
+		_, err := ReadWindows("w.csv", strings.NewReader(text), Columns{Where: map[string]string{"kind": "x", "visible": "true"}})
+		if err == nil || err.Error() != want {
+			t.Errorf("got\n%v\nexpected\n%s", err, want)
+		}
+	}
+	f(0, "w.csv has no windows that count")
+	f(2, "w.csv has no windows that count\nkind has the values: \"k00\", \"k01\"\nvisible has the values: \"\", \"true\"")
+	const ten = `"k00", "k01", "k02", "k03", "k04", "k05", "k06", "k07", "k08", "k09"`
+	f(10, "w.csv has no windows that count\nkind has the values: "+ten+"\nvisible has the values: \"\", \"true\"")
+	f(12, "w.csv has no windows that count\nkind has the values: "+ten+" and 2 more\nvisible has the values: \"\", \"true\"")
 }
 
 // A window outside of what was judged is neither found nor missed. What belongs to it and reaches into the stretch is true all the same.
