@@ -108,6 +108,24 @@ func TestReplayScoresSayColumns(t *testing.T) {
 	f("start,end,"+wide+"x\n"+window+strings.Repeat(",1", 13)+"\n", "\nwindows narrowed by: nothing; not used: a_long_title, a_long_title,\na_long_title, a_long_title, ", exitDone)
 }
 
+// Thresholds are tuned against the windows of their rule, and against those of any.
+func TestTuneAgainstWindowsOfRules(t *testing.T) {
+	const window = "2026-11-01T12:01:00Z,2026-11-01T12:04:00Z,"
+	events := write(t, "events.ndjson", []byte(outage()))
+	f := func(windows, want string, code int) {
+		t.Helper()
+		labels := write(t, "labels.csv", []byte("start,end,rule\n"+windows))
+		got, stdout, stderr := call(t, "", "tune", "CriticalErrorRateSpike", events, "--labels", labels)
+		expect(t, windows, code, got, stdout+stderr, want)
+	}
+	own, other := window+"CriticalErrorRateSpike\n", window+"SlowerThanUsual\n"
+	f(own, "100 % (21..100, 1 of 1)  100 % (21..100, 1 of 1)", exitDone)
+	f(own+other, "\n1 of 2 windows is about another rule and is left out\n", exitDone)
+	f(window+"\n"+other+other, "100 % (21..100, 1 of 1)  100 % (21..100, 1 of 1)", exitDone)
+	f(window+"\n"+other+other, "\n2 of 3 windows are about other rules and are left out\n", exitDone)
+	f(other, "sevwatch: no window of --labels is about CriticalErrorRateSpike\n", exitUsage)
+}
+
 // What is open at --from is known with its true times, even if nothing is told of it from then on; messages are those of the range.
 func TestAnalysesFromTheMiddle(t *testing.T) {
 	events := write(t, "events.ndjson", []byte(outage()))

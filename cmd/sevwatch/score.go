@@ -92,6 +92,23 @@ func columnsText(k history.Known) string {
 	return fold("", text)
 }
 
+// about leaves the windows that are about the rule, and says how many are not. It is an error if none is.
+func (s *against) about(w world, rule string) error {
+	all := len(s.Windows)
+	s.Windows = s.About(rule)
+	switch others := all - len(s.Windows); others {
+	case 0:
+		return nil
+	case all:
+		return exit{exitUsage, fmt.Errorf("no window of --labels is about %s", rule)}
+	case 1:
+		fmt.Fprintf(w.stderr, "1 of %d windows is about another rule and is left out\n", all)
+	default:
+		fmt.Fprintf(w.stderr, "%d of %d windows are about other rules and are left out\n", others, all)
+	}
+	return nil
+}
+
 // bound lets the scoring know what was judged and given out. It says by what windows are narrowed down, and how many of them lie outside. It is an
 // error if all do.
 func (s *against) bound(w world, from, until int64) error {

@@ -56,6 +56,9 @@ func (c *tuneCmd) Run(w world) error {
 	if scoring == nil {
 		scoring = &against{Scoring: history.Scoring{AtMost: c.AtMost}}
 	}
+	if err := scoring.about(w, c.Rule); err != nil {
+		return err
+	}
 	many, variants := history.Variants(file, rule)
 	past := history.New(many)
 	sum, err := in.replay(w, many, hearing(past))

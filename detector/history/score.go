@@ -66,6 +66,17 @@ type Scoring struct {
 	AtMost  float64 // Tune without windows: how many incidents a week of Sev1 are bearable
 }
 
+// About are the windows that incidents of the rule can be true for, as windows of any rule: its variants have other names.
+func (s *Scoring) About(rule string) (out []Window) {
+	for _, w := range s.Windows {
+		if w.Rule == "" || w.Rule == rule {
+			w.Rule = ""
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
 // Judged says whether the window meets the stretch that was judged: of others nobody can say whether they were found.
 func (s *Scoring) Judged(w Window) bool { return max(w.Start, s.From) < min(w.End, s.Until) }
 
