@@ -41,8 +41,10 @@ type Replay struct {
 	// GiveUpAfter is how long nothing may come from the brokers, or the Schema Registry, before the replay ends with an error; 0 means Patience.
 	GiveUpAfter time.Duration
 
-	// Output takes every message in the order (at, id, revision, type).
-	Output func(detector.Output) error
+	// Output takes every message within the bounds in the order (at, id, revision, type). Earlier, where given, takes those from before From: they
+	// tell what is open then.
+	Output  func(detector.Output) error
+	Earlier func(detector.Output)
 	// Rejected and Late, where given, take the records that were not counted.
 	Rejected func(wire.Origin, *wire.Reject)
 	Late     func(o wire.Origin, eventTime, lateMs int64)
@@ -192,13 +194,15 @@ func (r *Replay) read(ctx context.Context, engine *detector.Local) error {
 	}
 }
 
-// settle judges what can be judged, and gives out what there is to tell within the bounds.
+// settle judges what can be judged, and gives out what there is to tell within the bounds. What is from before them goes to Earlier.
 func (r *Replay) settle(engine *detector.Local) error {
 	outputs, err := engine.Settle()
 	for _, o := range outputs {
 		switch at := int64(o.At()); {
 		case r.From != 0 && at < r.From:
-			r.sum.WarmUp++
+			if r.sum.WarmUp++; r.Earlier != nil {
+				r.Earlier(o)
+			}
 		case r.To == 0 || at <= r.To:
 			err = errors.Join(err, r.Output(o))
 		}

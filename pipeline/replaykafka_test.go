@@ -163,8 +163,13 @@ func TestReplayOfARange(t *testing.T) {
 	if n := sum.Totals.Sum(); n < 40*minute/250 || n > 90*minute/250 {
 		t.Errorf("%d records were read for a range of 20 minutes with as much warm-up, of %d", n, len(lines))
 	}
-	// Warm-up messages are counted and not given out.
-	got, sum = p.replayedTopics(noLow, func(r *Replay) { r.From, r.Kafka.WarmUp = from, 60*minute })
+	// Warm-up messages are counted and told apart, not given out.
+	var earlier []string
+	got, sum = p.replayedTopics(noLow, func(r *Replay) {
+		r.From, r.Kafka.WarmUp = from, 60*minute
+		r.Earlier = func(o detector.Output) { earlier = append(earlier, string(wire.Value(o))) }
+	})
+	same(t, "what is told before the range and in it", all, append(earlier, got...))
 	if sum.WarmUp < 2 || len(got)+int(sum.WarmUp) != len(all) {
 		t.Errorf("%d messages, and %d before the range, of %d", len(got), sum.WarmUp, len(all))
 	}

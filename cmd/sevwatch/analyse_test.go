@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"sevwatch/detector"
+	"sevwatch/detector/history"
 	"sevwatch/pipeline/table"
 	"sevwatch/rules"
 )
@@ -31,7 +33,7 @@ func TestReplayAsCSV(t *testing.T) {
 }
 
 func TestReplayScores(t *testing.T) {
-	labels := write(t, "labels.csv", []byte("start,end,service,kind\n2026-11-01T12:01:00Z,2026-11-01T12:04:00Z,api,real\n2026-11-01T13:00:00Z,2026-11-01T13:04:00Z,api,no\n"))
+	labels := write(t, "labels.csv", []byte("start,end,service,kind\n2026-11-01T12:01:00Z,2026-11-01T12:04:00Z,api,real\n2026-11-01T12:01:00Z,2026-11-01T12:04:00Z,web,no\n"))
 	score := filepath.Join(t.TempDir(), "score.json")
 	code, stdout, stderr := call(t, outage(), "replay", "--format", "none", "--labels", labels, "--labels-where", "kind=real", "--score", score, "--fail-under", "recall=0.9", "-")
 	expect(t, "good enough", exitDone, code, stderr, "100 % (21..100, 1 of 1)", "Sev2 and worse", "time to detect")
@@ -57,6 +59,115 @@ func TestReplayScores(t *testing.T) {
 	expect(t, "a typing mistake", exitUsage, code, stderr, "--fail-under is recal=0.9, expected recall or precision")
 	code, _, stderr = call(t, "", "replay", "--labels", labels, "--labels-where", "sort=x", "-")
 	expect(t, "no such column", exitUsage, code, stderr, `there is no column "sort"`)
+}
+
+// Known incidents outside of what was judged and given out have no part in the score.
+func TestReplayScoresWhatWasJudged(t *testing.T) {
+	const inside, before, after = "2026-11-01T12:01:00Z,2026-11-01T12:04:00Z\n", "2026-11-01T11:00:00Z,2026-11-01T11:04:00Z\n", "2026-11-01T13:00:00Z,2026-11-01T13:04:00Z\n"
+	events := write(t, "events.ndjson", []byte(outage()))
+	some := write(t, "some.csv", []byte("start,end\n"+before+inside+after))
+	code, _, stderr := call(t, "", "replay", "--format", "none", "--labels", some, "--fail-under", "recall=0.9", events)
+	expect(t, "two outside", exitDone, code, stderr, "2 of 3 windows lie outside of what was judged and are left out\n", "100 % (21..100, 1 of 1)")
+	one := write(t, "one.csv", []byte("start,end\n"+inside+"2026-11-01T12:00:00Z,2026-11-01T12:00:30Z\n"))
+	code, _, stderr = call(t, "", "replay", "--format", "none", "--labels", one, "--from", "2026-11-01T12:00:30Z", "--fail-under", "recall=0.9", events)
+	expect(t, "one before --from", exitDone, code, stderr, "1 of 2 windows lies outside of what was judged and is left out\n", "100 % (21..100, 1 of 1)")
+	code, stdout, stderr := call(t, "", "tune", "CriticalErrorRateSpike", "--labels", some, events)
+	expect(t, "tune", exitDone, code, stdout+stderr, "2 of 3 windows lie outside of what was judged and are left out\n", "1 of 1")
+
+	none := write(t, "none.csv", []byte("start,end\n"+before+after))
+	const sentence = "sevwatch: no window of --labels meets what was judged and given out\n" +
+		"judged:  2026-11-01T12:00:00.000Z to 2026-11-01T12:03:40.000Z\nwindows: 2026-11-01T11:00:00.000Z to 2026-11-01T13:04:00.000Z\n"
+	code, _, stderr = call(t, "", "replay", "--format", "none", "--labels", none, "--fail-under", "recall=0", events)
+	expect(t, "all outside", exitUsage, code, stderr, sentence)
+	code, stdout, stderr = call(t, "", "tune", "CriticalErrorRateSpike", "--labels", none, events)
+	expect(t, "tune with all outside", exitUsage, code, stdout+stderr, sentence)
+	code, _, stderr = call(t, "", "replay", "--format", "none", "--labels", none, "--to", "2026-11-01T11:02:00Z", events)
+	expect(t, "nothing judged", exitUsage, code, stderr, "nothing was judged, so no window of --labels can be scored\n")
+	code, _, stderr = call(t, "", "replay", "--format", "none", "--labels", one, "--from", "2026-11-01T12:03:50Z", events)
+	expect(t, "nothing judged, within a window", exitUsage, code, stderr, "nothing was judged, so no window of --labels can be scored\n")
+}
+
+// The score says what the columns of its labels were taken for, and a rule that there is not is a mistake.
+func TestReplayScoresSayColumns(t *testing.T) {
+	const window = "2026-11-01T12:01:00Z,2026-11-01T12:04:00Z"
+	events := write(t, "events.ndjson", []byte(outage()))
+	f := func(labels, want string, code int, args ...string) {
+		t.Helper()
+		path := write(t, "labels.csv", []byte(labels))
+		args = append([]string{"--labels", path, events}, args...)
+		got, _, stderr := call(t, "", append([]string{"replay", "--format", "none"}, args...)...)
+		expect(t, "replay", code, got, stderr, strings.ReplaceAll(want, "labels.csv", path))
+		got, _, stderr = call(t, "", append([]string{"tune", "CriticalErrorRateSpike"}, args...)...)
+		expect(t, "tune", code, got, stderr, strings.ReplaceAll(want, "labels.csv", path))
+	}
+	f("start,end,service,type,why\n"+window+",api,x,y\n", "\nwindows narrowed by: service; not used: type, why\n", exitDone)
+	f("start,end,servce\n"+window+",web\n", "\nwindows narrowed by: nothing; not used: servce\n", exitDone)
+	f("start,end,rule\n"+window+",CriticalErrorRateSpike\n", "\nwindows narrowed by: rule\n", exitDone)
+	f("start,end,rule\n"+window+",\n"+window+",CriticalErrorRateSpik\n", "labels.csv:3: there is no rule \"CriticalErrorRateSpik\" in the rule file\n", exitUsage)
+	f("start,end,kind\n"+window+",real\n"+window+",no\n", "labels.csv has no windows that count\nkind has the values: \"no\", \"real\"\n", exitUsage, "--labels-where", "kind=rael")
+}
+
+// Thresholds are tuned against the windows of their rule, and against those of any.
+func TestTuneAgainstWindowsOfRules(t *testing.T) {
+	const window = "2026-11-01T12:01:00Z,2026-11-01T12:04:00Z,"
+	events := write(t, "events.ndjson", []byte(outage()))
+	f := func(windows, want string, code int) {
+		t.Helper()
+		labels := write(t, "labels.csv", []byte("start,end,rule\n"+windows))
+		got, stdout, stderr := call(t, "", "tune", "CriticalErrorRateSpike", events, "--labels", labels)
+		expect(t, windows, code, got, stdout+stderr, want)
+	}
+	own, other := window+"CriticalErrorRateSpike\n", window+"SlowerThanUsual\n"
+	f(own, "100 % (21..100, 1 of 1)  100 % (21..100, 1 of 1)", exitDone)
+	f(own+other, "\n1 of 2 windows is about another rule and is left out\n", exitDone)
+	f(window+"\n"+other+other, "100 % (21..100, 1 of 1)  100 % (21..100, 1 of 1)", exitDone)
+	f(window+"\n"+other+other, "\n2 of 3 windows are about other rules and are left out\n", exitDone)
+	f(other, "sevwatch: no window of --labels is about CriticalErrorRateSpike\n", exitUsage)
+}
+
+// What is open at --from is known with its true times, even if nothing is told of it from then on; messages are those of the range.
+func TestAnalysesFromTheMiddle(t *testing.T) {
+	events := write(t, "events.ndjson", []byte(outage()))
+	rules := write(t, "rules.yaml", []byte(testRules))
+	later := write(t, "later.yaml", []byte(strings.ReplaceAll(testRules, "above: 3", "above: 300")))
+	_, all, _ := call(t, "", "replay", "--rules", rules, events)
+	var opened struct {
+		ID string
+		At string
+	}
+	if err := json.Unmarshal([]byte(all), &opened); err != nil || strings.Count(all, "\n") != 1 || opened.At != "2026-11-01T12:01:10.000Z" {
+		t.Fatalf("the outage is another: %v %s", err, all)
+	}
+	const from = "--from=2026-11-01T12:02:00Z"
+	labels := write(t, "labels.csv", []byte("start,end\n2026-11-01T12:01:00Z,2026-11-01T12:03:00Z\n2026-11-01T12:02:30Z,2026-11-01T12:03:00Z\n"))
+	report, score := filepath.Join(t.TempDir(), "r.html"), filepath.Join(t.TempDir(), "score.json")
+	code, stdout, stderr := call(t, "", "replay", from, "--rules", rules, "--labels", labels, "--score", score, "--report", report, events)
+	expect(t, "replay", exitDone, code, stderr, "1 message before --from left out")
+	if stdout != "" {
+		t.Errorf("messages from before --from were printed: %s", stdout)
+	}
+	data, err := os.ReadFile(score)
+	var scores []history.Score
+	if err = errors.Join(err, json.Unmarshal(data, &scores)); err != nil {
+		t.Fatal(err)
+	}
+	if s := scores[0]; s.Incidents != 1 || s.Found != 1 || s.Already != 1 || s.OpenMs != 100_000 || len(s.DetectMs) != 1 || s.DetectMs[0] != 10_000 {
+		t.Errorf("the score is %+v", s)
+	}
+	if page, err := os.ReadFile(report); err != nil || !strings.Contains(string(page), "told 2026-11-01 12:01:10, lasted 2m") {
+		t.Errorf("the incident is not in the report, %v", err)
+	}
+	code, stdout, stderr = call(t, "", "explain", opened.ID[:8], from, "--rules", rules, events)
+	expect(t, "explain", exitDone, code, stdout+stderr, "told first 2026-11-01T12:01:10.000Z", "2026-11-01T12:01:10.000Z  ", "Sev1 opened: ")
+	code, stdout, stderr = call(t, "", "diff", from, "--rules", rules, "--rules", later, events)
+	expect(t, "diff", exitFound, code, stdout+stderr, "2026-11-01T12:01:10.000Z  Sev1  A: opens ", " later\n", "1 incident before, 1 after, 1 different")
+
+	code, stdout, stderr = call(t, "", "diff", "--from=2030-01-01T00:00:00Z", "--rules", rules, "--rules", later, events)
+	expect(t, "diff of nothing", exitDone, code, stdout+stderr, "0 incidents before, 0 after, 0 different")
+	_, _, _ = call(t, "", "replay", "--from=2030-01-01T00:00:00Z", "--rules", rules, "--report", report, events)
+	if page, err := os.ReadFile(report); err != nil || !strings.Contains(string(page), "No incident.") {
+		t.Errorf("nothing was judged, but there is an incident in the report, %v", err)
+	}
 }
 
 func TestDiff(t *testing.T) {

@@ -50,7 +50,7 @@ func (c *diffCmd) Run(w world) error {
 	until := int64(0)
 	for _, file := range files {
 		past := history.New(file)
-		sum, err := in.replay(w, file, watchers{output: func(o detector.Output) error { past.Add(o); return nil }})
+		sum, err := in.replay(w, file, hearing(past))
 		if err != nil {
 			return err
 		}
@@ -60,11 +60,13 @@ func (c *diffCmd) Run(w world) error {
 	if c.Format == "text" {
 		w.stdout = forPeople(w.stdout)
 	}
-	changes := slices.DeleteFunc(history.Diff(pasts[0], pasts[1], until), history.Change.Same)
+	from := millis(c.From)
+	changes := slices.DeleteFunc(history.Diff(pasts[0], pasts[1], from, until), history.Change.Same)
 	if err := printChanges(w.stdout, c.Format, changes); err != nil {
 		return exit{exitWorld, err}
 	}
-	fmt.Fprintf(w.stderr, "%s before, %d after, %d different\n", counted(int64(len(pasts[0].Incidents)), "incident"), len(pasts[1].Incidents), len(changes))
+	fmt.Fprintf(w.stderr, "%s before, %d after, %d different\n", counted(int64(len(pasts[0].Since(from, until).Incidents)), "incident"),
+		len(pasts[1].Since(from, until).Incidents), len(changes))
 	if len(changes) > 0 {
 		return exit{exitFound, errQuiet}
 	}

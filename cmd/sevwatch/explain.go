@@ -37,10 +37,11 @@ func (c *explainCmd) Run(w world) error {
 		return err
 	}
 	past := history.New(file)
-	sum, err := in.replay(w, file, watchers{output: func(o detector.Output) error { past.Add(o); return nil }})
+	sum, err := in.replay(w, file, hearing(past))
 	if err != nil {
 		return err
 	}
+	past = past.Since(millis(c.From), sum.Edge)
 	found, many := past.Find(c.ID)
 	switch {
 	case many:

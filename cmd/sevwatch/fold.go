@@ -46,7 +46,8 @@ func (f *folder) Write(text []byte) (int, error) {
 	end := bytes.LastIndexByte(f.rest, '\n') + 1
 	var out strings.Builder
 	for line := range strings.Lines(string(f.rest[:end])) {
-		out.WriteString(fold(strings.TrimSuffix(line, "\n"), f.columns) + "\n")
+		line = strings.TrimSuffix(line, "\n")
+		out.WriteString(fold(line, f.columns, line[:len(line)-len(strings.TrimLeft(line, " "))]+foldIndent) + "\n")
 	}
 	f.rest = append(f.rest[:0], f.rest[end:]...)
 	_, err := io.WriteString(f.to, out.String())
@@ -56,9 +57,8 @@ func (f *folder) Write(text []byte) (int, error) {
 // foldIndent is how much further in than a line's beginning that what is folded of it stands.
 const foldIndent = "    "
 
-// fold breaks a line at spaces so that it has so many characters at most. A word that is longer stays whole.
-func fold(line string, columns int) string {
-	indent := line[:len(line)-len(strings.TrimLeft(line, " "))] + foldIndent
+// fold breaks a line at spaces so that it has so many characters at most, and indents what it breaks off. A word that is longer stays whole.
+func fold(line string, columns int, indent string) string {
 	line = strings.TrimRight(line, " ")
 	var out []string
 	for utf8.RuneCountInString(line) > columns {

@@ -8,10 +8,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// folded is a line as a folder writes it.
+func folded(line string, columns int) string {
+	var out strings.Builder
+	f := &folder{to: &out, columns: columns}
+	fmt.Fprintln(f, line)
+	return strings.TrimSuffix(out.String(), "\n")
+}
+
 func TestFold(t *testing.T) {
 	f := func(line string, columns int, want ...string) {
 		t.Helper()
-		if diff := cmp.Diff(want, strings.Split(fold(line, columns), "\n")); diff != "" {
+		if diff := cmp.Diff(want, strings.Split(folded(line, columns), "\n")); diff != "" {
 			t.Errorf("%q in %d columns (-want +got):\n%s", line, columns, diff)
 		}
 	}

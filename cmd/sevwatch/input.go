@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sevwatch/detector"
+	"sevwatch/detector/history"
 	"sevwatch/pipeline"
 	"sevwatch/pipeline/wire"
 	"sevwatch/rules"
@@ -250,11 +251,17 @@ func (in *replayInput) pipeline() (*pipeline.Config, error) {
 	return c, err
 }
 
-// watchers are told of what a replay comes to; only output has to be there.
+// watchers are told of what a replay comes to; only output has to be there. earlier takes the messages from before --from.
 type watchers struct {
 	output    func(detector.Output) error
+	earlier   func(detector.Output)
 	judgement func(*detector.Judgement)
 	delta     func(*detector.Delta)
+}
+
+// hearing lets a history hear all messages, and nothing else.
+func hearing(past *history.History) watchers {
+	return watchers{output: func(o detector.Output) error { past.Add(o); return nil }, earlier: past.Add}
 }
 
 // replay runs the input through the rules. It can be called again with other rules, unless stdin is read.
@@ -269,7 +276,7 @@ func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeli
 	}
 	r := pipeline.Replay{
 		Config: in.engine(), Rules: file, Files: f.Files, Stdin: w.stdin, Source: in.shape, Control: in.words, OnlyRules: in.only, Kafka: in.input, Pipeline: topics,
-		GiveUpAfter: f.patience(w), Output: watch.output, Watch: watch.judgement,
+		GiveUpAfter: f.patience(w), Output: watch.output, Earlier: watch.earlier, Watch: watch.judgement,
 		Delta: func(d *detector.Delta) {
 			if in.first == 0 || d.Pane < in.first {
 				in.first = d.Pane

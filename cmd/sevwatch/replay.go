@@ -30,7 +30,7 @@ func (c *replayCmd) Run(w world) error {
 	if err != nil {
 		return err
 	}
-	scoring, err := c.scoring(in)
+	scoring, err := c.scoring(in, file)
 	if err != nil {
 		return err
 	}
@@ -41,11 +41,14 @@ func (c *replayCmd) Run(w world) error {
 	out := bufio.NewWriter(stdout)
 	print := printers[c.Format](out)
 	found, past := false, history.New(file)
-	watch := watchers{output: func(o detector.Output) error {
-		found = found || o.Incident != nil && o.Incident.Severity <= c.FailOn
+	hear := func(o detector.Output) {
 		if scoring != nil {
 			past.Add(o)
 		}
+	}
+	watch := watchers{earlier: hear, output: func(o detector.Output) error {
+		found = found || o.Incident != nil && o.Incident.Severity <= c.FailOn
+		hear(o)
 		return print(o)
 	}}
 	var page *report.Collector
@@ -68,8 +71,11 @@ func (c *replayCmd) Run(w world) error {
 		}
 	}
 	if scoring != nil {
-		scoring.From, scoring.Until = in.span(sum)
-		if err := c.score(w, scoring, past); err != nil {
+		from, until := in.span(sum)
+		if err := scoring.bound(w, from, until); err != nil {
+			return err
+		}
+		if err := c.score(w, scoring, past.Since(millis(c.From), sum.Edge)); err != nil {
 			return err
 		}
 	}

@@ -16,6 +16,12 @@ import (
 func (w watchers) and(c *report.Collector) watchers {
 	return watchers{
 		judgement: c.Judgement, delta: c.Delta,
+		earlier: func(o detector.Output) {
+			c.Output(o)
+			if w.earlier != nil {
+				w.earlier(o)
+			}
+		},
 		output: func(o detector.Output) error {
 			c.Output(o)
 			return w.output(o)
@@ -35,6 +41,7 @@ func (in *replayInput) writeReport(path string, c *report.Collector, file *rules
 		about.Late = append(about.Late, lateText(l))
 	}
 	about.From, about.Until = in.span(sum)
+	c.Past = c.Past.Since(millis(in.flags.From), sum.Edge)
 	for _, reason := range slices.Sorted(maps.Keys(in.why)) {
 		about.Rejected = append(about.Rejected, report.Rejected{Reason: string(reason), Count: in.why[reason].count, First: in.why[reason].first})
 	}

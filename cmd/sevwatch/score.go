@@ -8,8 +8,10 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 
+	"sevwatch/detector"
 	"sevwatch/detector/history"
 	"sevwatch/pipeline"
 	"sevwatch/rules"
@@ -24,8 +26,14 @@ type scoreFlags struct {
 	FailUnder   map[string]string `help:"Exit with 1 if recall or precision is less." placeholder:"recall=0.9"`
 }
 
-// scoring reads the windows; nil if none are asked for.
-func (f *scoreFlags) scoring(in *replayInput) (*history.Scoring, error) {
+// against is what a replay is scored against, and how that was read.
+type against struct {
+	history.Scoring
+	known history.Known
+}
+
+// scoring reads the windows, which can be about the rules of the file; nil if none are asked for.
+func (f *scoreFlags) scoring(in *replayInput, rules *rules.File) (*against, error) {
 	for what, text := range f.FailUnder {
 		v, err := strconv.ParseFloat(text, 64)
 		if !slices.Contains([]string{"recall", "precision"}, what) || err != nil || v < 0 || v > 1 {
@@ -43,11 +51,15 @@ func (f *scoreFlags) scoring(in *replayInput) (*history.Scoring, error) {
 		return nil, exit{exitUsage, fmt.Errorf("cannot read the labels: %w", err)}
 	}
 	defer file.Close()
-	windows, err := history.ReadWindows(f.Labels, file, in.engine().Labels, f.LabelsWhere)
+	columns := history.Columns{Labels: in.engine().Labels, Where: f.LabelsWhere}
+	for _, r := range rules.Rules() {
+		columns.Rules = append(columns.Rules, r.Alert)
+	}
+	known, err := history.ReadWindows(f.Labels, file, columns)
 	if err != nil {
 		return nil, exit{exitUsage, err}
 	}
-	return &history.Scoring{Windows: windows, Grace: int64(f.Grace)}, nil
+	return &against{history.Scoring{Windows: known.Windows, Grace: int64(f.Grace)}, known}, nil
 }
 
 // span is the stretch of event time that was judged and given out.
@@ -59,8 +71,67 @@ func (in *replayInput) span(sum pipeline.Summary) (from, until int64) {
 	return from, max(from, until)
 }
 
+// columnsText says what the columns of the file of windows were taken for.
+func columnsText(k history.Known) string {
+	text := "windows narrowed by: nothing"
+	if len(k.Narrow) > 0 {
+		text = "windows narrowed by: " + strings.Join(k.Narrow, ", ")
+	}
+	if len(k.Unused) > 0 {
+		text += "; not used: " + strings.Join(k.Unused, ", ")
+	}
+	return text
+}
+
+// about leaves the windows that are about the rule, and says how many are not. It is an error if none is.
+func (s *against) about(w world, rule string) error {
+	all := len(s.Windows)
+	s.Windows = s.About(rule)
+	switch others := all - len(s.Windows); others {
+	case 0:
+		return nil
+	case all:
+		return exit{exitUsage, fmt.Errorf("no window of --labels is about %s", rule)}
+	case 1:
+		fmt.Fprintf(w.stderr, "1 of %d windows is about another rule and is left out\n", all)
+	default:
+		fmt.Fprintf(w.stderr, "%d of %d windows are about other rules and are left out\n", others, all)
+	}
+	return nil
+}
+
+// bound lets the scoring know what was judged and given out. It says by what windows are narrowed down, and how many of them lie outside. It is an
+// error if all do.
+func (s *against) bound(w world, from, until int64) error {
+	w.stderr = forPeople(w.stderr)
+	s.From, s.Until = from, until
+	if len(s.Windows) == 0 { // nothing is known
+		return nil
+	}
+	fmt.Fprintln(w.stderr, columnsText(s.known))
+	outside, all := s.Outside(), len(s.Windows)
+	switch {
+	case outside == 0:
+		return nil
+	case from == until:
+		return exit{exitUsage, errors.New("nothing was judged, so no window of --labels can be scored")}
+	case outside == all:
+		first, last := s.Windows[0].Start, s.Windows[0].End
+		for _, x := range s.Windows {
+			first, last = min(first, x.Start), max(last, x.End)
+		}
+		return exit{exitUsage, fmt.Errorf("no window of --labels meets what was judged and given out\njudged:  %s to %s\nwindows: %s to %s",
+			detector.Millis(from), detector.Millis(until), detector.Millis(first), detector.Millis(last))}
+	case outside == 1:
+		fmt.Fprintf(w.stderr, "1 of %d windows lies outside of what was judged and is left out\n", all)
+	default:
+		fmt.Fprintf(w.stderr, "%d of %d windows lie outside of what was judged and are left out\n", outside, all)
+	}
+	return nil
+}
+
 // score prints the scores for people, writes them for machines, and says whether they are good enough.
-func (f *scoreFlags) score(w world, s *history.Scoring, past *history.History) error {
+func (f *scoreFlags) score(w world, s *against, past *history.History) error {
 	scores := s.Scores(past)
 	printScores(forPeople(w.stderr), scores)
 	if f.Score != "" {

@@ -154,18 +154,9 @@ func sessions(n int64) string { return rules.Sessions{N: n, About: n > detector.
 
 // wrap prints text in lines of at most width columns.
 func (s *screen) wrap(indent, text string) {
-	line := indent
-	for _, word := range strings.Fields(text) {
-		if len([]rune(line))+1+len([]rune(word)) > width && line != indent {
-			faint.Fprintln(s.out, line)
-			line = indent
-		}
-		if line != indent {
-			line += " "
-		}
-		line += word
+	for line := range strings.SplitSeq(fold(indent+text, width, indent), "\n") {
+		faint.Fprintln(s.out, line)
 	}
-	faint.Fprintln(s.out, line)
 }
 
 // end shows the summary and says whether every fault was found, its action has helped, and nothing else was above Sev4.

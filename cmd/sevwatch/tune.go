@@ -11,7 +11,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"sevwatch/detector"
 	"sevwatch/detector/history"
 	"sevwatch/rules"
 )
@@ -50,22 +49,28 @@ func (c *tuneCmd) Run(w world) error {
 	rule := file.Rules()[n]
 	in.only = true
 	flags := scoreFlags{Labels: c.Labels, LabelsWhere: c.LabelsWhere, Grace: c.Grace}
-	scoring, err := flags.scoring(in)
+	scoring, err := flags.scoring(in, file)
 	if err != nil {
 		return err
 	}
 	if scoring == nil {
-		scoring = &history.Scoring{AtMost: c.AtMost}
+		scoring = &against{Scoring: history.Scoring{AtMost: c.AtMost}}
+	}
+	if err := scoring.about(w, c.Rule); err != nil {
+		return err
 	}
 	many, variants := history.Variants(file, rule)
 	past := history.New(many)
-	sum, err := in.replay(w, many, watchers{output: func(o detector.Output) error { past.Add(o); return nil }})
+	sum, err := in.replay(w, many, hearing(past))
 	if err != nil {
 		return err
 	}
 	in.summarize(w, sum)
-	scoring.From, scoring.Until = in.span(sum)
-	tuned := scoring.Tune(past, variants)
+	from, until := in.span(sum)
+	if err := scoring.bound(w, from, until); err != nil {
+		return err
+	}
+	tuned := scoring.Tune(past.Since(millis(c.From), sum.Edge), variants)
 	c.print(w, tuned)
 	if c.Labels == "" {
 		c.explain(w, rules.Duration(scoring.Until-scoring.From))

@@ -20,8 +20,9 @@ func (c Change) Same() bool {
 	return !c.Opened && !c.Closed && !c.Severity && c.Earlier == 0 && c.Longer == 0
 }
 
-// Diff pairs the incidents of two histories: those of the same rule and labels whose times overlap are one incident. until is where both end.
-func Diff(before, after *History, until int64) []Change {
+// Diff pairs the incidents of two histories: those of the same rule and labels whose times overlap are one incident. What was over in both before
+// from is left out, and until is where both end, in epoch ms.
+func Diff(before, after *History, from, until int64) []Change {
 	var out []Change
 	used := map[*Incident]bool{}
 	for _, b := range sorted(before.Incidents) {
@@ -46,6 +47,9 @@ func Diff(before, after *History, until int64) []Change {
 			out = append(out, Change{After: a, Opened: true})
 		}
 	}
+	out = slices.DeleteFunc(out, func(c Change) bool {
+		return (c.Before == nil || !c.Before.within(from, until)) && (c.After == nil || !c.After.within(from, until))
+	})
 	slices.SortStableFunc(out, func(x, y Change) int { return cmp.Compare(x.at(), y.at()) })
 	return out
 }

@@ -31,6 +31,11 @@ func (i *Incident) End(until int64) int64 {
 	return max(until, i.Opened)
 }
 
+// within says whether the incident was not over before from, where anything was judged from then on: that was done up to until.
+func (i *Incident) within(from, until int64) bool {
+	return from <= until && (i.Ended == 0 || i.Ended >= from)
+}
+
 // History is the incidents of one replay.
 type History struct {
 	Incidents  []*Incident // by opening, then id
@@ -65,6 +70,12 @@ func (h *History) Add(o detector.Output) {
 	case detector.PhaseResolved, detector.PhaseExpired, detector.PhaseSuperseded:
 		i.Ended = int64(o.Incident.At)
 	}
+}
+
+// Since is the history without the incidents that were over before from; each of the others has all that was told of it. until is where the history
+// ends, in epoch ms: if that is before from, nothing is left. Messages are added before, not to what this gives.
+func (h *History) Since(from, until int64) *History {
+	return &History{Incidents: only(h.Incidents, func(i *Incident) bool { return i.within(from, until) }), Recoveries: h.Recoveries, file: h.file}
 }
 
 // Find is the incident whose id begins with prefix, nil if there is none; many says that there are several.

@@ -19,14 +19,16 @@ type Score struct {
 	Of        string  `json:"of"` // "all", a rule, or a severity and worse
 	Incidents int64   `json:"incidents"`
 	True      int64   `json:"true_incidents"` // that overlap a window
-	Windows   int64   `json:"windows"`
-	Found     int64   `json:"found"`        // windows in which an incident opened
-	Already   int64   `json:"open_already"` // windows in which none opened, but one was open when they began
+	Windows   int64   `json:"windows"`        // that meet what was judged
+	Found     int64   `json:"found"`          // windows in which an incident opened
+	Already   int64   `json:"open_already"`   // windows in which none opened, but one was open when they began
 	Precision Share   `json:"precision"`
 	Recall    Share   `json:"recall"`
 	DetectMs  []int64 `json:"detect_ms"` // of the windows found: from their start to the opening, sorted
-	OpenMs    int64   `json:"open_ms"`   // in which any incident was open, all added up
+	OpenMs    int64   `json:"open_ms"`   // of what was judged in which any incident was open, all added up
 	FalseDay  float64 `json:"false_incidents_a_day"`
+
+	opened int64 // incidents that opened in what was judged: those that were open already are none of those a day or a week
 }
 
 // Share is k of n with its 95 % interval.
@@ -64,7 +66,32 @@ type Scoring struct {
 	AtMost  float64 // Tune without windows: how many incidents a week of Sev1 are bearable
 }
 
-// Scores are those of all incidents together, of each rule that has any or that a window names, and of each severity and worse.
+// About are the windows that incidents of the rule can be true for, as windows of any rule: its variants have other names.
+func (s *Scoring) About(rule string) (out []Window) {
+	for _, w := range s.Windows {
+		if w.Rule == "" || w.Rule == rule {
+			w.Rule = ""
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// Judged says whether the window meets the stretch that was judged: of others nobody can say whether they were found.
+func (s *Scoring) Judged(w Window) bool { return max(w.Start, s.From) < min(w.End, s.Until) }
+
+// Outside is how many windows are left out of the score, because they do not meet what was judged.
+func (s *Scoring) Outside() int {
+	n := 0
+	for _, w := range s.Windows {
+		if !s.Judged(w) {
+			n++
+		}
+	}
+	return n
+}
+
+// Scores are those of all incidents together, of each rule that has any or that a judged window names, and of each severity and worse.
 func (s *Scoring) Scores(h *History) []Score {
 	all := sorted(h.Incidents)
 	out := []Score{s.score("all", all, s.Windows)}
@@ -73,7 +100,7 @@ func (s *Scoring) Scores(h *History) []Score {
 		names = append(names, i.Rule)
 	}
 	for _, w := range s.Windows {
-		if w.Rule != "" {
+		if w.Rule != "" && s.Judged(w) {
 			names = append(names, w.Rule)
 		}
 	}
@@ -96,15 +123,28 @@ func only(in []*Incident, keep func(*Incident) bool) []*Incident {
 	return slices.DeleteFunc(slices.Clone(in), func(i *Incident) bool { return !keep(i) })
 }
 
+// score is how well the incidents agree with the windows. A window outside of what was judged is neither found nor missed; yet what belongs to it,
+// because its grace or the incident itself reaches into the stretch, is true.
 func (s *Scoring) score(of string, incidents []*Incident, windows []Window) Score {
-	out := Score{Of: of, Incidents: int64(len(incidents)), Windows: int64(len(windows)), DetectMs: []int64{}}
+	out := Score{Of: of, Incidents: int64(len(incidents)), DetectMs: []int64{}}
+	wrong := int64(0) // of those that opened
 	for _, i := range incidents {
-		out.OpenMs += i.End(s.Until) - i.Opened
+		out.OpenMs += max(0, i.End(s.Until)-max(i.Opened, s.From))
+		opened := i.Opened >= s.From
+		if opened {
+			out.opened++
+		}
 		if slices.ContainsFunc(windows, func(w Window) bool { return s.overlap(i, w) }) {
 			out.True++
+		} else if opened {
+			wrong++
 		}
 	}
 	for _, w := range windows {
+		if !s.Judged(w) {
+			continue
+		}
+		out.Windows++
 		first, already := int64(-1), false
 		for _, i := range incidents {
 			switch {
@@ -126,7 +166,7 @@ func (s *Scoring) score(of string, incidents []*Incident, windows []Window) Scor
 	slices.SortFunc(out.DetectMs, cmp.Compare[int64])
 	out.Precision, out.Recall = shareOf(out.True, out.Incidents), shareOf(out.Found+out.Already, out.Windows)
 	if days := float64(s.Until-s.From) / (24 * 3600_000); days > 0 {
-		out.FalseDay = float64(out.Incidents-out.True) / days
+		out.FalseDay = float64(wrong) / days
 	}
 	return out
 }

@@ -94,10 +94,9 @@ func (s *Scoring) Tune(h *History, variants []Variant) []Tuned {
 		if len(s.Windows) == 0 {
 			against.Windows = s.toldNow(h, variants, v.Tier)
 		}
-		mine := incidentsOf(h, v)
-		t := Tuned{Variant: v, Score: against.score(v.Alert, mine, against.Windows)}
+		t := Tuned{Variant: v, Score: against.score(v.Alert, incidentsOf(h, v), against.Windows)}
 		if weeks := s.weeks(); weeks > 0 {
-			t.Week = float64(len(mine)) / weeks
+			t.Week = float64(t.opened) / weeks
 		}
 		out = append(out, t)
 	}
@@ -172,7 +171,7 @@ func (s *Scoring) propose(of []*Tuned) *Tuned {
 // severity, open for less than half of the time. A history that is shorter than a week may have a week's.
 func (s *Scoring) bearable(t *Tuned) bool {
 	most := s.AtMost * float64(int(1)<<(t.Severity-rules.Sev1)) * max(1, s.weeks())
-	return float64(t.Incidents) <= most && t.OpenMs < (s.Until-s.From)/2
+	return float64(t.opened) <= most && t.OpenMs < (s.Until-s.From)/2
 }
 
 func (v Variant) distance(now Variant) float64 {

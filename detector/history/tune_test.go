@@ -53,6 +53,22 @@ func TestTuneWithoutWindows(t *testing.T) {
 	f(sev1, 2, 1, map[string]int{"1": 2}, "Sev1 1: 1.0 a week, 2 of 2, 10000 ms")
 }
 
+// What was open before the stretch is none of its incidents a week; all the time that it is open there counts.
+func TestTuneOfAStretch(t *testing.T) {
+	const week = int64(7 * 24 * 3600_000)
+	_, variants := Variants(ruleFile(t), ruleFile(t).Rules()[0])
+	var lines []string
+	for _, v := range variants {
+		lines = append(lines, fmt.Sprintf("%s %s api 100 0 1", number(v.Threshold), v.Alert))
+	}
+	s := Scoring{From: week, Until: 2 * week, AtMost: 1}
+	for _, v := range s.Tune(told(t, lines...), variants) {
+		if v.Incidents != 1 || v.Week != 0 || v.OpenMs != week || v.Proposed != v.TooMuch {
+			t.Errorf("%+v", v)
+		}
+	}
+}
+
 func number(v float64) string { return fmt.Sprintf("%g", v) }
 
 // A threshold that can never be reached is not tried.

@@ -115,7 +115,7 @@ func timeline(incidents []*history.Incident, from, until int64) (template.HTML, 
 		b := bars{low: lane + 0.15, high: lane + 0.85, colour: severityColour[severity]}
 		for _, i := range incidents {
 			for _, s := range i.Severities(until) {
-				if s.Severity == severity {
+				if s.Severity == severity && s.To > from { // what was before it would be drawn at its edge
 					b.spans = append(b.spans, span{s.From, s.To})
 				}
 			}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"sevwatch/detector"
+	"sevwatch/detector/history"
 	"sevwatch/detector/stream"
 	"sevwatch/rules"
 )
@@ -206,4 +207,21 @@ func writePage(t *testing.T) (path string, c *Collector) {
 		t.Fatal(err)
 	}
 	return path, c
+}
+
+// What an incident was before the stretch that is shown is not drawn at its edge.
+func TestTimelineBeginsWhereItIsShown(t *testing.T) {
+	i := history.Incident{Opened: start - 120_000, Ended: start + 60_000}
+	for n, severity := range []rules.Severity{rules.Sev4, rules.Sev1} {
+		i.Told = append(i.Told, &detector.Incident{At: detector.Millis(start - int64(2-n)*60_000), Severity: severity})
+	}
+	f := func(from int64, want bool) {
+		t.Helper()
+		svg, err := timeline([]*history.Incident{&i}, from, start+120_000)
+		if err != nil || !strings.Contains(string(svg), "#9B111E") || strings.Contains(string(svg), "#6C9BC4") != want {
+			t.Errorf("from %d on, %t expected: %v\n%s", from-start, want, err, svg)
+		}
+	}
+	f(start-120_000, true)
+	f(start, false)
 }
