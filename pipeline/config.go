@@ -433,7 +433,7 @@ func (c *Config) Engine() detector.Config {
 
 // RuleOptions is what rules are checked against.
 func (c *Config) RuleOptions() rules.Options {
-	return rules.Options{Labels: c.Labels, Pane: c.Pane, Sessionless: c.sessionless()}
+	return rules.Options{Labels: c.Labels, Pane: c.Pane, Sessionless: c.sessionless(), Dropped: c.dropped()}
 }
 
 // clientID is how this worker calls itself towards Kafka: the same after a restart, and different from every other worker's. Without

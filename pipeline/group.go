@@ -49,7 +49,7 @@ type running struct {
 // serve joins the group and runs its tasks until ctx is done; then it lets them finish what they are committing and leaves.
 func (s *stage) serve(ctx context.Context, c *Config, client *kafka.Client) error {
 	s.running = map[int]*running{}
-	if err := s.comeBack(ctx, client, c.clientID()); err != nil {
+	if err := s.comeBack(ctx, client, c.clientID()); err != nil && ctx.Err() == nil {
 		s.log.Warn("looking for this instance's old membership", zap.String("group", s.group), zap.Error(err))
 	}
 	dialer := c.newDialer()

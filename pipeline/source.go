@@ -313,16 +313,43 @@ func (k *checker) counts(s *SourceConfig) {
 	}
 }
 
+// mayHave says whether events of the source can be of that kind.
+func (s *SourceConfig) mayHave(kind rules.Kind) bool {
+	_, mapped := s.Fields["kind"]
+	return kind == s.Kind.Kind || s.Kind.Kind == rules.NoKind || mapped || s.Format.Format == wire.FormatOTLP
+}
+
+// dropped are the labels that every source of a kind drops. Attempts have those of steps.
+func (c *Config) dropped() map[rules.Kind][]string {
+	out := map[rules.Kind][]string{}
+	for _, name := range rules.Kinds() {
+		kind := rules.KindOf(name)
+		first := true
+		for i := range c.Sources {
+			s := &c.Sources[i]
+			if !s.mayHave(kind) {
+				continue
+			}
+			dropped := s.dropped(c.Labels)
+			if first {
+				out[kind], first = slices.Clone(dropped), false
+			}
+			out[kind] = slices.DeleteFunc(out[kind], func(label string) bool { return !slices.Contains(dropped, label) })
+		}
+	}
+	out[rules.KindAttempt] = out[rules.KindStep]
+	return out
+}
+
 // sessionless are the kinds of events of which no source counts the sessions. Records of a source that has a kind are taken to be of it.
 func (c *Config) sessionless() []rules.Kind {
 	counted := map[rules.Kind]bool{}
 	for i := range c.Sources {
 		s := &c.Sources[i]
 		follows := s.sessions()
-		_, mapped := s.Fields["kind"]
 		for _, name := range rules.Kinds() {
 			kind := rules.KindOf(name)
-			if s.CountSessions && (kind == s.Kind.Kind || s.Kind.Kind == rules.NoKind || mapped || s.Format.Format == wire.FormatOTLP) {
+			if s.CountSessions && s.mayHave(kind) {
 				counted[kind] = true
 				counted[rules.KindAttempt] = counted[rules.KindAttempt] || kind == rules.KindStep && follows.On()
 			}

@@ -13,6 +13,7 @@ import (
 	"sevwatch/detector"
 	"sevwatch/pipeline"
 	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
 )
 
 var codeBlock = regexp.MustCompile("(?ms)^```(yaml|headers|json record|json event)\n(.*?)\n```$")
@@ -85,6 +86,28 @@ func eventJSON(c *pipeline.Config, e *detector.Event) string {
 		out = append(out, fmt.Sprintf(`"value":%s`, wire.JSON(float64(e.Value)/1e6)))
 	}
 	return "{" + strings.Join(out, ",") + "}"
+}
+
+// TestRulesAboutDroppedLabels: a rule that asks for what no source keeps can never fire, so it is refused.
+func TestRulesAboutDroppedLabels(t *testing.T) {
+	f := func(sources, want string) {
+		t.Helper()
+		c := parseConfig(t, "brokers: [localhost:9092]\nsources: ["+sources+"]")
+		_, err := rules.Parse("rules.yaml", []byte("groups: [{name: g, rules: [{alert: A, signal: {count: 'attempt{region=\"eu\"}'}, window: 1m, severities: [{severity: sev1, above: 1}]}]}]"), c.RuleOptions())
+		switch {
+		case want == "" && err != nil, want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: got %v, expected %q", sources, err, want)
+		}
+	}
+	const no = `no source of attempt events keeps the label "region"`
+	f("{topic: a, kind: step, drop_labels: [region]}", no)
+	f("{topic: a, kind: step, keep_labels: [service]}", no)
+	f("{topic: a, kind: step}", "")
+	f("{topic: a, kind: step, drop_labels: [region]}, {topic: b, kind: error}", no)
+	f("{topic: a, kind: step, drop_labels: [region]}, {topic: b}", "")
+	f("{topic: a, kind: step, drop_labels: [region]}, {topic: b, kind: step, drop_labels: [version]}", "")
+	f("{topic: a, kind: step, drop_labels: [region, service]}, {topic: b, drop_labels: [version, region]}", no)
+	f("{topic: b, kind: error, drop_labels: [region]}", "")
 }
 
 // TestKeepAndDropLabels: a source's labels are the same whether records are events as they are or have to be made into ones.

@@ -17,6 +17,8 @@ type Options struct {
 
 	// Sessionless are the kinds of events of which no source counts the sessions; nil where that is not known.
 	Sessionless []Kind
+	// Dropped are the labels that every source of a kind drops.
+	Dropped map[Kind][]string
 }
 
 // MaxBytes bounds a rule file: one record of the control log holds all of it, as JSON, and Kafka takes records of 1 MiB.
@@ -287,6 +289,8 @@ func (v *validator) labels(r *Rule) {
 		for _, m := range s.Matchers {
 			if !slices.Contains(has, m.Name) {
 				v.fail(s.pos, "selector %s has the unknown label %q, expected one of %s", s, m.Name, strings.Join(has, ", "))
+			} else if !m.Matches("") && slices.Contains(v.opt.Dropped[s.Kind], m.Name) {
+				v.fail(s.pos, "selector %s matches nothing: no source of %s events keeps the label %q (keep_labels, drop_labels)", s, s.Kind, m.Name)
 			}
 		}
 	}

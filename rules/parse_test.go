@@ -219,6 +219,12 @@ func optionsOf(t *testing.T, data []byte) (opt Options) {
 			for _, name := range strings.Split(value, ",") {
 				opt.Sessionless = append(opt.Sessionless, Kind(slices.Index(kindNames[:], name)))
 			}
+		case "dropped": // KIND:LABEL
+			opt.Dropped = map[Kind][]string{}
+			for _, name := range strings.Split(value, ",") {
+				kind, label, _ := strings.Cut(name, ":")
+				opt.Dropped[KindOf(kind)] = append(opt.Dropped[KindOf(kind)], label)
+			}
 		default:
 			t.Fatalf("unknown option %q", key)
 		}
