@@ -104,6 +104,9 @@ func (f *inputFlags) open(w world) (*replayInput, error) {
 	if wrong != "" {
 		return nil, exit{exitUsage, errors.New(wrong)}
 	}
+	if err := w.onlyOnce(f.Files); err != nil {
+		return nil, err
+	}
 	begin := in.configure
 	if topics {
 		begin = func() error { return in.connect(w) }
@@ -218,6 +221,19 @@ func (in *replayInput) rules(path string) (*rules.File, error) {
 		path = in.cfg.Rules
 	}
 	return loadRules(path, in.options())
+}
+
+// read are the files that the input and its configuration are read from.
+func (in *replayInput) read(w world) []path {
+	f := in.flags
+	files := []path{w.reads("--config", f.Config), w.reads("--control", f.Control)}
+	if in.cfg != nil {
+		files = append(files, w.reads("rules of --config", in.cfg.Rules))
+	}
+	for _, name := range f.Files {
+		files = append(files, w.reads("", name))
+	}
+	return files
 }
 
 func (in *replayInput) engine() detector.Config {
