@@ -84,6 +84,7 @@ type Summary struct {
 	Rules    string // hash of those in force at the end
 	Doubts   []string
 	Lateness []SourceLateness // of the sources that had late records, by topic
+	Unknown  map[string]int64 // keys of records that nobody knows, and how often they came
 }
 
 // SourceLateness is how many records of a source were late under its lateness, and which one would have kept 99.9 % of them, in ms.

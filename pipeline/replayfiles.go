@@ -43,6 +43,9 @@ func (r *Replay) files(ctx context.Context, engine *detector.Local) (err error) 
 	if err := r.readFiles(ctx, engine, inputs); err != nil {
 		return err
 	}
+	for _, in := range inputs {
+		r.unknown(in.unknown, in.foreign)
+	}
 	for _, p := range engine.Partitions() {
 		if r.Until != 0 {
 			engine.Advance(p, r.Until, true)

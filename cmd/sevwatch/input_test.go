@@ -187,3 +187,47 @@ func TestProgress(t *testing.T) {
 	f(pipeline.Position{Records: 1000, Edge: -1 << 63, Done: -1}, 10*time.Second, " 1000 records, 100 a second")
 	f(pipeline.Position{Records: 1000, Edge: -1 << 63, Done: 1}, 10*time.Second, "[########################] 1000 records, 100 a second, 100 %, 0s left")
 }
+
+// TestReplayTellsUnknownKeys: a key that is misspelt is told, from whatever the events are read, and what the contract knows is not.
+func TestReplayTellsUnknownKeys(t *testing.T) {
+	misspelt := strings.ReplaceAll(outage(), `"service":`, `"id":"x","message":"y","svc":`)
+	n := strings.Count(misspelt, "\n")
+	want := fmt.Sprintf("\nkeys that are not read: svc %d\n", n)
+	f := func(what, stdin, want string, args ...string) {
+		t.Helper()
+		code, _, stderr := call(t, stdin, append([]string{"replay", "--format", "none"}, args...)...)
+		if expect(t, what, exitDone, code, stderr, want); want == "" && strings.Contains(stderr, "not read") {
+			t.Errorf("%s: it said %s", what, stderr)
+		}
+	}
+	f("known keys", outage(), "", "-")
+	f("a key that is misspelt", misspelt, want, "-")
+	f("two files", "", fmt.Sprintf("keys that are not read: svc %d\n", 2*n), write(t, "a.ndjson", []byte(misspelt)), write(t, "b.ndjson", []byte(misspelt)))
+	f("a CSV file", "", "keys that are not read: svc 1, took 1\n", write(t, "a.csv", []byte("time,kind,svc,took\n1793534400000,error,api,5\n1793534400000,error,,\n")))
+	cut := write(t, "cut.yaml", []byte("{brokers: ['a:1'], sources: [{topic: a, long_labels: cut}]}"))
+	f("a source that is read otherwise", misspelt, want, "--config", cut, "--source", "a", "-")
+	var exported strings.Builder
+	for i, line := range strings.Split(strings.TrimSpace(misspelt), "\n") {
+		fmt.Fprintf(&exported, `{"topic":"a","partition":0,"offset":%d,"ts":1,"payload":%q}`+"\n", i, line)
+	}
+	f("an exported file", "", want, write(t, "exported.ndjson", []byte(exported.String())))
+	broker, _ := kafkatest.Fake(t)
+	topicOf(t, broker, "a")(1, strings.Split(strings.TrimSpace(misspelt), "\n"))
+	f("a topic", "", want, "--brokers", broker, "--topic", "a")
+}
+
+func TestUnknownText(t *testing.T) {
+	f := func(counts map[string]int64, want string) {
+		t.Helper()
+		if got := unknownText(counts); got != want {
+			t.Errorf("it says %s, expected %s", got, want)
+		}
+	}
+	f(map[string]int64{"traceid": 12, "svc": 327190}, "keys that are not read: svc 327190, traceid 12")
+	f(map[string]int64{"b": 5, "a": 5, "\x1b[31m": 5, "x, y": 1, "": 2}, `keys that are not read: "\x1b[31m" 5, a 5, b 5, "" 2, "x, y" 1`)
+	many := map[string]int64{}
+	for i := range 13 {
+		many[string(rune('a'+i))] = int64(i)
+	}
+	f(many, "keys that are not read: m 12, l 11, k 10, j 9, i 8, h 7, g 6, f 5, e 4, d 3, and 3 more")
+}

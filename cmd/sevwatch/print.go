@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -156,6 +157,27 @@ func lateText(l pipeline.SourceLateness) string {
 		rules.Duration(l.Needed))
 }
 
+// mostUnknown is how many keys that are not read are told by name.
+const mostUnknown = 10
+
+// unknownText says which keys nobody knows, the most frequent first.
+func unknownText(counts map[string]int64) string {
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b)) })
+	var texts []string
+	for _, name := range names[:min(mostUnknown, len(names))] {
+		shown := name
+		if quoted := strconv.Quote(name); name == "" || strings.ContainsAny(name, " ,") || quoted != `"`+name+`"` {
+			shown = quoted
+		}
+		texts = append(texts, fmt.Sprintf("%s %d", shown, counts[name]))
+	}
+	text := "keys that are not read: " + strings.Join(texts, ", ")
+	if more := len(names) - mostUnknown; more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text
+}
+
 // summarize says what a replay did.
 func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, took time.Duration) {
 	fmt.Fprint(w, account(s.Totals, took))
@@ -168,6 +190,9 @@ func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, too
 	fmt.Fprintf(w, "; %s not over\n", counted(int64(s.Open), "incident"))
 	for _, l := range s.Lateness {
 		fmt.Fprintln(w, lateText(l))
+	}
+	if len(s.Unknown) > 0 {
+		fmt.Fprintln(w, unknownText(s.Unknown))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(why)) {
 		fmt.Fprintf(w, "rejected %d for %s, first %s\n", why[reason].count, reason, why[reason].first)
