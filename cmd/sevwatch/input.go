@@ -273,7 +273,8 @@ type watchers struct {
 	delta     func(*detector.Delta)
 }
 
-// replay runs the input through the rules. It can be called again with other rules, unless stdin is read.
+// replay runs the input through the rules. It can be called again with other rules, unless stdin is read. Where there are records and none was
+// counted, it says what is known about why, and ends with exitUsage.
 func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeline.Summary, error) {
 	f := in.flags
 	clear(in.why)
@@ -299,6 +300,10 @@ func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeli
 	}
 	sum, err := r.Run(w.ctx)
 	clearLine(w.stderr)
+	if records := recordsOf(sum.Totals); err == nil && records > 0 && sum.Totals.Counted == 0 {
+		in.summarize(w, sum)
+		err = exit{exitUsage, fmt.Errorf("none of %s was counted", counted(records, "record"))}
+	}
 	return sum, replayError(err)
 }
 

@@ -139,7 +139,7 @@ func TestReplayWithoutAKind(t *testing.T) {
 	config := write(t, "sevwatch.yaml", []byte(`brokers: ["localhost:9092"]`))
 	const hint = "no line says its kind: write one into each, or name the topic that they are from, which has one: --config FILE --source TOPIC\n"
 	code, _, stderr := call(t, "", "replay", "--config", config, file, other)
-	expect(t, "files", exitDone, code, stderr, "rejected 2 for missing", hint)
+	expect(t, "files", exitUsage, code, stderr, "rejected 2 for missing", hint)
 	for _, c := range []struct {
 		stdin string
 		args  []string
@@ -155,7 +155,7 @@ func TestReplayWithoutAKind(t *testing.T) {
 	broker, _ := kafkatest.Fake(t)
 	topicOf(t, broker, "web.requests")(0, []string{line})
 	code, _, stderr = call(t, "", "replay", "--brokers", broker, "--topic", "web.requests")
-	expect(t, "a topic", exitDone, code, stderr, "no record says its kind: give its source one in the configuration, or read it as --topic TOPIC=KIND\n")
+	expect(t, "a topic", exitUsage, code, stderr, "no record says its kind: give its source one in the configuration, or read it as --topic TOPIC=KIND\n")
 }
 
 // A range that the input has nothing of is said to be one.
@@ -172,6 +172,31 @@ func TestReplayOfNothing(t *testing.T) {
 	code, _, stderr := call(t, `{"topic":"a","partition":0,"offset":5,"payload":"{}"}`+"\n", "replay", "-")
 	expect(t, "exported records from stdin", exitUsage, code, stderr, "stdin carries topic, partition and offset: put it into a file")
 	f("nothing could be judged up to --to: the input begins at 2026-11-01T12:00:00.000Z\n", "--to", "2020-01-01T00:00:00Z")
+}
+
+// TestReplayWithoutEvents: where there are records and none of them counts, no verb takes that for a quiet day.
+func TestReplayWithoutEvents(t *testing.T) {
+	file, rules := write(t, "bad.ndjson", []byte("nonsense\n{}\n")), write(t, "r.yaml", []byte(testRules))
+	report, table := filepath.Join(t.TempDir(), "r.html"), filepath.Join(t.TempDir(), "w.parquet")
+	f := func(args ...string) {
+		t.Helper()
+		code, _, stderr := call(t, "", args...)
+		expect(t, strings.Join(args, " "), exitUsage, code, stderr, "rejected 1 for not_json, first "+file+":1: ", "sevwatch: none of 2 records was counted\n")
+	}
+	f("replay", file)
+	f("replay", "--fail-on", "sev4", "--report", report, "--windows", table, file)
+	f("diff", "--rules", rules, "--rules", rules, file)
+	f("explain", "x", file)
+	f("tune", "A", "--rules", rules, file)
+	f("check", rules, "--against", file)
+	if _, err := os.Stat(report); err == nil {
+		t.Error("there is a report of nothing")
+	}
+	if data, err := os.ReadFile(table); err != nil || bytes.HasSuffix(data, []byte("PAR1")) {
+		t.Errorf("the table of %d bytes looks whole, %v", len(data), err)
+	}
+	code, _, stderr := call(t, "", "replay", write(t, "empty.ndjson", nil))
+	expect(t, "an empty file", exitDone, code, stderr, "the input is empty")
 }
 
 // What the lines of progress say.

@@ -203,7 +203,7 @@ func TestReplay(t *testing.T) {
 	code, _, stderr = call(t, outage(), "replay", "--fail-on", "sev2", "-")
 	expect(t, "--fail-on", exitFound, code, stderr)
 	code, _, stderr = call(t, "{\"time\":5}\nnonsense\n", "replay", "-")
-	expect(t, "bad lines", exitDone, code, stderr, "2 rejected", "rejected 1 for not_json, first -:2:", "rejected 1 for missing, first -:1:")
+	expect(t, "bad lines", exitUsage, code, stderr, "2 rejected", "rejected 1 for not_json, first -:2:", "rejected 1 for missing, first -:1:")
 	code, _, stderr = call(t, "", "replay", filepath.Join(t.TempDir(), "nothing.ndjson"))
 	expect(t, "no file", exitUsage, code, stderr, "cannot open the input", "nothing.ndjson: no such file")
 

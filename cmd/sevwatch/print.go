@@ -132,9 +132,12 @@ func labelText(labels map[string]string) string {
 	return "{" + text + "}"
 }
 
+// recordsOf is how many records there were.
+func recordsOf(t detector.Totals) int64 { return t.Sum() - t.Control - t.Aborted }
+
 // account says what became of every record, so that it adds up. Offsets that hold none are told beside them: they are part of what a topic's ends say.
 func account(t detector.Totals, took time.Duration) string {
-	text := fmt.Sprintf("%s in %s: %d counted + %d late + %d rejected", counted(t.Sum()-t.Control-t.Aborted, "record"), took.Round(time.Millisecond),
+	text := fmt.Sprintf("%s in %s: %d counted + %d late + %d rejected", counted(recordsOf(t), "record"), took.Round(time.Millisecond),
 		t.Counted, t.Late, t.Rejected)
 	if t.Duplicate > 0 {
 		text += fmt.Sprintf(" + %d duplicate", t.Duplicate)
