@@ -66,7 +66,7 @@ func readHead(lines *lineReader) (*csvLines, error) {
 	if err != nil {
 		return nil, err
 	}
-	titles, err := readRow(bytes.TrimPrefix(line, []byte("\ufeff")))
+	titles, err := readRow(line)
 	if err != nil {
 		return nil, &InputError{fmt.Errorf("cannot read the head of %s: %w", lines.name, err)}
 	}

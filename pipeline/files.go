@@ -109,7 +109,23 @@ func (r *lineReader) unpack(raw io.Reader) error {
 	default:
 		r.in = in
 	}
-	return nil
+	return r.begin()
+}
+
+// byteOrderMark may be before a file's first line.
+var byteOrderMark = []byte("\ufeff")
+
+// begin passes over a byte order mark.
+func (r *lineReader) begin() error {
+	if r.in == nil {
+		return nil
+	}
+	head, _ := r.in.Peek(len(byteOrderMark)) // whoever reads the first line meets an error again
+	if !bytes.HasPrefix(head, byteOrderMark) {
+		return nil
+	}
+	_, err := r.in.Discard(len(byteOrderMark))
+	return err
 }
 
 // next is the next line that is not blank, and its number. It holds until the next call. At the end the error is io.EOF.

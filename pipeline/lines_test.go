@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -138,6 +140,31 @@ func TestLinesInBlocks(t *testing.T) {
 			t.Fatalf("seed %d: the error is %v, expected %s: %t", seed, b.err, behind, cut)
 		}
 	}
+}
+
+// TestByteOrderMark: it is no part of a file's first line, packed or not, and of every other line it is.
+func TestByteOrderMark(t *testing.T) {
+	const event = `{"time":1793534400000,"kind":"error"}`
+	f := func(text string, wantCounted, wantRejected int64) {
+		t.Helper()
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		_, err := z.Write([]byte(text))
+		check(t, errors.Join(err, z.Close()))
+		for _, data := range []string{text, packed.String()} {
+			path := filepath.Join(t.TempDir(), "events.ndjson")
+			check(t, os.WriteFile(path, []byte(data), 0o600))
+			sum, _, _, err := replayRows(t, path, nil)
+			if err != nil || sum.Totals.Counted != wantCounted || sum.Totals.Rejected != wantRejected {
+				t.Errorf("%.60q: %+v, %v", data, sum.Totals, err)
+			}
+		}
+	}
+	f("\ufeff"+event+"\n"+event+"\n", 2, 0)
+	f("\ufeff\n"+event, 1, 0)
+	f("\ufeff", 0, 0)
+	f(event+"\n\ufeff"+event+"\n", 1, 1)
+	f("\ufeff\ufeff"+event+"\n", 0, 1)
 }
 
 // TestBlocksStaySmall: neither a long line nor what is made of lines makes the blocks behind it larger.
