@@ -167,6 +167,35 @@ func TestByteOrderMark(t *testing.T) {
 	f("\ufeff\ufeff"+event+"\n", 0, 1)
 }
 
+// TestFilesThatAreNoText: what they are is said at once, instead of a rejected record a line.
+func TestFilesThatAreNoText(t *testing.T) {
+	f := func(name, text, want string) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), name)
+		check(t, os.WriteFile(path, []byte(text), 0o600))
+		_, rejected, _, err := replayRows(t, path, nil)
+		var input *InputError
+		if !errors.As(err, &input) || len(rejected) > 0 || err.Error() != path+" is "+want+", expected UTF-8 text, plain or packed by gzip or zstd, or Parquet" {
+			t.Errorf("%q: %v, and %d rejected", text, err, len(rejected))
+		}
+	}
+	f("a.ndjson.bz2", "BZh91AY&SY\n\n", "bzip2")
+	f("a.ndjson.xz", "\xfd7zXZ\x00\n\n", "xz")
+	f("a.csv.zip", "PK\x03\x04\n\n", "zip")
+	f("a.csv", "PK\x03\x04\n\n", "zip") // a spreadsheet
+	f("a.ndjson", "\xff\xfe{\x00}\x00\n\x00", "UTF-16")
+	f("a.ndjson", "\xfe\xff\x00{\x00}\x00\n", "UTF-16")
+	f("a.ndjson", "{\x00}\x00\n\x00", "UTF-16")
+	f("a.csv", "\x00t\x00i\x00m\x00e\x00\n", "UTF-16")
+	for _, text := range []string{"\x00\x00\x00\x00\n", "{}\x00\x00", "{\x00", "BZ"} {
+		path := filepath.Join(t.TempDir(), "a.ndjson")
+		check(t, os.WriteFile(path, []byte(text), 0o600))
+		if sum, _, _, err := replayRows(t, path, nil); err != nil || sum.Totals.Rejected != 1 {
+			t.Errorf("%q: %v, %+v", text, err, sum.Totals)
+		}
+	}
+}
+
 // TestBlocksStaySmall: neither a long line nor what is made of lines makes the blocks behind it larger.
 func TestBlocksStaySmall(t *testing.T) {
 	row := strings.Repeat("x", 100) + "\n"
