@@ -62,7 +62,7 @@ func (r *Replay) open(name string) (*input, error) {
 	}
 	in := &input{linesAhead: linesAhead{in: lines}, held: suspects{}}
 	if isCSV(name) {
-		if in.rows, err = readHead(lines); err != nil {
+		if in.rows, err = readHead(lines, r.knownTitles); err != nil {
 			return nil, errors.Join(err, lines.close())
 		}
 	}
