@@ -46,12 +46,37 @@ func (r *Replay) files(ctx context.Context, engine *detector.Local) (err error) 
 	for _, in := range inputs {
 		r.unknown(in.unknown, in.foreign)
 	}
-	for _, p := range engine.Partitions() {
-		if r.Until != 0 {
-			engine.Advance(p, r.Until, true)
+	if r.Until != 0 {
+		if err := r.complete(ctx, engine, untilPanes*r.Config.Pane); err != nil {
+			return err
 		}
 	}
 	return r.settle(engine)
+}
+
+// untilPanes is how many panes are judged at once where nothing comes any more: behind them it is seen whether the replay is to end.
+const untilPanes = 100
+
+// complete judges up to Until, which the files are known to be complete up to, some event time (ms) at a step.
+func (r *Replay) complete(ctx context.Context, engine *detector.Local, step int64) error {
+	at := r.Until
+	for _, p := range engine.Partitions() {
+		if p.Watermark() != unknown {
+			at = min(at, p.Watermark())
+		}
+	}
+	for {
+		at = min(at+step, r.Until)
+		for _, p := range engine.Partitions() {
+			engine.Advance(p, at, true)
+		}
+		if at == r.Until {
+			return nil
+		}
+		if err := errors.Join(r.settle(engine), ctx.Err()); err != nil {
+			return err
+		}
+	}
 }
 
 // open opens a file and begins to read it.
