@@ -76,6 +76,7 @@ type Position struct {
 // Summary is what a replay did.
 type Summary struct {
 	Totals   detector.Totals
+	Plain    bool   // its offsets are lines of plain files: those that hold no record are blank
 	Edge     int64  // event time up to which everything was judged
 	Open     int    // incidents that are not over
 	LateHere int64  // events for panes closed already: 0 unless a promise is broken

@@ -14,6 +14,7 @@ import (
 // input is one file while it is read.
 type input struct {
 	linesAhead
+	first   int64 // line
 	part    *detector.Partition
 	foreign *wire.Input // reads records of another shape
 	held    suspects
@@ -25,6 +26,7 @@ const fileTopic = "file"
 
 // files replays files.
 func (r *Replay) files(ctx context.Context, engine *detector.Local) (err error) {
+	r.sum.Plain = true
 	var inputs []*input
 	defer func() {
 		for _, in := range inputs {
@@ -36,7 +38,7 @@ func (r *Replay) files(ctx context.Context, engine *detector.Local) (err error) 
 		if err != nil {
 			return err
 		}
-		in.part = engine.Add(detector.Source{Topic: fileTopic, Partition: i}, 0, detector.NewPartitionState())
+		in.part = engine.Add(detector.Source{Topic: fileTopic, Partition: i}, in.first, detector.NewPartitionState())
 		inputs = append(inputs, in)
 	}
 	engine.SetPartitions(detector.PartitionSet{Version: 1, Topics: map[string]int{fileTopic: len(inputs)}})
@@ -90,6 +92,7 @@ func (r *Replay) open(name string) (*input, error) {
 		if in.rows, err = readHead(lines, r.knownTitles); err != nil {
 			return nil, errors.Join(err, lines.close())
 		}
+		in.first = lines.number
 	}
 	switch {
 	case r.Source == nil:

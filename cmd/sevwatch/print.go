@@ -135,8 +135,9 @@ func labelText(labels map[string]string) string {
 // recordsOf is how many records there were.
 func recordsOf(t detector.Totals) int64 { return t.Sum() - t.Control - t.Aborted }
 
-// account says what became of every record, so that it adds up. Offsets that hold none are told beside them: they are part of what a topic's ends say.
-func account(t detector.Totals, took time.Duration) string {
+// account says what became of every record, so that it adds up. Offsets that hold none are told beside them: they are part of what a topic's ends say. Of a
+// plain file they are lines.
+func account(t detector.Totals, plain bool, took time.Duration) string {
 	text := fmt.Sprintf("%s in %s: %d counted + %d late + %d rejected", counted(recordsOf(t), "record"), took.Round(time.Millisecond),
 		t.Counted, t.Late, t.Rejected)
 	if t.Duplicate > 0 {
@@ -148,7 +149,11 @@ func account(t detector.Totals, took time.Duration) string {
 	if t.Control > 0 {
 		text += fmt.Sprintf("; %s with the end of a transaction", counted(t.Control, "offset"))
 	}
-	if t.Aborted > 0 {
+	switch {
+	case t.Aborted == 0:
+	case plain:
+		text += fmt.Sprintf("; %s without a record", counted(t.Aborted, "line"))
+	default:
 		text += fmt.Sprintf("; %s of aborted or compacted records", counted(t.Aborted, "offset"))
 	}
 	return text
@@ -183,7 +188,7 @@ func unknownText(counts map[string]int64) string {
 
 // summarize says what a replay did.
 func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, took time.Duration) {
-	fmt.Fprint(w, account(s.Totals, took))
+	fmt.Fprint(w, account(s.Totals, s.Plain, took))
 	if s.Totals.Sum() == 0 {
 		fmt.Fprint(w, "; the input is empty")
 	}
