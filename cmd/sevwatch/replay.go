@@ -81,7 +81,8 @@ func (c *replayCmd) Run(w world) error {
 // keepApart refuses outputs that would overwrite what is read, or each other.
 func (c *replayCmd) keepApart(w world, in *replayInput) error {
 	return keepApart(append(in.read(w), w.reads("--rules", c.Rules), w.reads("--labels", c.Labels)), []path{
-		{name: "stdout", info: infoOf(w.stdout)}, writes("--report", c.Report), writes("--score", c.Score), writes("--incidents", c.Incidents),
+		{name: "stdout", info: infoOf(w.stdout)},
+		writes("--report", c.Report), writes("--score", c.Score), writes("--incidents", c.Incidents),
 		writes("--windows", c.Windows),
 	})
 }
