@@ -157,10 +157,7 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 		}
 		for _, id := range partitions {
 			s := detector.Source{Topic: topic, Partition: id}
-			if err := madeAnew(s, offsets, told, partition{t.w.cfg.Topics.Marks, t.a.task}); err != nil {
-				return err
-			}
-			at, known, err := where(s, offsets, told, spans[id])
+			at, known, err := where(s, offsets, told, spans[id], partition{t.w.cfg.Topics.Marks, t.a.task})
 			if err != nil {
 				return err
 			}
@@ -213,12 +210,15 @@ type startAt struct {
 }
 
 // where takes a partition up at the committed offset or, where the group has none, at what the log knows of it; known says that there was
-// either. What the topic has let go of meanwhile is lost, and told.
+// either. What the topic has let go of meanwhile is lost, and told. marks is the task's partition of the marks topic.
 func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, told map[detector.Source]detector.PartitionProgress,
-	there span,
+	there span, marks partition,
 ) (at startAt, known bool, err error) {
 	at = startAt{offset: there.first, state: detector.NewPartitionState()}
 	committed, known := offsets[partition{s.Topic, s.Partition}]
+	if err := madeAnew(s, offsets, told, marks); err != nil {
+		return at, known, err
+	}
 	if progress, ok := told[s]; ok && !known {
 		at.offset, at.state.Watermark, at.state.Totals, known = progress.To, progress.Watermark, progress.Totals, progress.Watermark != unknown
 		at.state.Totals.Aborted += at.state.Totals.Held // nobody knows any more which records were held

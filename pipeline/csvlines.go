@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
+
+	"sevwatch/pipeline/wire"
 )
 
 // csvLines makes a JSON object of each row of a CSV file, with the head's titles as keys. A row is a line: a broken one cannot swallow what
@@ -57,8 +59,11 @@ func isCSV(name string) bool {
 	return strings.HasSuffix(name, ".csv")
 }
 
-// readHead reads the first line of a CSV file.
-func readHead(lines *lineReader) (*csvLines, error) {
+// maxShownHead is how many bytes of a head a sentence shows.
+const maxShownHead = 200
+
+// readHead reads the first line of a CSV file. Known says whether titles lead to an event.
+func readHead(lines *lineReader, known func(titles []string) bool) (*csvLines, error) {
 	line, _, err := lines.next()
 	if errors.Is(err, io.EOF) {
 		return &csvLines{}, nil
@@ -66,19 +71,45 @@ func readHead(lines *lineReader) (*csvLines, error) {
 	if err != nil {
 		return nil, err
 	}
-	titles, err := readRow(bytes.TrimPrefix(line, []byte("\ufeff")))
+	titles, err := readRow(line)
 	if err != nil {
 		return nil, &InputError{fmt.Errorf("cannot read the head of %s: %w", lines.name, err)}
 	}
 	c := &csvLines{}
 	for i, title := range titles {
 		title = strings.TrimSpace(title)
+		titles[i] = title
 		if title == "" || slices.Contains(titles[:i], title) {
 			return nil, &InputError{fmt.Errorf("the head of %s has %q as title %d, expected each to have a name, and each its own", lines.name, title, i+1)}
 		}
 		c.head = append(c.head, newCellKey(title))
 	}
+	if !known(titles) {
+		return nil, &InputError{fmt.Errorf("the head of %s is %q, and none of its titles is read: expected keys of an event, or what fields map to them, "+
+			"with commas between them", lines.name, line[:min(len(line), maxShownHead)])}
+	}
 	return c, nil
+}
+
+// knownTitles says whether one of the titles at least is read: as a key of an event, or by the fields of the source.
+func (r *Replay) knownTitles(titles []string) bool {
+	s := r.Source
+	if s == nil || len(s.Fields) == 0 {
+		keys := append(wire.EventKeys(), r.Config.Labels...)
+		return slices.ContainsFunc(titles, func(title string) bool { return slices.Contains(keys, title) })
+	}
+	object := []byte{'{'}
+	for _, title := range titles {
+		key := newCellKey(title)
+		object = key.append(object, "x")
+	}
+	object = append(object, '}')
+	for _, f := range s.Fields {
+		if f.Path != "" && gjson.GetBytes(object, f.Path).Exists() {
+			return true
+		}
+	}
+	return false
 }
 
 // readRow reads one line. Most have no quotes, and are cut at the commas.

@@ -89,6 +89,18 @@ func TestCSVHeads(t *testing.T) {
 	f("time,time\n", `has "time" as title 2`)
 	f("time,\n", `has "" as title 2`)
 	f("time,\"x\n", "cannot read the head of")
+	f(" time,time\n", `has "time" as title 2`)
+	f("time;kind;service\n1793534400000;error;api\n", `is "time;kind;service", and none of its titles is read: expected keys of an event, or what fields map to them, with commas`)
+	f("at,app\n", `is "at,app", and none`)
+	f(strings.Repeat("x", 300)+"\n", ` is "`+strings.Repeat("x", 200)+`", and none`)
+	c, err := ParseConfig("c.yaml", []byte(`{brokers: ["h:1"], sources: [{topic: web, kind: error, fields: {time: {path: at.t}, service: {path: app\.name}}}]}`))
+	check(t, err)
+	if _, _, _, err := replayCSV(t, "time,service,at,app\n", &c.Sources[0]); err == nil || !strings.Contains(err.Error(), "none of its titles is read") {
+		t.Errorf("titles that no field maps: %v", err)
+	}
+	if _, _, _, err := replayCSV(t, "x,app.name\n", &c.Sources[0]); err != nil {
+		t.Errorf("a title that a field maps: %v", err)
+	}
 	if sum, _, _, err := replayCSV(t, "", nil); err != nil || sum.Totals.Sum() != 0 {
 		t.Errorf("an empty file: %+v, %v", sum, err)
 	}

@@ -130,6 +130,9 @@ func (r *Replay) exported(ctx context.Context, engine *detector.Local) error {
 		}
 	}
 	t.end()
+	for _, s := range t.order {
+		r.unknown(s.decoder.Unknown(), s.input)
+	}
 	return r.settle(engine)
 }
 

@@ -109,7 +109,46 @@ func (r *lineReader) unpack(raw io.Reader) error {
 	default:
 		r.in = in
 	}
-	return nil
+	return r.begin()
+}
+
+// byteOrderMark may be before a file's first line.
+var byteOrderMark = []byte("\ufeff")
+
+// begin passes over a byte order mark, and refuses what has no lines that could be read.
+func (r *lineReader) begin() error {
+	if r.in == nil {
+		return nil
+	}
+	head, _ := r.in.Peek(4) // whoever reads the first line meets an error again
+	if what := unreadable(head); what != "" {
+		return &InputError{fmt.Errorf("%s is %s, expected UTF-8 text, plain or packed by gzip or zstd, or Parquet", r.name, what)}
+	}
+	if !bytes.HasPrefix(head, byteOrderMark) {
+		return nil
+	}
+	_, err := r.in.Discard(len(byteOrderMark))
+	return err
+}
+
+// unreadable says what a file is that begins like that, "" if it may be text.
+func unreadable(head []byte) string {
+	for _, f := range []struct{ magic, what string }{
+		{"BZh", "bzip2"}, {"\xfd7zX", "xz"}, {"PK\x03\x04", "zip"}, {"\xff\xfe", "UTF-16"}, {"\xfe\xff", "UTF-16"},
+	} {
+		if bytes.HasPrefix(head, []byte(f.magic)) {
+			return f.what
+		}
+	}
+	if len(head) < 4 {
+		return ""
+	}
+	switch zero := [4]bool{head[0] == 0, head[1] == 0, head[2] == 0, head[3] == 0}; zero {
+	case [4]bool{true, false, true, false}, [4]bool{false, true, false, true}: // letters without a mark before them
+		return "UTF-16"
+	default:
+		return ""
+	}
 }
 
 // next is the next line that is not blank, and its number. It holds until the next call. At the end the error is io.EOF.

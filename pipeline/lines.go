@@ -16,10 +16,11 @@ import (
 // lineBlock is some lines of a file, read and decoded.
 type lineBlock struct {
 	lines   []line
-	bytes   []byte        // that texts and labels lie in: what was read, and what was made of it
-	read    int64         // bytes of the file before the next block
-	err     error         // behind the lines; io.EOF at the end
-	decoded chan struct{} // has room for one: that it was
+	bytes   []byte           // that texts and labels lie in: what was read, and what was made of it
+	read    int64            // bytes of the file before the next block
+	err     error            // behind the lines; io.EOF at the end
+	decoded chan struct{}    // has room for one: that it was
+	unknown map[string]int64 // keys of the lines that nobody knows, and how often they came
 }
 
 // line is one record of a file.
@@ -57,6 +58,8 @@ type linesAhead struct {
 	now  *lineBlock
 	next int // line of now
 
+	unknown map[string]int64 // of all blocks up to now
+
 	decoders sync.WaitGroup
 }
 
@@ -65,9 +68,9 @@ func (a *linesAhead) start() {
 	decoders := min(runtime.GOMAXPROCS(0), maxDecoders)
 	all := blocks + decoders
 	a.work, a.full, a.free = make(chan *lineBlock, all), make(chan *lineBlock, all), make(chan *lineBlock, all) // there is room for every block
-	a.stop = make(chan struct{})
+	a.stop, a.unknown = make(chan struct{}), map[string]int64{}
 	for range all {
-		a.free <- &lineBlock{decoded: make(chan struct{}, 1)}
+		a.free <- &lineBlock{decoded: make(chan struct{}, 1), unknown: map[string]int64{}}
 	}
 	go a.read()
 	for range decoders {
@@ -181,6 +184,7 @@ func (a *linesAhead) decode() {
 		}
 		if d != nil {
 			d.Forget()
+			d.TakeUnknown(b.unknown)
 		}
 		b.decoded <- struct{}{}
 	}
@@ -200,6 +204,8 @@ func (a *linesAhead) line(ctx context.Context) (*line, error) {
 		case b := <-a.full:
 			<-b.decoded
 			a.now, a.next = b, 0
+			addUnknown(a.unknown, b.unknown)
+			clear(b.unknown)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -136,6 +138,60 @@ func TestLinesInBlocks(t *testing.T) {
 		}
 		if behind := fmt.Sprintf("behind line %d: the file is cut off there", lines.number); errors.Is(b.err, io.EOF) == cut || cut && !strings.Contains(b.err.Error(), behind) {
 			t.Fatalf("seed %d: the error is %v, expected %s: %t", seed, b.err, behind, cut)
+		}
+	}
+}
+
+// TestByteOrderMark: it is no part of a file's first line, packed or not, and of every other line it is.
+func TestByteOrderMark(t *testing.T) {
+	const event = `{"time":1793534400000,"kind":"error"}`
+	f := func(text string, wantCounted, wantRejected int64) {
+		t.Helper()
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		_, err := z.Write([]byte(text))
+		check(t, errors.Join(err, z.Close()))
+		for _, data := range []string{text, packed.String()} {
+			path := filepath.Join(t.TempDir(), "events.ndjson")
+			check(t, os.WriteFile(path, []byte(data), 0o600))
+			sum, _, _, err := replayRows(t, path, nil)
+			if err != nil || sum.Totals.Counted != wantCounted || sum.Totals.Rejected != wantRejected {
+				t.Errorf("%.60q: %+v, %v", data, sum.Totals, err)
+			}
+		}
+	}
+	f("\ufeff"+event+"\n"+event+"\n", 2, 0)
+	f("\ufeff\n"+event, 1, 0)
+	f("\ufeff", 0, 0)
+	f(event+"\n\ufeff"+event+"\n", 1, 1)
+	f("\ufeff\ufeff"+event+"\n", 0, 1)
+}
+
+// TestFilesThatAreNoText: what they are is said at once, instead of a rejected record a line.
+func TestFilesThatAreNoText(t *testing.T) {
+	f := func(name, text, want string) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), name)
+		check(t, os.WriteFile(path, []byte(text), 0o600))
+		_, rejected, _, err := replayRows(t, path, nil)
+		var input *InputError
+		if !errors.As(err, &input) || len(rejected) > 0 || err.Error() != path+" is "+want+", expected UTF-8 text, plain or packed by gzip or zstd, or Parquet" {
+			t.Errorf("%q: %v, and %d rejected", text, err, len(rejected))
+		}
+	}
+	f("a.ndjson.bz2", "BZh91AY&SY\n\n", "bzip2")
+	f("a.ndjson.xz", "\xfd7zXZ\x00\n\n", "xz")
+	f("a.csv.zip", "PK\x03\x04\n\n", "zip")
+	f("a.csv", "PK\x03\x04\n\n", "zip") // a spreadsheet
+	f("a.ndjson", "\xff\xfe{\x00}\x00\n\x00", "UTF-16")
+	f("a.ndjson", "\xfe\xff\x00{\x00}\x00\n", "UTF-16")
+	f("a.ndjson", "{\x00}\x00\n\x00", "UTF-16")
+	f("a.csv", "\x00t\x00i\x00m\x00e\x00\n", "UTF-16")
+	for _, text := range []string{"\x00\x00\x00\x00\n", "{}\x00\x00", "{\x00", "BZ"} {
+		path := filepath.Join(t.TempDir(), "a.ndjson")
+		check(t, os.WriteFile(path, []byte(text), 0o600))
+		if sum, _, _, err := replayRows(t, path, nil); err != nil || sum.Totals.Rejected != 1 {
+			t.Errorf("%q: %v, %+v", text, err, sum.Totals)
 		}
 	}
 }

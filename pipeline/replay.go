@@ -78,6 +78,7 @@ type Position struct {
 // Summary is what a replay did.
 type Summary struct {
 	Totals   detector.Totals
+	Plain    bool   // its offsets are lines of plain files: those that hold no record are blank
 	Edge     int64  // event time up to which everything was judged
 	Open     int    // incidents that are not over
 	LateHere int64  // events for panes closed already: 0 unless a promise is broken
@@ -86,6 +87,7 @@ type Summary struct {
 	Rules    string // hash of those in force at the end
 	Doubts   []string
 	Lateness []SourceLateness // of the sources that had late records, by topic
+	Unknown  map[string]int64 // keys of records that nobody knows, and how often they came
 }
 
 // SourceLateness is how many records of a source were late under its lateness, and which one would have kept 99.9 % of them, in ms.

@@ -14,6 +14,7 @@ import (
 // input is one file while it is read.
 type input struct {
 	linesAhead
+	first   int64 // line
 	part    *detector.Partition
 	foreign *wire.Input // reads records of another shape
 	held    suspects
@@ -25,6 +26,7 @@ const fileTopic = "file"
 
 // files replays files.
 func (r *Replay) files(ctx context.Context, engine *detector.Local) (err error) {
+	r.sum.Plain = true
 	var inputs []*input
 	defer func() {
 		for _, in := range inputs {
@@ -36,19 +38,47 @@ func (r *Replay) files(ctx context.Context, engine *detector.Local) (err error) 
 		if err != nil {
 			return err
 		}
-		in.part = engine.Add(detector.Source{Topic: fileTopic, Partition: i}, 0, detector.NewPartitionState())
+		in.part = engine.Add(detector.Source{Topic: fileTopic, Partition: i}, in.first, detector.NewPartitionState())
 		inputs = append(inputs, in)
 	}
 	engine.SetPartitions(detector.PartitionSet{Version: 1, Topics: map[string]int{fileTopic: len(inputs)}})
 	if err := r.readFiles(ctx, engine, inputs); err != nil {
 		return err
 	}
-	for _, p := range engine.Partitions() {
-		if r.Until != 0 {
-			engine.Advance(p, r.Until, true)
+	for _, in := range inputs {
+		r.unknown(in.unknown, in.foreign)
+	}
+	if r.Until != 0 {
+		if err := r.complete(ctx, engine, untilPanes*r.Config.Pane); err != nil {
+			return err
 		}
 	}
 	return r.settle(engine)
+}
+
+// untilPanes is how many panes are judged at once where nothing comes any more: behind them it is seen whether the replay is to end.
+const untilPanes = 100
+
+// complete judges up to Until, which the files are known to be complete up to, some event time (ms) at a step.
+func (r *Replay) complete(ctx context.Context, engine *detector.Local, step int64) error {
+	at := r.Until
+	for _, p := range engine.Partitions() {
+		if p.Watermark() != unknown {
+			at = min(at, p.Watermark())
+		}
+	}
+	for {
+		at = min(at+step, r.Until)
+		for _, p := range engine.Partitions() {
+			engine.Advance(p, at, true)
+		}
+		if at == r.Until {
+			return nil
+		}
+		if err := errors.Join(r.settle(engine), ctx.Err()); err != nil {
+			return err
+		}
+	}
 }
 
 // open opens a file and begins to read it.
@@ -59,9 +89,10 @@ func (r *Replay) open(name string) (*input, error) {
 	}
 	in := &input{linesAhead: linesAhead{in: lines}, held: suspects{}}
 	if isCSV(name) {
-		if in.rows, err = readHead(lines); err != nil {
+		if in.rows, err = readHead(lines, r.knownTitles); err != nil {
 			return nil, errors.Join(err, lines.close())
 		}
+		in.first = lines.number
 	}
 	switch {
 	case r.Source == nil:

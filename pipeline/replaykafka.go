@@ -77,6 +77,9 @@ func (r *Replay) kafka(ctx context.Context, engine *detector.Local) error {
 		}
 	}
 	t.end()
+	for _, s := range t.order {
+		r.unknown(s.decoder.Unknown(), s.input)
+	}
 	return r.settle(engine)
 }
 

@@ -105,6 +105,9 @@ func (f *inputFlags) open(w world) (*replayInput, error) {
 	if wrong != "" {
 		return nil, exit{exitUsage, errors.New(wrong)}
 	}
+	if err := w.onlyOnce(f.Files); err != nil {
+		return nil, err
+	}
 	begin := in.configure
 	if topics {
 		begin = func() error { return in.connect(w) }
@@ -221,6 +224,19 @@ func (in *replayInput) rules(path string) (*rules.File, error) {
 	return loadRules(path, in.options())
 }
 
+// read are the files that the input and its configuration are read from.
+func (in *replayInput) read(w world) []path {
+	f := in.flags
+	files := []path{w.reads("--config", f.Config), w.reads("--control", f.Control)}
+	if in.cfg != nil {
+		files = append(files, w.reads("rules of --config", in.cfg.Rules))
+	}
+	for _, name := range f.Files {
+		files = append(files, w.reads("", name))
+	}
+	return files
+}
+
 func (in *replayInput) engine() detector.Config {
 	if in.cfg != nil {
 		return in.cfg.Engine()
@@ -264,7 +280,8 @@ func hearing(past *history.History) watchers {
 	return watchers{output: func(o detector.Output) error { past.Add(o); return nil }, earlier: past.Add}
 }
 
-// replay runs the input through the rules. It can be called again with other rules, unless stdin is read.
+// replay runs the input through the rules. It can be called again with other rules, unless stdin is read. Where there are records and none was
+// counted, it says what is known about why, and ends with exitUsage.
 func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeline.Summary, error) {
 	f := in.flags
 	clear(in.why)
@@ -290,6 +307,10 @@ func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeli
 	}
 	sum, err := r.Run(w.ctx)
 	clearLine(w.stderr)
+	if records := recordsOf(sum.Totals); err == nil && records > 0 && sum.Totals.Counted == 0 {
+		in.summarize(w, sum)
+		err = exit{exitUsage, fmt.Errorf("none of %s was counted", counted(records, "record"))}
+	}
 	return sum, replayError(err)
 }
 

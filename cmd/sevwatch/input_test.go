@@ -139,7 +139,7 @@ func TestReplayWithoutAKind(t *testing.T) {
 	config := write(t, "sevwatch.yaml", []byte(`brokers: ["localhost:9092"]`))
 	const hint = "no line says its kind: write one into each, or name the topic that they are from, which has one: --config FILE --source TOPIC\n"
 	code, _, stderr := call(t, "", "replay", "--config", config, file, other)
-	expect(t, "files", exitDone, code, stderr, "rejected 2 for missing", hint)
+	expect(t, "files", exitUsage, code, stderr, "rejected 2 for missing", hint)
 	for _, c := range []struct {
 		stdin string
 		args  []string
@@ -155,7 +155,7 @@ func TestReplayWithoutAKind(t *testing.T) {
 	broker, _ := kafkatest.Fake(t)
 	topicOf(t, broker, "web.requests")(0, []string{line})
 	code, _, stderr = call(t, "", "replay", "--brokers", broker, "--topic", "web.requests")
-	expect(t, "a topic", exitDone, code, stderr, "no record says its kind: give its source one in the configuration, or read it as --topic TOPIC=KIND\n")
+	expect(t, "a topic", exitUsage, code, stderr, "no record says its kind: give its source one in the configuration, or read it as --topic TOPIC=KIND\n")
 }
 
 // A range that the input has nothing of is said to be one.
@@ -174,6 +174,31 @@ func TestReplayOfNothing(t *testing.T) {
 	f("nothing could be judged up to --to: the input begins at 2026-11-01T12:00:00.000Z\n", "--to", "2020-01-01T00:00:00Z")
 }
 
+// TestReplayWithoutEvents: where there are records and none of them counts, no verb takes that for a quiet day.
+func TestReplayWithoutEvents(t *testing.T) {
+	file, rules := write(t, "bad.ndjson", []byte("nonsense\n{}\n")), write(t, "r.yaml", []byte(testRules))
+	report, table := filepath.Join(t.TempDir(), "r.html"), filepath.Join(t.TempDir(), "w.parquet")
+	f := func(args ...string) {
+		t.Helper()
+		code, _, stderr := call(t, "", args...)
+		expect(t, strings.Join(args, " "), exitUsage, code, stderr, "rejected 1 for not_json, first "+file+":1: ", "sevwatch: none of 2 records was counted\n")
+	}
+	f("replay", file)
+	f("replay", "--fail-on", "sev4", "--report", report, "--windows", table, file)
+	f("diff", "--rules", rules, "--rules", rules, file)
+	f("explain", "x", file)
+	f("tune", "A", "--rules", rules, file)
+	f("check", rules, "--against", file)
+	if _, err := os.Stat(report); err == nil {
+		t.Error("there is a report of nothing")
+	}
+	if data, err := os.ReadFile(table); err != nil || bytes.HasSuffix(data, []byte("PAR1")) {
+		t.Errorf("the table of %d bytes looks whole, %v", len(data), err)
+	}
+	code, _, stderr := call(t, "", "replay", write(t, "empty.ndjson", nil))
+	expect(t, "an empty file", exitDone, code, stderr, "the input is empty")
+}
+
 // What the lines of progress say.
 func TestProgress(t *testing.T) {
 	f := func(p pipeline.Position, took time.Duration, want string) {
@@ -186,4 +211,48 @@ func TestProgress(t *testing.T) {
 		"[######..................] 1000 records, 100 a second, at 2026-11-01T12:00:00.000Z, 25 %, 30s left")
 	f(pipeline.Position{Records: 1000, Edge: -1 << 63, Done: -1}, 10*time.Second, " 1000 records, 100 a second")
 	f(pipeline.Position{Records: 1000, Edge: -1 << 63, Done: 1}, 10*time.Second, "[########################] 1000 records, 100 a second, 100 %, 0s left")
+}
+
+// TestReplayTellsUnknownKeys: a key that is misspelt is told, from whatever the events are read, and what the contract knows is not.
+func TestReplayTellsUnknownKeys(t *testing.T) {
+	misspelt := strings.ReplaceAll(outage(), `"service":`, `"id":"x","message":"y","svc":`)
+	n := strings.Count(misspelt, "\n")
+	want := fmt.Sprintf("\nkeys that are not read: svc %d\n", n)
+	f := func(what, stdin, want string, args ...string) {
+		t.Helper()
+		code, _, stderr := call(t, stdin, append([]string{"replay", "--format", "none"}, args...)...)
+		if expect(t, what, exitDone, code, stderr, want); want == "" && strings.Contains(stderr, "not read") {
+			t.Errorf("%s: it said %s", what, stderr)
+		}
+	}
+	f("known keys", outage(), "", "-")
+	f("a key that is misspelt", misspelt, want, "-")
+	f("two files", "", fmt.Sprintf("keys that are not read: svc %d\n", 2*n), write(t, "a.ndjson", []byte(misspelt)), write(t, "b.ndjson", []byte(misspelt)))
+	f("a CSV file", "", "keys that are not read: svc 1, took 1\n", write(t, "a.csv", []byte("time,kind,svc,took\n1793534400000,error,api,5\n1793534400000,error,,\n")))
+	cut := write(t, "cut.yaml", []byte("{brokers: ['a:1'], sources: [{topic: a, long_labels: cut}]}"))
+	f("a source that is read otherwise", misspelt, want, "--config", cut, "--source", "a", "-")
+	var exported strings.Builder
+	for i, line := range strings.Split(strings.TrimSpace(misspelt), "\n") {
+		fmt.Fprintf(&exported, `{"topic":"a","partition":0,"offset":%d,"ts":1,"payload":%q}`+"\n", i, line)
+	}
+	f("an exported file", "", want, write(t, "exported.ndjson", []byte(exported.String())))
+	broker, _ := kafkatest.Fake(t)
+	topicOf(t, broker, "a")(1, strings.Split(strings.TrimSpace(misspelt), "\n"))
+	f("a topic", "", want, "--brokers", broker, "--topic", "a")
+}
+
+func TestUnknownText(t *testing.T) {
+	f := func(counts map[string]int64, want string) {
+		t.Helper()
+		if got := unknownText(counts); got != want {
+			t.Errorf("it says %s, expected %s", got, want)
+		}
+	}
+	f(map[string]int64{"traceid": 12, "svc": 327190}, "keys that are not read: svc 327190, traceid 12")
+	f(map[string]int64{"b": 5, "a": 5, "\x1b[31m": 5, "x, y": 1, "": 2}, `keys that are not read: "\x1b[31m" 5, a 5, b 5, "" 2, "x, y" 1`)
+	many := map[string]int64{}
+	for i := range 13 {
+		many[string(rune('a'+i))] = int64(i)
+	}
+	f(many, "keys that are not read: m 12, l 11, k 10, j 9, i 8, h 7, g 6, f 5, e 4, d 3, and 3 more")
 }

@@ -184,7 +184,7 @@ func TestSummaryAddsUp(t *testing.T) {
 	expect(t, "a record that is held", exitDone, code, stderr, "3 records in ", ": 1 counted + 0 late + 1 rejected + 1 held, dated too far ahead;")
 	f := func(in detector.Totals, want string) {
 		t.Helper()
-		if got := account(in, time.Second); got != want {
+		if got := account(in, false, time.Second); got != want {
 			t.Errorf("%s\nexpected %s", got, want)
 		}
 	}
@@ -192,6 +192,14 @@ func TestSummaryAddsUp(t *testing.T) {
 	f(detector.Totals{Counted: 100, Late: 20, Rejected: 3, Duplicate: 4000, Control: 1, Aborted: 7, Held: 50000},
 		"54123 records in 1s: 100 counted + 20 late + 3 rejected + 4000 duplicate + 50000 held, dated too far ahead; "+
 			"1 offset with the end of a transaction; 7 offsets of aborted or compacted records")
+	blank := strings.Replace(outage(), "\n", "\n\n  \n", 1)
+	code, _, stderr = call(t, blank, "replay", "--format", "none", "-")
+	expect(t, "blank lines", exitDone, code, stderr, "0 rejected; 2 lines without a record; judged up to")
+	table := write(t, "a.csv", []byte("\ntime,kind\n1793534400000,error\n1793534401000,error\n"))
+	code, _, stderr = call(t, "", "replay", "--format", "none", table)
+	expect(t, "a CSV head", exitDone, code, stderr, "2 records in ", "2 counted + 0 late + 0 rejected; judged up to")
+	code, _, stderr = call(t, "", "replay", "--format", "none", write(t, "b.csv", []byte("time,kind\n\n1793534400000,error\n")))
+	expect(t, "a blank line behind a CSV head", exitDone, code, stderr, "0 rejected; 1 line without a record; ")
 }
 
 func TestReplay(t *testing.T) {
@@ -203,7 +211,7 @@ func TestReplay(t *testing.T) {
 	code, _, stderr = call(t, outage(), "replay", "--fail-on", "sev2", "-")
 	expect(t, "--fail-on", exitFound, code, stderr)
 	code, _, stderr = call(t, "{\"time\":5}\nnonsense\n", "replay", "-")
-	expect(t, "bad lines", exitDone, code, stderr, "2 rejected", "rejected 1 for not_json, first -:2:", "rejected 1 for missing, first -:1:")
+	expect(t, "bad lines", exitUsage, code, stderr, "2 rejected", "rejected 1 for not_json, first -:2:", "rejected 1 for missing, first -:1:")
 	code, _, stderr = call(t, "", "replay", filepath.Join(t.TempDir(), "nothing.ndjson"))
 	expect(t, "no file", exitUsage, code, stderr, "cannot open the input", "nothing.ndjson: no such file")
 

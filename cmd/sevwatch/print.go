@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -131,9 +132,13 @@ func labelText(labels map[string]string) string {
 	return "{" + text + "}"
 }
 
-// account says what became of every record, so that it adds up. Offsets that hold none are told beside them: they are part of what a topic's ends say.
-func account(t detector.Totals, took time.Duration) string {
-	text := fmt.Sprintf("%s in %s: %d counted + %d late + %d rejected", counted(t.Sum()-t.Control-t.Aborted, "record"), took.Round(time.Millisecond),
+// recordsOf is how many records there were.
+func recordsOf(t detector.Totals) int64 { return t.Sum() - t.Control - t.Aborted }
+
+// account says what became of every record, so that it adds up. Offsets that hold none are told beside them: they are part of what a topic's ends say. Of a
+// plain file they are lines.
+func account(t detector.Totals, plain bool, took time.Duration) string {
+	text := fmt.Sprintf("%s in %s: %d counted + %d late + %d rejected", counted(recordsOf(t), "record"), took.Round(time.Millisecond),
 		t.Counted, t.Late, t.Rejected)
 	if t.Duplicate > 0 {
 		text += fmt.Sprintf(" + %d duplicate", t.Duplicate)
@@ -144,7 +149,11 @@ func account(t detector.Totals, took time.Duration) string {
 	if t.Control > 0 {
 		text += fmt.Sprintf("; %s with the end of a transaction", counted(t.Control, "offset"))
 	}
-	if t.Aborted > 0 {
+	switch {
+	case t.Aborted == 0:
+	case plain:
+		text += fmt.Sprintf("; %s without a record", counted(t.Aborted, "line"))
+	default:
 		text += fmt.Sprintf("; %s of aborted or compacted records", counted(t.Aborted, "offset"))
 	}
 	return text
@@ -156,9 +165,30 @@ func lateText(l pipeline.SourceLateness) string {
 		rules.Duration(l.Needed))
 }
 
+// mostUnknown is how many keys that are not read are told by name.
+const mostUnknown = 10
+
+// unknownText says which keys nobody knows, the most frequent first.
+func unknownText(counts map[string]int64) string {
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b)) })
+	var texts []string
+	for _, name := range names[:min(mostUnknown, len(names))] {
+		shown := name
+		if quoted := strconv.Quote(name); name == "" || strings.ContainsAny(name, " ,") || quoted != `"`+name+`"` {
+			shown = quoted
+		}
+		texts = append(texts, fmt.Sprintf("%s %d", shown, counts[name]))
+	}
+	text := "keys that are not read: " + strings.Join(texts, ", ")
+	if more := len(names) - mostUnknown; more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text
+}
+
 // summarize says what a replay did.
 func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, took time.Duration) {
-	fmt.Fprint(w, account(s.Totals, took))
+	fmt.Fprint(w, account(s.Totals, s.Plain, took))
 	if s.Totals.Sum() == 0 {
 		fmt.Fprint(w, "; the input is empty")
 	}
@@ -168,6 +198,9 @@ func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, too
 	fmt.Fprintf(w, "; %s not over\n", counted(int64(s.Open), "incident"))
 	for _, l := range s.Lateness {
 		fmt.Fprintln(w, lateText(l))
+	}
+	if len(s.Unknown) > 0 {
+		fmt.Fprintln(w, unknownText(s.Unknown))
 	}
 	for _, reason := range slices.Sorted(maps.Keys(why)) {
 		fmt.Fprintf(w, "rejected %d for %s, first %s\n", why[reason].count, reason, why[reason].first)

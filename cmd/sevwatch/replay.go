@@ -34,6 +34,9 @@ func (c *replayCmd) Run(w world) error {
 	if err != nil {
 		return err
 	}
+	if err := c.keepApart(w, in); err != nil {
+		return err
+	}
 	stdout := w.stdout
 	if c.Format == "table" {
 		stdout = forPeople(stdout)
@@ -83,6 +86,15 @@ func (c *replayCmd) Run(w world) error {
 		return exit{exitFound, errQuiet}
 	}
 	return nil
+}
+
+// keepApart refuses outputs that would overwrite what is read, or each other.
+func (c *replayCmd) keepApart(w world, in *replayInput) error {
+	return keepApart(append(in.read(w), w.reads("--rules", c.Rules), w.reads("--labels", c.Labels)), []path{
+		{name: "stdout", info: infoOf(w.stdout)},
+		writes("--report", c.Report), writes("--score", c.Score), writes("--incidents", c.Incidents),
+		writes("--windows", c.Windows),
+	})
 }
 
 // sample is how often a reason came up, and where first.

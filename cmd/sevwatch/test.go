@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"sevwatch/detector/ruletest"
 	"sevwatch/rules"
 )
@@ -39,18 +41,38 @@ func (c *testCmd) Run(w world) error {
 	}
 }
 
-// contents are all files that the tests hang on, to see whether any has changed.
+// contents are those of all files that the tests hang on, to see whether any has changed.
 func (c *testCmd) contents() string {
 	var b strings.Builder
-	for _, path := range c.Files {
+	for _, path := range c.inputs() {
 		_, data, err := readFile(path)
 		fmt.Fprintf(&b, "%q %v\n", data, err)
-		if f, err := ruletest.Parse(path, data); err == nil && f.Rules != "" {
-			_, data, err := readFile(rulesOf(path, f))
-			fmt.Fprintf(&b, "%q %v\n", data, err)
-		}
 	}
 	return b.String()
+}
+
+// inputs are the files of tests and those of the rules that they name, whatever else is wrong with them.
+func (c *testCmd) inputs() (inputs []string) {
+	for _, path := range c.Files {
+		inputs = append(inputs, path)
+		_, data, err := readFile(path)
+		var named struct {
+			Rules string `yaml:"rules"`
+		}
+		if err == nil && yaml.Unmarshal(data, &named) == nil && named.Rules != "" {
+			inputs = append(inputs, beside(path, named.Rules))
+		}
+	}
+	return inputs
+}
+
+// keepApart refuses results that would overwrite what is read.
+func (c *testCmd) keepApart(w world) error {
+	var read []path
+	for _, name := range c.inputs() {
+		read = append(read, writes("", name))
+	}
+	return keepApart(read, []path{{name: "stdout", info: infoOf(w.stdout)}, writes("--junit", c.JUnit)})
 }
 
 // beside is the path of a file that is named in another.
@@ -62,6 +84,9 @@ func beside(path, name string) string {
 }
 
 func (c *testCmd) once(w world) error {
+	if err := c.keepApart(w); err != nil {
+		return err
+	}
 	var suites []ruletest.Suite
 	if len(c.Files) == 0 {
 		name, data := rules.RunbookTests()

@@ -248,6 +248,16 @@ func (d *Decoder) Unknown() map[string]int64 {
 	return counts
 }
 
+// TakeUnknown adds to counts how often keys that nobody knows came since it was called last.
+func (d *Decoder) TakeUnknown(counts map[string]int64) {
+	for name, f := range d.unknown {
+		if f.seen > 0 {
+			counts[name] += f.seen
+			f.seen = 0
+		}
+	}
+}
+
 // Decode fills e from a record's value and timestamp (epoch ms; negative: it has none). The event's byte slices point into value or
 // into the decoder and hold until the next call. On a reject e is of no use. What is not JSON is rejected as such, whatever else is
 // wrong with it; else the first thing wrong is told.

@@ -434,6 +434,16 @@ func TestUnknownKeys(t *testing.T) {
 	if d.Unknown()["trace_id"] != 4 {
 		t.Error("whoever asks for the counts can change them")
 	}
+	taken := map[string]int64{"trace_id": 1}
+	d.TakeUnknown(taken)
+	if taken["trace_id"] != 5 || taken["other"] != 107 {
+		t.Errorf("taken are %v", taken)
+	}
+	f(`{"trace_id":"x"}`)
+	clear(taken)
+	if d.TakeUnknown(taken); !maps.Equal(taken, map[string]int64{"trace_id": 1}) {
+		t.Errorf("taken next are %v, expected what came since", taken)
+	}
 }
 
 // refusal is why a record is no event, "" if it is one.

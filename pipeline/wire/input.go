@@ -199,3 +199,6 @@ func (in *Input) trim(e *detector.Event) *Reject {
 
 // Unknown counts the keys that nobody knows, by name.
 func (in *Input) Unknown() map[string]int64 { return in.decoder.Unknown() }
+
+// TakeUnknown is Decoder's.
+func (in *Input) TakeUnknown(counts map[string]int64) { in.decoder.TakeUnknown(counts) }
