@@ -60,7 +60,7 @@ func (c *diffCmd) Run(w world) error {
 	if c.Format == "text" {
 		w.stdout = forPeople(w.stdout)
 	}
-	from := millis(c.From)
+	from := millis(c.From.Time)
 	changes := slices.DeleteFunc(history.Diff(pasts[0], pasts[1], from, until), history.Change.Same)
 	if err := printChanges(w.stdout, c.Format, changes); err != nil {
 		return exit{exitWorld, err}

@@ -41,7 +41,7 @@ func (c *explainCmd) Run(w world) error {
 	if err != nil {
 		return err
 	}
-	past = past.Since(millis(c.From), sum.Edge)
+	past = past.Since(millis(c.From.Time), sum.Edge)
 	found, many := past.Find(c.ID)
 	switch {
 	case many:

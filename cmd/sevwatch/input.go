@@ -22,11 +22,11 @@ type inputFlags struct {
 	Brokers  []string        `help:"Replay from these brokers (host:port), without a configuration." placeholder:"HOST:PORT"`
 	Topic    []string        `help:"Topics to replay, TOPIC or TOPIC=KIND where its records do not say their kind; default: the assessment topics." placeholder:"TOPIC"`
 	Marks    string          `help:"Topic of the marks that live wrote; default: sevwatch.marks." placeholder:"TOPIC"`
-	From     time.Time       `help:"Give out only what happened from then on (RFC 3339, event time)." placeholder:"TIME"`
-	To       time.Time       `help:"Stop when everything up to then is judged." placeholder:"TIME"`
+	From     moment          `help:"Give out only what happened from then on (event time; RFC 3339, or a date)." placeholder:"TIME"`
+	To       moment          `help:"Stop when everything up to then is judged." placeholder:"TIME"`
 	WarmUp   *rules.Duration `name:"warm-up" help:"How long before --from topics are read, so that windows and baselines are full; default: what the rules need." placeholder:"DURATION"`
 	GiveUp   *rules.Duration `name:"give-up-after" help:"End with 3 when no broker, or no Schema Registry, answers for that long; default: 30s." placeholder:"DURATION"`
-	Until    time.Time       `help:"Files are known to be complete up to this time: judge up to it." placeholder:"TIME"`
+	Until    moment          `help:"Files are known to be complete up to this time: judge up to it." placeholder:"TIME"`
 	Control  string          `help:"People's words and changes of the rules: control records, one a line, where the files do not hold them; topics have their own." placeholder:"FILE"`
 	Pane     *rules.Duration `help:"Smallest slice of event time; default: 10s." placeholder:"DURATION"`
 	Lateness *rules.Duration `help:"How far behind the newest event the watermark stays; default: 10s." placeholder:"DURATION"`
@@ -54,6 +54,19 @@ func (f *inputFlags) patience(w world) time.Duration {
 		return time.Duration(*f.GiveUp) * time.Millisecond
 	}
 	return w.patience
+}
+
+// moment is a point in time as people write it.
+type moment struct{ time.Time }
+
+// UnmarshalText reads RFC 3339, or a date, which begins at midnight in UTC.
+func (m *moment) UnmarshalText(text []byte) (err error) {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if m.Time, err = time.Parse(layout, string(text)); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is no time, expected one such as 2026-11-01T12:00:00Z, or a date such as 2026-11-01", text)
 }
 
 func (f *inputFlags) pane() rules.Duration {
@@ -89,7 +102,7 @@ func (f *inputFlags) open(w world) (*replayInput, error) {
 		wrong = "--source needs --config and files"
 	case !topics && len(f.Topic) > 0:
 		wrong = "--topic needs --brokers"
-	case !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To):
+	case !f.From.IsZero() && !f.To.IsZero() && !f.From.Before(f.To.Time):
 		wrong = fmt.Sprintf("--from %s is not before --to %s", f.From.Format(time.RFC3339), f.To.Format(time.RFC3339))
 	case topics && f.Control != "":
 		wrong = "--control is for files: topics have control records of their own"
@@ -303,7 +316,7 @@ func (in *replayInput) replay(w world, file *rules.File, watch watchers) (pipeli
 			}
 		},
 		Rejected: func(o wire.Origin, r *wire.Reject) { in.note(o, r) },
-		Progress: newProgress(w.stderr), From: millis(f.From), To: millis(f.To), Until: millis(f.Until),
+		Progress: newProgress(w.stderr), From: millis(f.From.Time), To: millis(f.To.Time), Until: millis(f.Until.Time),
 	}
 	sum, err := r.Run(w.ctx)
 	clearLine(w.stderr)
@@ -372,9 +385,9 @@ func (in *replayInput) summarize(w world, s pipeline.Summary) {
 			"An incident that began earlier than what was read may have another start and id than live gave it\n", how, counted(s.WarmUp, "message"))
 	}
 	switch {
-	case !f.From.IsZero() && s.Edge < millis(f.From):
+	case !f.From.IsZero() && s.Edge < millis(f.From.Time):
 		fmt.Fprintf(w.stderr, "nothing could be judged from --from on: the input goes up to %s\n", detector.Millis(max(s.Edge, 0)))
-	case !f.To.IsZero() && in.first > millis(f.To):
+	case !f.To.IsZero() && in.first > millis(f.To.Time):
 		fmt.Fprintf(w.stderr, "nothing could be judged up to --to: the input begins at %s\n", detector.Millis(in.first))
 	}
 	if s.Rules != in.given {

@@ -35,6 +35,8 @@ func TestReplayUsage(t *testing.T) {
 	f("in the configuration already", "--config", "x.yaml", "--pane", "10s", "x.ndjson")
 	f("in the configuration already", "--config", "x.yaml", "--lateness", "1m")
 	f("in the configuration already", "--config", "x.yaml", "--marks", "a")
+	f(`--from: "yesterday" is no time, expected one such as 2026-11-01T12:00:00Z, or a date such as 2026-11-01`, "--from", "yesterday", "-")
+	f("--from 2026-11-02T00:00:00Z is not before --to 2026-11-01T00:00:00Z", "--from", "2026-11-02", "--to", "2026-11-01", "-")
 	f("--warm-up is for topics", "--warm-up", "1h", "x.ndjson")
 	f("expected one of error, latency", "--brokers", "127.0.0.1:1", "--topic", "a=nonsense")
 	f("--until is for files", "--brokers", "127.0.0.1:1", "--until", "2026-11-02T00:00:00Z")

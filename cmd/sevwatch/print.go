@@ -186,7 +186,7 @@ func unknownText(counts map[string]int64) string {
 	return text
 }
 
-// summarize says what a replay did.
+// summarize says what a replay did. Open is less than 0 where incidents that are not over are no number of the replay's.
 func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, took time.Duration) {
 	fmt.Fprint(w, account(s.Totals, s.Plain, took))
 	if s.Totals.Sum() == 0 {
@@ -195,7 +195,10 @@ func summarize(w io.Writer, s pipeline.Summary, why map[wire.Reason]*sample, too
 	if s.Edge > 0 {
 		fmt.Fprintf(w, "; judged up to %s", detector.Millis(s.Edge))
 	}
-	fmt.Fprintf(w, "; %s not over\n", counted(int64(s.Open), "incident"))
+	if s.Open >= 0 {
+		fmt.Fprintf(w, "; %s not over", counted(int64(s.Open), "incident"))
+	}
+	fmt.Fprintln(w)
 	for _, l := range s.Lateness {
 		fmt.Fprintln(w, lateText(l))
 	}

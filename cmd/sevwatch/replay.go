@@ -78,7 +78,7 @@ func (c *replayCmd) Run(w world) error {
 		if err := scoring.bound(w, from, until); err != nil {
 			return err
 		}
-		if err := c.score(w, scoring, past.Since(millis(c.From), sum.Edge)); err != nil {
+		if err := c.score(w, scoring, past.Since(millis(c.From.Time), sum.Edge)); err != nil {
 			return err
 		}
 	}

@@ -41,7 +41,7 @@ func (in *replayInput) writeReport(path string, c *report.Collector, file *rules
 		about.Late = append(about.Late, lateText(l))
 	}
 	about.From, about.Until = in.span(sum)
-	c.Past = c.Past.Since(millis(in.flags.From), sum.Edge)
+	c.Past = c.Past.Since(millis(in.flags.From.Time), sum.Edge)
 	for _, reason := range slices.Sorted(maps.Keys(in.why)) {
 		about.Rejected = append(about.Rejected, report.Rejected{Reason: string(reason), Count: in.why[reason].count, First: in.why[reason].first})
 	}

@@ -64,8 +64,8 @@ func (f *scoreFlags) scoring(in *replayInput, rules *rules.File) (*against, erro
 
 // span is the stretch of event time that was judged and given out.
 func (in *replayInput) span(sum pipeline.Summary) (from, until int64) {
-	from, until = max(in.first, millis(in.flags.From)), sum.Edge
-	if to := millis(in.flags.To); to != 0 {
+	from, until = max(in.first, millis(in.flags.From.Time)), sum.Edge
+	if to := millis(in.flags.To.Time); to != 0 {
 		until = min(until, to)
 	}
 	return from, max(from, until)

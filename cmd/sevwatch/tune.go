@@ -65,12 +65,13 @@ func (c *tuneCmd) Run(w world) error {
 	if err != nil {
 		return err
 	}
+	sum.Open = -1 // they are of many variants of one rule
 	in.summarize(w, sum)
 	from, until := in.span(sum)
 	if err := scoring.bound(w, from, until); err != nil {
 		return err
 	}
-	tuned := scoring.Tune(past.Since(millis(c.From), sum.Edge), variants)
+	tuned := scoring.Tune(past.Since(millis(c.From.Time), sum.Edge), variants)
 	c.print(w, tuned)
 	if c.Labels == "" {
 		c.explain(w, rules.Duration(scoring.Until-scoring.From))
