@@ -241,7 +241,7 @@ func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, 
 // and with it its offset. Offsets that are only old it forgets for the whole group.
 func madeAnew(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, told map[detector.Source]detector.PartitionProgress, marks partition) error {
 	_, known := offsets[partition{s.Topic, s.Partition}]
-	if _, others := offsets[marks]; known || !others || told[s].To == 0 {
+	if _, others := offsets[marks]; known || !others || told[s].Sum() == 0 { // one that was added and not read yet has no offset either
 		return nil
 	}
 	return fmt.Errorf("cannot go on with %s/%d: it was read up to offset %d, and the broker has let go of that offset alone, as it does when a topic is deleted. "+

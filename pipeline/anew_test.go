@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
+	"sevwatch/detector"
 	"sevwatch/pipeline/kafkatest"
 	"sevwatch/pipeline/wire"
 	"sevwatch/rules"
@@ -131,4 +132,23 @@ func TestTasksOfTheTopicsThatAreThere(t *testing.T) {
 	if log.FilterMessageSnippet("workers have different sources").FilterField(zap.Strings("not_with_all", []string{"b"})).Len() != 1 {
 		t.Errorf("it said %v", log.All())
 	}
+}
+
+// Only a partition that was read has lost its offset: one that was added, and told of before the mark that lets it begin, never had one.
+func TestWhereAPartitionIsTakenUp(t *testing.T) {
+	s, marks := detector.Source{Topic: "a"}, partition{"marks", 0}
+	with := map[partition]kafka.OffsetFetchPartition{marks: {}}
+	f := func(what string, offsets map[partition]kafka.OffsetFetchPartition, told detector.PartitionProgress, want int64, refused bool) {
+		t.Helper()
+		at, _, err := where(s, offsets, map[detector.Source]detector.PartitionProgress{s: told}, span{first: 100, end: 900}, marks)
+		if (err != nil) != refused || err == nil && at.offset != want {
+			t.Errorf("%s: got offset %d and %v, expected %d, refused: %t", what, at.offset, err, want, refused)
+		}
+	}
+	read := detector.PartitionProgress{To: 500, Watermark: 7, Totals: detector.Totals{Counted: 400}}
+	f("the group was forgotten", nil, read, 500, false)
+	f("the offset alone was forgotten", with, read, 0, true)
+	f("all were rejected", with, detector.PartitionProgress{To: 500, Watermark: unknown, Totals: detector.Totals{Rejected: 400}}, 0, true)
+	f("it was added", with, detector.PartitionProgress{To: 100, Watermark: unknown}, 100, false)
+	f("it has its offset", map[partition]kafka.OffsetFetchPartition{marks: {}, {"a", 0}: {CommittedOffset: 600}}, read, 600, false)
 }
