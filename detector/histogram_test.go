@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/prometheus/model/histogram"
+
+	"sevwatch/rules"
 )
 
 // fill makes a histogram of values in millionths.
@@ -225,4 +227,29 @@ func within(values []int64, b histogram.Bucket[float64]) (n int) {
 		}
 	}
 	return n
+}
+
+// TestImpactAgreesWithTheReason: values whose bucket holds the threshold are judged by its middle, and the impact counts them so too.
+func TestImpactAgreesWithTheReason(t *testing.T) {
+	f := func(signal, tier string, value float64, want string) {
+		t.Helper()
+		file, err := rules.Parse("x.yaml", []byte("groups: [{name: g, rules: [{alert: A, window: 1m, signal: "+signal+", severities: [{severity: sev1, "+tier+"}]}]}]"), rules.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := file.Rules()[0]
+		var b Buckets
+		b.add(codeOf(int64(value*1e6)), 60)
+		m := rules.Measure{Num: 60, Dist: b, Stream: 60}
+		if r.Judge(m).Worst != 0 {
+			t.Fatalf("%v is no breach of %s", value, tier)
+		}
+		if got := r.Impact(m); got != want {
+			t.Errorf("got %q, expected %q", got, want)
+		}
+	}
+	// At least those from the quantile on: 4 of 60 are at or above p95, 30 at or under the median.
+	f("{quantile: {of: latency, q: 0.95}}", "above: 2500", 2520, "4 of 60 latency events were above 2500 ms in the last 1m (6.67 %).")
+	f("{quantile: {of: satisfaction, q: 0.5}}", "below: 3", 2.98, "30 of 60 satisfaction events were below 3 in the last 1m (50 %).")
+	f("{quantile: {of: latency, q: 0.95}}", "above: 2500", 9000, "60 of 60 latency events were above 2500 ms in the last 1m (100 %).")
 }

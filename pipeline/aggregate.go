@@ -157,22 +157,22 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 		}
 		for _, id := range partitions {
 			s := detector.Source{Topic: topic, Partition: id}
-			at, known, err := where(s, offsets, told, spans[id], partition{t.w.cfg.Topics.Marks, t.a.task})
+			there, err := wasThere(noted, topic)
+			if err != nil {
+				return err
+			}
+			at, known, err := where(s, offsets, told, spans[id], noted != "" && there)
 			if err != nil {
 				return err
 			}
 			starts = append(starts, fetch.Start{
-				Topic: topic, Partition: id, Offset: at.offset, Uncommitted: isolation == kafka.ReadUncommitted,
+				Topic: topic, Partition: id, Offset: at.offset, Uncommitted: isolation == kafka.ReadUncommitted, TellUnknown: topic != t.w.cfg.Topics.Marks,
 			})
 			if topic == t.w.cfg.Topics.Marks {
 				t.marks = newMarkReader(s, at.offset, spans[id].end, known)
 				t.noted = noted
 				t.committed[s] = at.offset
 				continue
-			}
-			there, err := wasThere(noted, topic)
-			if err != nil {
-				return err
 			}
 			t.addSource(s, at, known && there, spans[id].end)
 			next[s] = at.lost
@@ -210,16 +210,20 @@ type startAt struct {
 }
 
 // where takes a partition up at the committed offset or, where the group has none, at what the log knows of it; known says that there was
-// either. What the topic has let go of meanwhile is lost, and told. marks is the task's partition of the marks topic.
+// either. What the topic has let go of meanwhile is lost, and told. noted says that the task has noted the source beside an offset that there is.
 func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, told map[detector.Source]detector.PartitionProgress,
-	there span, marks partition,
+	there span, noted bool,
 ) (at startAt, known bool, err error) {
 	at = startAt{offset: there.first, state: detector.NewPartitionState()}
 	committed, known := offsets[partition{s.Topic, s.Partition}]
-	if err := madeAnew(s, offsets, told, marks); err != nil {
-		return at, known, err
+	progress, ok := told[s]
+	if !known && noted && progress.Sum() > 0 { // one that was added and not read yet has no offset either
+		return at, known, fmt.Errorf("cannot go on with %s/%d: it was read up to offset %d, and the broker has let go of that offset alone, as it does when a topic is deleted. "+
+			"What has its name now is another topic: read it by a pipeline of another name. If it is the same one, commit offset %d for the group",
+			s.Topic, s.Partition, progress.To, progress.To)
 	}
-	if progress, ok := told[s]; ok && !known {
+	byHand := known && committed.Metadata == "" && ok && progress.To == committed.CommittedOffset
+	if ok && !known || byHand {
 		at.offset, at.state.Watermark, at.state.Totals, known = progress.To, progress.Watermark, progress.Totals, progress.Watermark != unknown
 		at.state.Totals.Aborted += at.state.Totals.Held // nobody knows any more which records were held
 		at.state.Totals.Held = 0
@@ -237,23 +241,11 @@ func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, 
 	return at, known, nil
 }
 
-// madeAnew is an error where the broker has let go of the offset of one partition that was read before, and not of that of the marks: it has deleted the topic,
-// and with it its offset. Offsets that are only old it forgets for the whole group.
-func madeAnew(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, told map[detector.Source]detector.PartitionProgress, marks partition) error {
-	_, known := offsets[partition{s.Topic, s.Partition}]
-	if _, others := offsets[marks]; known || !others || told[s].Sum() == 0 { // one that was added and not read yet has no offset either
-		return nil
-	}
-	return fmt.Errorf("cannot go on with %s/%d: it was read up to offset %d, and the broker has let go of that offset alone, as it does when a topic is deleted. "+
-		"Another topic of that name has to be read by a pipeline of another name; if it is the same one, commit %d for the group",
-		s.Topic, s.Partition, told[s].To, told[s].To)
-}
-
-// committedAll says whether the group has an offset for each of the task's partitions.
+// committedAll says whether the group has an offset for each of the task's partitions, with what a task keeps beside it.
 func (a *assignment) committedAll(offsets map[partition]kafka.OffsetFetchPartition) bool {
 	for topic, partitions := range a.partitions {
 		for _, id := range partitions {
-			if _, ok := offsets[partition{topic, id}]; !ok {
+			if at, ok := offsets[partition{topic, id}]; !ok || at.Metadata == "" {
 				return false
 			}
 		}
@@ -676,6 +668,11 @@ func (t *aggregateTask) present() string {
 		has[s.Topic] = has[s.Topic] || !s.added
 	}
 	noted := notes{Sources: []string{}}
+	for _, topic := range t.w.sourceTopics() { // one that is missing has not been taken out of the sources
+		if there, err := wasThere(t.noted, topic); err == nil && there && t.noted != "" && t.topics[topic] == 0 {
+			has[topic] = true
+		}
+	}
 	for _, topic := range slices.Sorted(maps.Keys(has)) {
 		if has[topic] {
 			noted.Sources = append(noted.Sources, noteOf(topic))

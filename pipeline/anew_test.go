@@ -134,21 +134,88 @@ func TestTasksOfTheTopicsThatAreThere(t *testing.T) {
 	}
 }
 
+// Nor is one that was made anew while somebody was there: whether it was missing for long enough to be noticed, or not.
+func TestTopicMadeAnewWhileRunning(t *testing.T) {
+	f := func(every time.Duration, noticed bool) {
+		t.Helper()
+		p := newPipeline(t, kafkatest.Shared(t).Addr(), nil)
+		topic, other := p.topicOf(rules.KindLatency), p.topicOf(rules.KindStep)
+		core, log := observer.New(zapcore.WarnLevel)
+		w, stop := p.startWith(func(w *Worker) { w.log, w.watchEvery = zap.New(core), every })
+		defer stop()
+		both := func(from int) {
+			for second := range 60 {
+				p.writeLines(partition{topic, 0}, latencyAt(from+second))
+				p.writeLines(partition{other, 0}, strings.Replace(latencyAt(from+second), `"status":200,"duration_ms":3`, `"step":"a","action":"enter"`, 1))
+			}
+		}
+		both(0)
+		p.until("the first records to be counted", func() bool { return w.Totals().Counted == 120 })
+		p.deleteTopic(topic)
+		if noticed {
+			p.until("it to be said", func() bool { return log.FilterMessageSnippet("topics are missing").Len() > 0 })
+			for second := range 60 { // while it is missing the other one is committed
+				p.writeLines(partition{other, 0}, strings.Replace(latencyAt(60+second), `"status":200,"duration_ms":3`, `"step":"a","action":"enter"`, 1))
+			}
+			p.until("the other source to be counted", func() bool { return w.Totals().Counted == 180 })
+		}
+		p.makeTopic(topic, 4)
+		both(120)
+		p.until("the worker to say that it cannot go on", func() bool {
+			return slices.ContainsFunc(w.beat().Aggregate, func(h wire.HealthTask) bool {
+				return strings.Contains(h.Problem, topic+"/0: it was read up to offset 60")
+			})
+		})
+	}
+	f(200*time.Millisecond, true)
+	f(time.Hour, false)
+}
+
 // Only a partition that was read has lost its offset: one that was added, and told of before the mark that lets it begin, never had one.
 func TestWhereAPartitionIsTakenUp(t *testing.T) {
-	s, marks := detector.Source{Topic: "a"}, partition{"marks", 0}
-	with := map[partition]kafka.OffsetFetchPartition{marks: {}}
-	f := func(what string, offsets map[partition]kafka.OffsetFetchPartition, told detector.PartitionProgress, want int64, refused bool) {
+	s := detector.Source{Topic: "a"}
+	f := func(what string, offset *kafka.OffsetFetchPartition, noted bool, told detector.PartitionProgress, want int64, refused bool) {
 		t.Helper()
-		at, _, err := where(s, offsets, map[detector.Source]detector.PartitionProgress{s: told}, span{first: 100, end: 900}, marks)
+		offsets := map[partition]kafka.OffsetFetchPartition{}
+		if offset != nil {
+			offsets[partition{"a", 0}] = *offset
+		}
+		at, _, err := where(s, offsets, map[detector.Source]detector.PartitionProgress{s: told}, span{first: 100, end: 900}, noted)
 		if (err != nil) != refused || err == nil && at.offset != want {
 			t.Errorf("%s: got offset %d and %v, expected %d, refused: %t", what, at.offset, err, want, refused)
 		}
+		if counted := told.Counted; !refused && at.state.Totals.Counted != counted {
+			t.Errorf("%s: the accounts begin with %+v, expected %d counted", what, at.state.Totals, counted)
+		}
 	}
 	read := detector.PartitionProgress{To: 500, Watermark: 7, Totals: detector.Totals{Counted: 400}}
-	f("the group was forgotten", nil, read, 500, false)
-	f("the offset alone was forgotten", with, read, 0, true)
-	f("all were rejected", with, detector.PartitionProgress{To: 500, Watermark: unknown, Totals: detector.Totals{Rejected: 400}}, 0, true)
-	f("it was added", with, detector.PartitionProgress{To: 100, Watermark: unknown}, 100, false)
-	f("it has its offset", map[partition]kafka.OffsetFetchPartition{marks: {}, {"a", 0}: {CommittedOffset: 600}}, read, 600, false)
+	f("the group was forgotten", nil, false, read, 500, false)
+	f("the offset alone was forgotten", nil, true, read, 0, true)
+	f("all were rejected", nil, true, detector.PartitionProgress{To: 500, Watermark: unknown, Totals: detector.Totals{Rejected: 400}}, 0, true)
+	f("it was added", nil, true, detector.PartitionProgress{To: 100, Watermark: unknown}, 100, false)
+	f("it has its offset", &kafka.OffsetFetchPartition{CommittedOffset: 600, Metadata: `{"w":9,"s":0,"t":{"counted":400}}`}, true, read, 600, false)
+	f("it has one that was committed by hand", &kafka.OffsetFetchPartition{CommittedOffset: 500}, true, read, 500, false)
+}
+
+// A member whose tasks were given fewer partitions than there are asks for them.
+func TestPartitionsThatWereNotAssigned(t *testing.T) {
+	s := &stage{tasks: 3, seen: map[string]int{"a": 7, "marks": 3}}
+	f := func(task int, a, marks int, lacks bool) {
+		t.Helper()
+		got := s.lacks(map[int]assignment{task: {task: task, partitions: map[string][]int{"a": make([]int, a), "marks": make([]int, marks)}}})
+		if got != lacks {
+			t.Errorf("task %d with %d and %d: got %t", task, a, marks, got)
+		}
+	}
+	f(0, 3, 1, false) // 0, 3, 6
+	f(0, 2, 1, true)
+	f(1, 2, 1, false) // 1, 4
+	f(2, 2, 1, false) // 2, 5
+	f(2, 1, 1, true)
+	f(2, 2, 0, true)
+	s.seen = map[string]int{"a": 1}
+	f(2, 0, 0, false)
+	if s.lacks(nil) {
+		t.Error("a member without tasks lacks something")
+	}
 }

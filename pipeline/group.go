@@ -54,8 +54,10 @@ func (s *stage) serve(ctx context.Context, c *Config, client *kafka.Client) erro
 	}
 	dialer := c.newDialer()
 	dialer.ClientID = c.clientID()
-	balancer := &wholeTasks{tasks: s.tasks, owned: s.owned, partitions: s.partitions, log: s.log}
-	s.look(ctx)
+	balancer := &wholeTasks{tasks: s.tasks, owned: s.owned, log: s.log, partitions: func(topics []string) (map[string]int, error) { return s.ask(ctx, topics) }}
+	if _, err := s.look(ctx); err != nil {
+		s.log.Warn("looking at the topics' partitions", zap.String("group", s.group), zap.Error(err))
+	}
 	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID: s.group, Brokers: c.Brokers, Topics: s.topics, Dialer: dialer, GroupBalancers: []kafka.GroupBalancer{balancer},
 		HeartbeatInterval: millis(c.Group.Heartbeat), SessionTimeout: millis(c.Group.SessionTimeout),
@@ -126,7 +128,7 @@ func (s *stage) assign(ctx context.Context, gen *kafka.Generation) {
 	}
 	s.mu.Unlock()
 	s.log.Info("tasks assigned", zap.String("group", s.group), zap.Int32("generation", gen.ID), zap.Int("tasks", len(assignments)), zap.Int("kept", kept))
-	gen.Start(s.watch)
+	gen.Start(func(ctx context.Context) { s.watch(ctx, assignments) })
 	gen.Start(func(ended context.Context) {
 		<-ended.Done()
 		s.mu.Lock()
@@ -137,48 +139,80 @@ func (s *stage) assign(ctx context.Context, gen *kafka.Generation) {
 	})
 }
 
-// partitions is how many partitions some topics have; one that is missing is not in the answer.
-func (s *stage) partitions(topics []string) (map[string]int, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), askPatience)
-	defer cancel()
-	return s.broker.partitions(ctx, topics)
+// ask is how many partitions some topics have; one that is missing is not in the answer. It does not wait for a broker that hangs when ctx is done.
+func (s *stage) ask(ctx context.Context, topics []string) (found map[string]int, err error) {
+	answered := make(chan struct{})
+	var answer map[string]int
+	var failed error
+	go func() {
+		defer close(answered)
+		answer, failed = s.broker.partitions(ctx, topics)
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-answered:
+		return answer, failed
+	}
 }
 
-// missingEvery is how often it is said that topics are missing.
-const missingEvery = time.Minute
+// sayEvery is how often it is said that topics are missing, or cannot be looked at.
+const sayEvery = time.Minute
 
-// watch ends the generation when the topics have other partitions than before it, so that all are assigned anew. kafka-go's own watch ends every generation
-// at once while a topic is missing.
-func (s *stage) watch(ctx context.Context) {
+// watch ends the generation when the topics have other partitions than before it, or the group has given this member's tasks others than there are, so that all
+// are assigned anew. kafka-go's own watch ends every generation at once while a topic is missing.
+func (s *stage) watch(ctx context.Context, assigned map[int]assignment) {
 	ticker := time.NewTicker(s.every)
 	defer ticker.Stop()
 	var said time.Time
+	say := func(text string, fields ...zap.Field) {
+		if time.Since(said) > sayEvery {
+			said = time.Now()
+			s.log.Error(text, append(fields, zap.String("group", s.group))...)
+		}
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		changed := s.look(ctx)
-		missing := slices.DeleteFunc(slices.Clone(s.topics), func(topic string) bool { return s.seen[topic] > 0 })
-		if len(missing) > 0 && time.Since(said) > missingEvery {
-			said = time.Now()
-			s.log.Error("topics are missing: nothing is read of them", zap.String("group", s.group), zap.Strings("topics", missing))
+		changed, err := s.look(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				say("cannot look at the topics' partitions", zap.Error(err))
+			}
+			continue
 		}
-		if changed {
+		if missing := slices.DeleteFunc(slices.Clone(s.topics), func(topic string) bool { return s.seen[topic] > 0 }); len(missing) > 0 {
+			say("topics are missing: nothing is read of them", zap.Strings("topics", missing))
+		}
+		if changed || s.lacks(assigned) {
 			return
 		}
 	}
 }
 
-// look says whether the topics have other partitions than when it was looked last. A broker that does not answer says nothing.
-func (s *stage) look(ctx context.Context) (changed bool) {
-	found, err := s.broker.partitions(ctx, s.topics)
+// look says whether the topics have other partitions than when it was looked last.
+func (s *stage) look(ctx context.Context) (changed bool, err error) {
+	found, err := s.ask(ctx, s.topics)
 	if err != nil || maps.Equal(found, s.seen) {
-		return false
+		return false, err
 	}
 	s.seen = found
-	return true
+	return true, nil
+}
+
+// lacks says whether there are partitions of assigned tasks that the group has not assigned: whoever assigned them may have heard of fewer.
+func (s *stage) lacks(assigned map[int]assignment) bool {
+	for task, a := range assigned {
+		for topic, n := range s.seen {
+			if has := len(a.partitions[topic]); has < (n-task+s.tasks-1)/s.tasks {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // start runs a task until it is stopped. After an error it begins again from what was committed, if it is still this worker's.

@@ -1,5 +1,7 @@
 package rules
 
+import "math"
+
 // Measure is the numbers of one group's window at a pane's edge.
 type Measure struct {
 	Num, Den int64        // counted by Signal.Num and Signal.Den; distinct: only events that told of their session
@@ -193,6 +195,25 @@ func (r *Rule) Wrong(part Distribution, m Measure) int64 {
 		return part.CountBelow(r.bound(mildest, m))
 	}
 	return part.CountAbove(r.bound(mildest, m))
+}
+
+// Beyond is how many values of the window lie beyond the bound of the mildest tier: surely, and where the quantile itself does, as it is judged, at least those
+// that it is of.
+func (r *Rule) Beyond(m Measure) int64 {
+	wrong, q := r.Wrong(m.Dist, m), r.Signal.Distribution()
+	if q == nil || m.Num == 0 {
+		return wrong
+	}
+	mildest := r.Severities[len(r.Severities)-1]
+	bound, value, rank := r.bound(mildest, m), m.Dist.Quantile(q.Q), int64(math.Ceil(float64(q.Q*float64(m.Num))))
+	switch {
+	case mildest.Below == nil && value > bound:
+		return max(wrong, m.Num-rank+1)
+	case mildest.Below != nil && value < bound:
+		return max(wrong, rank)
+	default:
+		return wrong
+	}
 }
 
 // healthy says whether the value lets the tier recover.

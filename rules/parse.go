@@ -113,9 +113,14 @@ func (v *validator) run() {
 
 // inPanes checks a duration that is counted in panes; is says which one it is.
 func (v *validator) inPanes(pos strictyaml.Pos, is string, d Duration) {
+	v.paned(d)
 	if d%v.opt.Pane != 0 {
 		v.uneven = append(v.uneven, uneven{pos, fmt.Sprintf(is, d)})
 	}
+}
+
+// paned takes a duration into the pane that would fit all.
+func (v *validator) paned(d Duration) {
 	for rest := d; rest != 0; {
 		v.common, rest = rest, v.common%rest
 	}
@@ -321,6 +326,7 @@ func (v *validator) window(r *Rule) {
 	if r.Where.Has("window") && r.Where.Readable("window") {
 		switch {
 		case r.Window < pane:
+			v.paned(r.Window)
 			v.fail(r.Where.Of("window"), "window is %s, shorter than a pane: expected a multiple of %s", r.Window, pane)
 		default:
 			v.inPanes(r.Where.Of("window"), "window is %s", r.Window)
@@ -329,6 +335,7 @@ func (v *validator) window(r *Rule) {
 	if b := r.Signal.Burn; b != nil && b.Where.Has("short") && b.Where.Readable("short") {
 		switch {
 		case b.Short < pane:
+			v.paned(b.Short)
 			v.fail(b.Where.Of("short"), "short is %s, expected a multiple of the pane of %s", b.Short, pane)
 		case r.Window > 0 && b.Short >= r.Window:
 			v.fail(b.Where.Of("short"), "short is %s, expected less than the window of %s", b.Short, r.Window)

@@ -192,7 +192,7 @@ func (r *Rule) impact(m Measure) string {
 			break // nothing is known to be bad
 		}
 		were, direction := "were", "above"
-		wrong := r.Wrong(m.Dist, m)
+		wrong := r.Beyond(m)
 		if wrong == 1 {
 			were = "was"
 		}

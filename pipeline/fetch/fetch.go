@@ -39,6 +39,9 @@ type Start struct {
 	Offset    int64
 	// Uncommitted also reads what a transaction has written that is still open or was aborted; Config.Isolation is for the others.
 	Uncommitted bool
+	// TellUnknown hands on that a broker does not know the partition, and reads no further: what has its name afterwards may be another topic. Else the partition is
+	// waited for.
+	TellUnknown bool
 }
 
 // lane is a connection's worth of partitions: those of one leader that are read under one isolation level, which a request has only one of.
@@ -66,7 +69,7 @@ type Chunk struct {
 	LogStart      int64
 	Aborted       []Aborted
 	Batches       []byte
-	Err           error // kafka.OffsetOutOfRange: nothing more comes of the partition; other errors are handled here
+	Err           error // kafka.OffsetOutOfRange, and with TellUnknown kafka.UnknownTopicOrPartition: nothing more comes of the partition; others are handled here
 }
 
 // Response is what a broker sent at once. Release has to be called when its chunks are done with.
@@ -476,7 +479,8 @@ func (f *Fetcher) advance(c *conn, res *Response) {
 		p := c.asked[i]
 		next = i + 1
 		chunk.Position, chunk.Asked = p.next, c.sent
-		if slices.ContainsFunc(moved, func(e kafka.Error) bool { return errors.Is(chunk.Err, e) }) {
+		told := p.TellUnknown && errors.Is(chunk.Err, kafka.UnknownTopicOrPartition)
+		if !told && slices.ContainsFunc(moved, func(e kafka.Error) bool { return errors.Is(chunk.Err, e) }) {
 			f.cfg.OnError(fmt.Errorf("reading %s/%d: %w", p.Topic, p.Partition, chunk.Err))
 			p.leader = ""
 			f.notify()
