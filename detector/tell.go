@@ -176,7 +176,7 @@ func affected(r *ruleState, m rules.Measure) int64 {
 	case r.Signal.Type == rules.SignalCompletion:
 		return max(m.Num, m.Den) - m.Num
 	case r.hist:
-		return r.Beyond(m)
+		return r.Wrong(m.Dist, m)
 	default:
 		return m.Num
 	}

@@ -197,22 +197,17 @@ func (r *Rule) Wrong(part Distribution, m Measure) int64 {
 	return part.CountAbove(r.bound(mildest, m))
 }
 
-// Beyond is how many values of the window lie beyond the bound of the mildest tier: surely, and where the quantile itself does, as it is judged, at least those
-// that it is of.
-func (r *Rule) Beyond(m Measure) int64 {
-	wrong, q := r.Wrong(m.Dist, m), r.Signal.Distribution()
-	if q == nil || m.Num == 0 {
-		return wrong
-	}
-	mildest := r.Severities[len(r.Severities)-1]
+// least is how many values of the window lie beyond the bound of the mildest tier if the quantile does, as it is judged: by the middle of its bucket.
+func (r *Rule) least(m Measure) int64 {
+	q, mildest := r.Signal.Distribution(), r.Severities[len(r.Severities)-1]
 	bound, value, rank := r.bound(mildest, m), m.Dist.Quantile(q.Q), int64(math.Ceil(float64(q.Q*float64(m.Num))))
 	switch {
 	case mildest.Below == nil && value > bound:
-		return max(wrong, m.Num-rank+1)
+		return m.Num - rank + 1
 	case mildest.Below != nil && value < bound:
-		return max(wrong, rank)
+		return rank
 	default:
-		return wrong
+		return 0
 	}
 }
 

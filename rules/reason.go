@@ -192,7 +192,10 @@ func (r *Rule) impact(m Measure) string {
 			break // nothing is known to be bad
 		}
 		were, direction := "were", "above"
-		wrong := r.Beyond(m)
+		wrong := r.Wrong(m.Dist, m)
+		if wrong < r.least(m) { // the bound lies within a bucket of some: how many of them are beyond it nobody knows
+			return fmt.Sprintf("The p%s of %s was %s %s", round(100*q.Q, 6), counted(float64(m.Num), q.Of.Kind.String()+" event"), q.Print(m.Dist.Quantile(q.Q)), window)
+		}
 		if wrong == 1 {
 			were = "was"
 		}
