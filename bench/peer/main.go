@@ -80,7 +80,7 @@ func (p *peer) run(ctx context.Context, binary, topic string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	// The comparison keys by service and endpoint, and its grace is 30 s.
-	text := fmt.Sprintf("pipeline: %s\nbrokers: [%q]\nsources: [{topic: %s, keep_labels: [service, endpoint, status_class]}]\nlateness: 30s\ntasks: {aggregate: 2}\nhttp: {listen: none}\ntopics:\n  replication: 1\n",
+	text := fmt.Sprintf("pipeline: %s\nbrokers: [%q]\nsources: [{topic: %s, drop_labels: [step, region, version]}]\nlateness: 30s\ntasks: {aggregate: 2}\nhttp: {listen: none}\ntopics:\n  replication: 1\n",
 		p.name, p.broker, topic)
 	for _, own := range []string{"panes", "marks", "state", "alerts", "recovery", "rejected", "late", "control", "health"} {
 		text += fmt.Sprintf("  %s: %s.%s\n", own, p.name, own)
