@@ -94,6 +94,7 @@ func (p *peer) run(ctx context.Context, binary, topic string) (err error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var last string // of what the worker said
 	worker := exec.CommandContext(ctx, binary, "run", "--config", config)
 	worker.Cancel = func() error { return worker.Process.Signal(syscall.SIGTERM) }
 	stderr, err := worker.StderrPipe()
@@ -103,24 +104,31 @@ func (p *peer) run(ctx context.Context, binary, topic string) (err error) {
 	if err := worker.Start(); err != nil {
 		return err
 	}
-	go first(stderr)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		last = first(stderr)
+		cancel()
+	}()
 	defer func() {
 		cancel()
-		_ = worker.Wait()
+		<-ended
+		err = fmt.Errorf("%w; the worker has ended (%w) and said last: %s", err, worker.Wait(), last)
 	}()
 	p.client = &kafka.Client{Addr: kafka.TCP(p.broker)}
 	return p.follow(ctx)
 }
 
-// first says when the worker has its tasks.
-func first(logs io.Reader) {
+// first says when the worker has its tasks; it returns what it said last.
+func first(logs io.Reader) (text string) {
 	said := false
 	for lines := bufio.NewScanner(logs); lines.Scan(); {
-		if text := lines.Text(); !said && strings.Contains(text, "tasks assigned") && strings.Contains(text, ".aggregate") {
+		if text = lines.Text(); !said && strings.Contains(text, "tasks assigned") && strings.Contains(text, ".aggregate") {
 			said = true
 			fmt.Fprintln(os.Stdout, "FIRST", time.Now().UnixMilli())
 		}
 	}
+	return text
 }
 
 // follow reads the panes topic until ctx is done.

@@ -210,6 +210,13 @@ func TestReplay(t *testing.T) {
 	expect(t, "as a table", exitDone, code, table, "CriticalErrorRateSpike", "Sev1")
 	code, _, stderr = call(t, outage(), "replay", "--fail-on", "sev2", "-")
 	expect(t, "--fail-on", exitFound, code, stderr)
+	code, inside, stderr := call(t, outage(), "replay", "--fail-on", "sev2", "--from", "2026-11-01T12:03:35Z", "-")
+	expect(t, "--fail-on of what is open when the range begins", exitFound, code, stderr)
+	if strings.Contains(inside, "Sev") {
+		t.Errorf("something is told in the range:\n%s", inside)
+	}
+	code, _, stderr = call(t, outage(), "replay", "--fail-on", "sev2", "--from", "2026-11-01T13:00:00Z", "-")
+	expect(t, "--fail-on of a range that is not reached", exitDone, code, stderr)
 	code, _, stderr = call(t, "{\"time\":5}\nnonsense\n", "replay", "-")
 	expect(t, "bad lines", exitUsage, code, stderr, "2 rejected", "rejected 1 for not_json, first -:2:", "rejected 1 for missing, first -:1:")
 	code, _, stderr = call(t, "", "replay", filepath.Join(t.TempDir(), "nothing.ndjson"))

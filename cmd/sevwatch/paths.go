@@ -84,6 +84,15 @@ func keepApart(read, written []path) error {
 	return nil
 }
 
+// unpacked is the name of a file without what compressing it adds.
+func unpacked(name string) string {
+	clean := filepath.Clean(name)
+	if ext := strings.ToLower(filepath.Ext(clean)); ext == ".gz" || ext == ".zst" {
+		return strings.TrimSuffix(clean, filepath.Ext(clean))
+	}
+	return clean
+}
+
 // onlyOnce refuses event files that are given twice: their events would be counted twice.
 func (w world) onlyOnce(names []string) error {
 	var before []path
@@ -91,6 +100,8 @@ func (w world) onlyOnce(names []string) error {
 		p := w.reads("", name)
 		for _, other := range before {
 			switch {
+			case !p.same(other) && unpacked(p.name) == unpacked(other.name) && !p.stdin:
+				return exit{exitUsage, fmt.Errorf("%s and %s have one name but for the compression: expected each file once", other, p)}
 			case !p.same(other):
 			case p.name == other.name:
 				return exit{exitUsage, fmt.Errorf("%s is given twice: expected each file once", p)}

@@ -101,6 +101,7 @@ func TestFilesOnlyOnce(t *testing.T) {
 	f(day+" is given twice", "replay", day, day)
 	f(day+" and "+link+" are the same file", "replay", day, link)
 	f("- is given twice", "replay", "-", day, "-")
+	f(" have one name but for the compression", "replay", day, filepath.Dir(day)+"/./"+filepath.Base(day)+".gz")
 	f("is given twice", "diff", "--rules", rules, "--rules", rules, day, day)
 	f("is given twice", "explain", "x", day, day)
 	f("is given twice", "tune", "A", "--rules", rules, day, day)

@@ -17,7 +17,7 @@ type replayCmd struct {
 	Rules  string         `help:"Rule file, whatever the control records say; default: theirs, and before them that of --config, or the embedded runbook." placeholder:"FILE"`
 	Format string         `help:"What is printed of every message: ndjson, table or csv; none prints nothing." enum:"ndjson,table,csv,none" default:"ndjson"`
 	Report string         `help:"Write a page for people: incidents with their signals, the funnel, data quality." placeholder:"FILE.html"`
-	FailOn rules.Severity `help:"Exit with 1 if an incident is at least that bad: sev1 to sev4." placeholder:"SEV"`
+	FailOn rules.Severity `help:"Exit with 1 if an incident is at least that bad in the range: sev1 to sev4." placeholder:"SEV"`
 }
 
 // Run replays the input.
@@ -43,20 +43,22 @@ func (c *replayCmd) Run(w world) error {
 	}
 	out := bufio.NewWriter(stdout)
 	print := printers[c.Format](out)
-	found, past := false, history.New(file)
+	past := history.New(file)
 	hear := func(o detector.Output) {
 		if scoring != nil {
 			past.Add(o)
 		}
 	}
-	watch := watchers{earlier: hear, output: func(o detector.Output) error {
-		found = found || o.Incident != nil && o.Incident.Severity <= c.FailOn
+	fails := failing{bar: c.FailOn, open: map[string]rules.Severity{}}
+	watch := watchers{earlier: func(o detector.Output) { hear(o); fails.earlier(o) }, output: func(o detector.Output) error {
+		fails.output(o)
 		hear(o)
 		return print(o)
 	}}
 	var page *report.Collector
 	if c.Report != "" {
 		page = report.NewCollector(file, in.engine().Pane)
+		page.From, page.To = millis(in.flags.From.Time), millis(in.flags.To.Time)
 		watch = watch.and(page)
 	}
 	tables, err := c.tableFlags.open()
@@ -82,10 +84,40 @@ func (c *replayCmd) Run(w world) error {
 			return err
 		}
 	}
-	if found {
+	if sum.Edge >= millis(c.From.Time) && fails.found() {
 		return exit{exitFound, errQuiet}
 	}
 	return nil
+}
+
+// failing looks for incidents that are at least as bad as --fail-on in the range, or when it begins.
+type failing struct {
+	bar    rules.Severity
+	inside bool
+	open   map[string]rules.Severity // by id, when the range begins
+}
+
+func (f *failing) earlier(o detector.Output) {
+	if o.Incident == nil {
+		return
+	}
+	delete(f.open, o.Incident.ID)
+	if phase := o.Incident.Status.Phase; phase == detector.PhaseOpen || phase == detector.PhaseNoData {
+		f.open[o.Incident.ID] = o.Incident.Severity
+	}
+}
+
+func (f *failing) output(o detector.Output) {
+	f.inside = f.inside || o.Incident != nil && o.Incident.Severity <= f.bar
+}
+
+func (f *failing) found() bool {
+	for _, severity := range f.open {
+		if severity <= f.bar {
+			return true
+		}
+	}
+	return f.inside
 }
 
 // keepApart refuses outputs that would overwrite what is read, or each other.

@@ -15,6 +15,8 @@ import (
 // Collector gathers a replay for a report. What it keeps is bounded by the number of incidents, groups and steps, not by the replay's length.
 type Collector struct {
 	Past *history.History
+	// From and To bound what is counted to the panes with some of [From, To), in epoch ms; 0: no bound. What was judged before From is part of an incident's story.
+	From, To int64
 
 	pane    int64
 	tracks  map[string]*track  // by group, what was judged lately
@@ -136,6 +138,9 @@ func groupKey(j *detector.Judgement) string {
 
 // Delta takes what a pane gained.
 func (c *Collector) Delta(d *detector.Delta) {
+	if d.Pane+c.pane <= c.From || c.To != 0 && d.Pane >= c.To {
+		return
+	}
 	c.cover(span{d.Pane, d.Pane + c.pane})
 	for i := range d.Series {
 		s := &d.Series[i]

@@ -194,7 +194,22 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// write puts the page of an hour into a file.
+// What is read before the stretch that is shown, to fill windows, is in neither the funnel nor the gaps.
+func TestCountsWhatIsShown(t *testing.T) {
+	c := NewCollector(&rules.File{}, 10_000)
+	c.From, c.To = 305_000, 400_000
+	for _, pane := range []int64{0, 290, 300, 310, 390, 400, 600} {
+		c.Delta(&detector.Delta{Pane: pane * 1000, Series: []detector.SeriesDelta{{
+			Kind: rules.KindStep, Labels: []detector.Label{{Name: "step", Value: "a"}, {Name: "action", Value: "enter"}}, Cell: detector.Cell{Count: 1},
+		}}})
+	}
+	longest, all := c.gaps(5)
+	if f := c.funnel(); len(f) != 1 || f[0].Enter != 3 || c.volume != 3 || len(longest) != 1 || all != 70_000 {
+		t.Errorf("the funnel is %v of %d events, the gaps %v, %d in all; expected 3 entered, and 70 s", f, c.volume, longest, all)
+	}
+}
+
+// writePage puts the page of an hour into a file.
 func writePage(t *testing.T) (path string, c *Collector) {
 	t.Helper()
 	c, about := play(t, anHour()...)
