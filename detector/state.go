@@ -309,6 +309,20 @@ func (g *group) state() groupState {
 	return s
 }
 
+// EdgeOf is up to where a judge had told everything that wrote these records; the smallest int64 where it has told nothing.
+func EdgeOf(records []Record) (int64, error) {
+	for _, r := range records {
+		if r.Key == keyEdge {
+			var s edgeState
+			if err := json.Unmarshal(r.Value, &s); err != nil {
+				return never, fmt.Errorf("cannot read the state record %q: %w", r.Key, err)
+			}
+			return s.Edge, nil
+		}
+	}
+	return never, nil
+}
+
 // Load begins to restore a judge that has heard nothing yet: records are its whole state. After it the deltas of all panes from Needs
 // on have to be given to Delta again, and then Ready be called.
 func (j *Judge) Load(records []Record) error {

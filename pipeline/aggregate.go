@@ -44,11 +44,12 @@ type aggregateTask struct {
 	joined    int                  // the generation of the group in which that was asked last
 	forgotten []wire.Record        // of the changelog, since the last flush
 	noted     string               // beside the offset of the marks
-	unsent    *batch               // flushed, and not committed yet
-	edge      int64                // that was flushed
-	settle    int64                // ms: panes so far ahead of the slowest partition are not made smaller by the judges
-	apart     int64                // ms: what is further ahead of the slowest partition waits
-	handed    map[int64]int        // series that were handed over, by pane, while the slowest partition has not come there
+	at        atWork
+	unsent    *batch        // flushed, and not committed yet
+	edge      int64         // that was flushed
+	settle    int64         // ms: panes so far ahead of the slowest partition are not made smaller by the judges
+	apart     int64         // ms: what is further ahead of the slowest partition waits
+	handed    map[int64]int // series that were handed over, by pane, while the slowest partition has not come there
 	flushed   time.Time
 	committed map[detector.Source]int64
 }
@@ -133,17 +134,16 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 		return err
 	}
 	m, _, _ := t.seat.get()
-	set, err := t.w.partitionSet(ctx)
+	topics, err := t.w.broker.topics(ctx, t.w.sourceTopics())
 	if err != nil {
 		return err
 	}
+	set := partitionSet(topics)
 	t.agg.SetPartitions(set)
 	t.topics, t.joined = set.Topics, m.generation
-	var told map[detector.Source]detector.PartitionProgress
-	if !t.a.committedAll(offsets) { // a new partition, or the group was away for so long that the broker forgot it
-		if told, err = t.w.told(ctx); err != nil {
-			return err
-		}
+	told, err := t.told(ctx, offsets)
+	if err != nil {
+		return err
 	}
 	var starts []fetch.Start
 	next := map[detector.Source]int64{}
@@ -161,20 +161,18 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			at, known, err := where(s, offsets, told, spans[id], noted != "" && there)
+			at, known, err := where(s, offsets, told, topics[topic].ID, spans[id], noted != "" && there)
 			if err != nil {
 				return err
 			}
-			starts = append(starts, fetch.Start{
-				Topic: topic, Partition: id, Offset: at.offset, Uncommitted: isolation == kafka.ReadUncommitted, TellUnknown: topic != t.w.cfg.Topics.Marks,
-			})
+			starts = append(starts, fetch.Start{Topic: topic, ID: topics[topic].ID, Partition: id, Offset: at.offset, Uncommitted: isolation == kafka.ReadUncommitted})
 			if topic == t.w.cfg.Topics.Marks {
 				t.marks = newMarkReader(s, at.offset, spans[id].end, known)
 				t.noted = noted
 				t.committed[s] = at.offset
 				continue
 			}
-			t.addSource(s, at, known && there, spans[id].end)
+			t.addSource(s, topics[topic].ID, at, known && there, spans[id].end)
 			next[s] = at.lost
 		}
 	}
@@ -185,6 +183,7 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	if err := t.restoreKept(ctx, next); err != nil {
 		return err
 	}
+	t.at = newAtWork(t.w.cfg.counting(), t.low())
 	t.clock = newClock(t.w.hints, t.a.task, t.w.cfg, told)
 	t.reader = t.w.broker.read(starts)
 	for _, s := range t.order {
@@ -202,6 +201,23 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	return nil
 }
 
+// told is what the log knows of source partitions, where the group has no offset of one: it is new, or the group was away for so long that the broker forgot it.
+func (t *aggregateTask) told(ctx context.Context, offsets map[partition]kafka.OffsetFetchPartition) (map[detector.Source]detector.PartitionProgress, error) {
+	if t.a.committedAll(offsets) {
+		return nil, nil
+	}
+	return t.w.told(ctx)
+}
+
+// low is the least watermark of the task's partitions, noLow where it has none.
+func (t *aggregateTask) low() int64 {
+	low := noLow
+	for _, s := range t.order {
+		low = min(low, s.Watermark())
+	}
+	return low
+}
+
 // startAt is where a source partition is taken up.
 type startAt struct {
 	offset int64
@@ -212,15 +228,13 @@ type startAt struct {
 // where takes a partition up at the committed offset or, where the group has none, at what the log knows of it; known says that there was
 // either. What the topic has let go of meanwhile is lost, and told. noted says that the task has noted the source beside an offset that there is.
 func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, told map[detector.Source]detector.PartitionProgress,
-	there span, noted bool,
+	topic fetch.TopicID, there span, noted bool,
 ) (at startAt, known bool, err error) {
 	at = startAt{offset: there.first, state: detector.NewPartitionState()}
 	committed, known := offsets[partition{s.Topic, s.Partition}]
 	progress, ok := told[s]
 	if !known && noted && progress.Sum() > 0 { // one that was added and not read yet has no offset either
-		return at, known, fmt.Errorf("cannot go on with %s/%d: it was read up to offset %d, and the broker has let go of that offset alone, as it does when a topic is deleted. "+
-			"What has its name now is another topic: read it by a pipeline of another name. If it is the same one, commit offset %d for the group",
-			s.Topic, s.Partition, progress.To, progress.To)
+		return at, known, anotherTopic(s, progress.To, "and the broker has let go of that offset alone, as it does when a topic is deleted")
 	}
 	byHand := known && committed.Metadata == "" && ok && progress.To == committed.CommittedOffset
 	if ok && !known || byHand {
@@ -228,10 +242,17 @@ func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, 
 		at.state.Totals.Aborted += at.state.Totals.Held // nobody knows any more which records were held
 		at.state.Totals.Held = 0
 	} else if known {
-		at.offset = committed.CommittedOffset
-		if err := readPartitionState(committed.Metadata, &at.state); err != nil {
+		b, err := readBeside(committed)
+		if err != nil {
 			return at, known, fmt.Errorf("cannot read what was kept with the offset of %s/%d: %w", s.Topic, s.Partition, err)
 		}
+		if topic == (fetch.TopicID{}) && b.Topic != topic {
+			return at, known, fmt.Errorf("cannot go on with %s/%d yet: the broker that was asked does not know the topic", s.Topic, s.Partition)
+		}
+		if b.Topic != topic && b.Topic != (fetch.TopicID{}) {
+			return at, known, anotherTopic(s, max(committed.CommittedOffset, b.Read), fmt.Sprintf("while the topic's id was %s; it is %s now", b.Topic, topic))
+		}
+		at.offset, at.state = committed.CommittedOffset, b.PartitionState
 	}
 	if at.offset > there.end {
 		return at, known, fmt.Errorf("cannot go on at offset %d of %s/%d: the log ends at %d; was the topic made anew?",
@@ -239,6 +260,12 @@ func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, 
 	}
 	at.offset, at.lost = at.state.Begin(at.offset, there.first)
 	return at, known, nil
+}
+
+// anotherTopic is why a partition is not read on: where it was said that it is another one.
+func anotherTopic(s detector.Source, offset int64, why string) error {
+	return fmt.Errorf("cannot go on with %s/%d: it was read up to offset %d, %s. What has its name now is another topic: read it by a pipeline of another name. "+
+		"If it is the same one, commit offset %d for the group", s.Topic, s.Partition, offset, why, offset)
 }
 
 // committedAll says whether the group has an offset for each of the task's partitions, with what a task keeps beside it.
@@ -253,10 +280,10 @@ func (a *assignment) committedAll(offsets map[partition]kafka.OffsetFetchPartiti
 	return true
 }
 
-func (t *aggregateTask) addSource(s detector.Source, at startAt, known bool, end int64) {
+func (t *aggregateTask) addSource(s detector.Source, id fetch.TopicID, at startAt, known bool, end int64) {
 	cfg := t.w.cfg.source(s.Topic)
 	src := &source{
-		Partition: t.agg.Add(s, at.offset, at.state), decoder: cfg.Decoder(t.w.cfg.Labels), active: t.w.now(), added: !known, end: end,
+		Partition: t.agg.Add(s, at.offset, at.state), topic: id, decoder: cfg.Decoder(t.w.cfg.Labels), active: t.w.now(), added: !known, end: end,
 		input: cfg.Input(t.w.cfg.Labels, t.w.schemas), uncommitted: cfg.Isolation == ReadUncommitted,
 		suspects: map[int64]wire.Record{}, stalled: unknown,
 	}
@@ -347,12 +374,12 @@ func (t *aggregateTask) grown(ctx context.Context) error {
 	if !t.w.cfg.follows() || m.generation == t.joined {
 		return nil
 	}
-	set, err := t.w.partitionSet(ctx)
+	topics, err := t.w.broker.topics(ctx, t.w.sourceTopics())
 	if err != nil {
 		return err
 	}
-	if !maps.Equal(set.Topics, t.topics) {
-		return fmt.Errorf("there are more partitions now: %v, known %v", set.Topics, t.topics)
+	if counts := countOf(topics); !maps.Equal(counts, t.topics) {
+		return fmt.Errorf("there are more partitions now: %v, known %v", counts, t.topics)
 	}
 	t.joined = m.generation
 	return nil
@@ -566,7 +593,8 @@ func (t *aggregateTask) calm() bool {
 
 // flush hands over everything since the last flush, and the mark, if there is one, to be committed.
 func (t *aggregateTask) flush(mark *wire.Mark) {
-	t.unsent = &batch{messages: t.keptMessages(), offsets: t.offsets(), mark: mark}
+	begins := t.begins()
+	t.unsent = &batch{messages: append(t.keptMessages(), begins...), offsets: t.offsets(), mark: mark}
 	for _, h := range t.happened {
 		t.agg.Happened(h)
 	}
@@ -649,7 +677,7 @@ func (t *aggregateTask) offsets() map[string][]kafka.TxnOffsetCommit {
 	}
 	for _, s := range t.order {
 		if s.Moved() && !s.added { // one that is added is no more when it is committed
-			add(s.Source, s.Commit(), string(wire.JSON(s.State())))
+			add(s.Source, s.Commit(), string(wire.JSON(beside{s.State(), s.topic})))
 		}
 	}
 	m, next := t.marks, t.needed()
@@ -660,14 +688,22 @@ func (t *aggregateTask) offsets() map[string][]kafka.TxnOffsetCommit {
 	return out
 }
 
-// present is what a task notes beside its offset in the marks topic: of which sources it has partitions, by a hash of each name. One of a source that is
+// begins tells what the task counts with, where it is something else than it did last.
+func (t *aggregateTask) begins() []kafka.Message {
+	if was, err := notesOf(t.noted); err == nil && was.Settings == t.at.hash {
+		return nil
+	}
+	return []kafka.Message{t.at.tell(t.w, wire.Control{Aggregate: &t.a.task})}
+}
+
+// present is what a task notes beside its offset in the marks topic: what it counts with, and of which sources it has partitions, by a hash of each name. One of a source that is
 // not among them has been away, if it has been there before: event time has gone on without it, and it begins as one that is added.
 func (t *aggregateTask) present() string {
 	has := map[string]bool{}
 	for _, s := range t.order { // one mark is for all of a source that was away; of a topic that has grown the new ones are known by having no offset
 		has[s.Topic] = has[s.Topic] || !s.added
 	}
-	noted := notes{Sources: []string{}}
+	noted := notes{Sources: []string{}, Settings: t.at.hash}
 	for _, topic := range t.w.sourceTopics() { // one that is missing has not been taken out of the sources
 		if there, err := wasThere(t.noted, topic); err == nil && there && t.noted != "" && t.topics[topic] == 0 {
 			has[topic] = true
@@ -683,18 +719,24 @@ func (t *aggregateTask) present() string {
 
 // notes are what a task notes beside its offset in the marks topic.
 type notes struct {
-	Sources []string `json:"sources"` // none: the task is of before there were notes
+	Sources  []string `json:"sources"`            // none: the task is of before there were notes
+	Settings string   `json:"settings,omitempty"` // a hash
+}
+
+func notesOf(noted string) (n notes, err error) {
+	if noted == "" {
+		return n, nil
+	}
+	if err = json.Unmarshal([]byte(noted), &n); err != nil {
+		err = fmt.Errorf("cannot read what was kept with an offset: %w", err)
+	}
+	return n, err
 }
 
 // wasThere says whether the task had noted the source.
 func wasThere(noted, topic string) (bool, error) {
-	var n notes
-	if noted != "" {
-		if err := json.Unmarshal([]byte(noted), &n); err != nil {
-			return false, fmt.Errorf("cannot read what was kept with the offset of the marks: %w", err)
-		}
-	}
-	return n.Sources == nil || slices.Contains(n.Sources, noteOf(topic)), nil
+	n, err := notesOf(noted)
+	return n.Sources == nil || slices.Contains(n.Sources, noteOf(topic)), err
 }
 
 func noteOf(topic string) string {
@@ -702,24 +744,29 @@ func noteOf(topic string) string {
 	return hex.EncodeToString(hash[:4])
 }
 
-func readPartitionState(metadata string, state *detector.PartitionState) error {
-	if metadata == "" {
-		return nil
+// beside is what is kept beside the offset of a source partition.
+type beside struct {
+	detector.PartitionState
+	Topic fetch.TopicID `json:"topic,omitzero"`
+}
+
+// readBeside is what was kept beside an offset; nothing where it was committed by hand.
+func readBeside(committed kafka.OffsetFetchPartition) (beside, error) {
+	b := beside{PartitionState: detector.NewPartitionState()}
+	if committed.Metadata == "" {
+		return b, nil
 	}
-	return json.Unmarshal([]byte(metadata), state)
+	return b, json.Unmarshal([]byte(committed.Metadata), &b)
 }
 
 // report tells the worker's health how far the task is.
 func (t *aggregateTask) report() {
 	h := wire.HealthTask{Task: t.a.task, Lag: new(int64)}
-	low := noLow
 	for _, s := range t.order {
 		*h.Lag += s.lag
-		low = min(low, s.Watermark())
 	}
-	if low != noLow && low != unknown {
-		m := detector.Millis(low)
-		h.Watermark = &m
+	if low := t.low(); low != noLow {
+		h.Watermark = known(low)
 	}
 	t.w.report("aggregate", h)
 }

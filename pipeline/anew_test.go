@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"sevwatch/detector"
+	"sevwatch/pipeline/fetch"
 	"sevwatch/pipeline/kafkatest"
 	"sevwatch/pipeline/wire"
 	"sevwatch/rules"
@@ -180,7 +181,7 @@ func TestWhereAPartitionIsTakenUp(t *testing.T) {
 		if offset != nil {
 			offsets[partition{"a", 0}] = *offset
 		}
-		at, _, err := where(s, offsets, map[detector.Source]detector.PartitionProgress{s: told}, span{first: 100, end: 900}, noted)
+		at, _, err := where(s, offsets, map[detector.Source]detector.PartitionProgress{s: told}, fetch.TopicID{1}, span{first: 100, end: 900}, noted)
 		if (err != nil) != refused || err == nil && at.offset != want {
 			t.Errorf("%s: got offset %d and %v, expected %d, refused: %t", what, at.offset, err, want, refused)
 		}
@@ -194,6 +195,17 @@ func TestWhereAPartitionIsTakenUp(t *testing.T) {
 	f("all were rejected", nil, true, detector.PartitionProgress{To: 500, Watermark: unknown, Totals: detector.Totals{Rejected: 400}}, 0, true)
 	f("it was added", nil, true, detector.PartitionProgress{To: 100, Watermark: unknown}, 100, false)
 	f("it has its offset", &kafka.OffsetFetchPartition{CommittedOffset: 600, Metadata: `{"w":9,"s":0,"t":{"counted":400}}`}, true, read, 600, false)
+	f("of that topic", &kafka.OffsetFetchPartition{CommittedOffset: 600, Metadata: `{"w":9,"s":0,"t":{"counted":400},"topic":"AQAAAAAAAAAAAAAAAAAAAA"}`}, true, read, 600, false)
+	f("of another topic", &kafka.OffsetFetchPartition{CommittedOffset: 600, Metadata: `{"w":9,"s":0,"t":{"counted":400},"topic":"AgAAAAAAAAAAAAAAAAAAAA"}`}, true, read, 0, true)
+	held := &kafka.OffsetFetchPartition{CommittedOffset: 600, Metadata: `{"w":9,"s":0,"t":{"counted":400},"r":650,"h":[0],"topic":"AgAAAAAAAAAAAAAAAAAAAA"}`}
+	_, _, err := where(s, map[partition]kafka.OffsetFetchPartition{{"a", 0}: *held}, nil, fetch.TopicID{1}, span{first: 100, end: 900}, true)
+	if err == nil || !strings.Contains(err.Error(), "it was read up to offset 650") || !strings.Contains(err.Error(), "commit offset 650") {
+		t.Errorf("of another topic, while records are held: %v, expected offset 650", err)
+	}
+	_, _, err = where(s, map[partition]kafka.OffsetFetchPartition{{"a", 0}: *held}, nil, fetch.TopicID{}, span{first: 100, end: 900}, true)
+	if err == nil || !strings.Contains(err.Error(), "does not know the topic") {
+		t.Errorf("of a topic that nobody knows: %v", err)
+	}
 	f("it has one that was committed by hand", &kafka.OffsetFetchPartition{CommittedOffset: 500}, true, read, 500, false)
 }
 

@@ -23,8 +23,8 @@ type broker interface {
 	committed(ctx context.Context, group string, partitions map[string][]int) (map[partition]kafka.OffsetFetchPartition, error)
 	// ends are where partitions begin and end; under read committed, the end is before the first transaction that is open.
 	ends(ctx context.Context, topic string, partitions []int, isolation kafka.IsolationLevel) (map[int]span, error)
-	// partitions is how many partitions each topic has; one that is missing is not in the answer.
-	partitions(ctx context.Context, topics []string) (map[string]int, error)
+	// topics are what is known of them; one that is missing is not in the answer.
+	topics(ctx context.Context, names []string) (map[string]fetch.Topic, error)
 	// read reads partitions from their starts on.
 	read(starts []fetch.Start) reader
 }
@@ -141,8 +141,8 @@ func askEnds(ctx context.Context, client *kafka.Client, topic string, partitions
 	return nil
 }
 
-func (b *kafkaBroker) partitions(ctx context.Context, topics []string) (map[string]int, error) {
-	return b.cfg.partitionsOf(ctx, topics)
+func (b *kafkaBroker) topics(ctx context.Context, names []string) (map[string]fetch.Topic, error) {
+	return b.cfg.topicsOf(ctx, names)
 }
 
 func (b *kafkaBroker) read(starts []fetch.Start) reader { return fetch.New(b.fetch, starts) }

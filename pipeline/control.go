@@ -112,13 +112,16 @@ func ReadControl(name string, opt rules.Options) (out []ControlRecord, err error
 
 // hear lets a judge hear one control record, in order of their offsets.
 func hear(j *detector.Judge, task int, offset int64, c *wire.Control) {
-	if c.Act.Act != wire.ActApplied {
+	switch c.Act.Act {
+	case wire.ActApplied:
+		j.Hear(offset, nil, 0)
+		if *c.Judge == task {
+			j.HearApplied(detector.Applied{Offset: *c.Offset, Edge: int64(c.Edge)})
+		}
+	case wire.ActSettings:
+		j.Hear(offset, nil, 0)
+	default:
 		j.Hear(offset, &c.Act, 0)
-		return
-	}
-	j.Hear(offset, nil, 0)
-	if *c.Judge == task {
-		j.HearApplied(detector.Applied{Offset: *c.Offset, Edge: int64(c.Edge)})
 	}
 }
 
@@ -145,11 +148,43 @@ func Say(ctx context.Context, c *Config, client *kafka.Client, control wire.Cont
 	return res.BaseOffset, nil
 }
 
+// ReadPublished calls take as ReadMessages does. edge is the event time up to which all judges had told everything before that, the smallest int64 where one has told
+// nothing yet; cut says that the oldest messages are gone.
+func ReadPublished(ctx context.Context, c *Config, client *kafka.Client, take func(value []byte) error) (edge int64, cut bool, err error) {
+	w := NewWorker(WorkerOptions{Config: c, Client: client, Log: zap.NewNop()})
+	edge = noLow
+	for task := range c.Tasks.Judge {
+		records, _, err := w.readState(ctx, task)
+		if err != nil {
+			return edge, cut, err
+		}
+		at, err := detector.EdgeOf(records)
+		if err != nil {
+			return edge, cut, err
+		}
+		edge = min(edge, at)
+	}
+	for _, topic := range []string{c.Topics.Alerts, c.Topics.Recovery} {
+		found, err := c.partitionsOf(ctx, []string{topic})
+		if err != nil {
+			return edge, cut, err
+		}
+		for id := range found[topic] {
+			spans, err := w.broker.ends(ctx, topic, []int{id}, kafka.ReadCommitted)
+			if err != nil {
+				return edge, cut, err
+			}
+			cut = cut || spans[id].first > 0
+		}
+	}
+	return edge, cut, ReadMessages(ctx, c, client, take)
+}
+
 // ReadMessages calls take with the value of every message on the alerts and recovery topics as they are now.
 func ReadMessages(ctx context.Context, c *Config, client *kafka.Client, take func(value []byte) error) error {
 	w := NewWorker(WorkerOptions{Config: c, Client: client, Log: zap.NewNop()})
 	topics := []string{c.Topics.Alerts, c.Topics.Recovery}
-	found, err := w.broker.partitions(ctx, topics)
+	found, err := c.partitionsOf(ctx, topics)
 	if err != nil {
 		return err
 	}

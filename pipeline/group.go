@@ -11,6 +11,7 @@ import (
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
 
+	"sevwatch/pipeline/fetch"
 	"sevwatch/rules"
 )
 
@@ -142,17 +143,17 @@ func (s *stage) assign(ctx context.Context, gen *kafka.Generation) {
 // ask is how many partitions some topics have; one that is missing is not in the answer. It does not wait for a broker that hangs when ctx is done.
 func (s *stage) ask(ctx context.Context, topics []string) (found map[string]int, err error) {
 	answered := make(chan struct{})
-	var answer map[string]int
+	var answer map[string]fetch.Topic
 	var failed error
 	go func() {
 		defer close(answered)
-		answer, failed = s.broker.partitions(ctx, topics)
+		answer, failed = s.broker.topics(ctx, topics)
 	}()
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-answered:
-		return answer, failed
+		return countOf(answer), failed
 	}
 }
 

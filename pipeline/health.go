@@ -73,6 +73,7 @@ func (w *Worker) beat() wire.Health {
 	if r := w.inForce; r.InForce != "" {
 		h.Rules = &r
 	}
+	h.Settings = w.settings
 	for key, task := range w.health {
 		if key.stage == "aggregate" {
 			h.Aggregate = append(h.Aggregate, task)
@@ -84,6 +85,14 @@ func (w *Worker) beat() wire.Health {
 	slices.SortFunc(h.Aggregate, byTask)
 	slices.SortFunc(h.Judge, byTask)
 	return h
+}
+
+// known is a time, nil where it is not known.
+func known(at int64) *detector.Millis {
+	if at == unknown {
+		return nil
+	}
+	return new(detector.Millis(at))
 }
 
 // listen takes the address that is served; nil where the configuration says none.

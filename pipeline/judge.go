@@ -31,7 +31,9 @@ type judgeTask struct {
 	control controlReader
 	rules   *rules.File // in force
 
-	loading bool            // reading again what the state already knows
+	loading bool // reading again what the state already knows
+	at      atWork
+	noted   string          // beside its offset: a hash of what it was at work with last
 	known   int64           // offset up to which progress is in the state
 	next    int64           // offset to read next
 	first   map[int64]int64 // pane -> offset of its first delta
@@ -92,7 +94,7 @@ func (t *judgeTask) restore(ctx context.Context) error {
 	t.next = spans[t.a.task].first
 	at, found := offsets[partition{topic, t.a.task}]
 	if found {
-		t.next = at.CommittedOffset
+		t.next, t.noted = at.CommittedOffset, at.Metadata
 	}
 	start := t.w.now()
 	records, size, err := t.w.readState(ctx, t.a.task)
@@ -118,6 +120,7 @@ func (t *judgeTask) restore(ctx context.Context) error {
 		t.w.log.Error("rules in the state can no longer be read: judging goes on under those of the rule file", zap.Int("task", t.a.task), zap.Error(err))
 	}
 	t.loading, t.edge, t.rules = true, t.judge.Edge(), t.judge.Rules()
+	t.at = newAtWork(t.w.cfg.judging(), t.edge)
 	t.w.log.Info("judge's state restored", zap.Int("task", t.a.task), zap.Int("records", len(records)), zap.Int("bytes", size),
 		zap.Duration("took", t.w.now().Sub(start)), zap.Int64("panes_to_read", t.known-t.next))
 	starts := []fetch.Start{{Topic: topic, Partition: t.a.task, Offset: t.next}}
@@ -183,7 +186,7 @@ func (t *judgeTask) step(ctx context.Context, res *fetch.Response) error {
 	}
 	switch {
 	case t.unsent != nil:
-		t.commits.begin(ctx, t.unsent.messages, map[string][]kafka.TxnOffsetCommit{t.w.cfg.Topics.Panes: {{Partition: t.a.task, Offset: t.unsent.offset}}})
+		t.commits.begin(ctx, t.unsent.messages, map[string][]kafka.TxnOffsetCommit{t.w.cfg.Topics.Panes: {{Partition: t.a.task, Offset: t.unsent.offset, Metadata: t.noted}}})
 	case t.judge.Stale():
 		return errRulesChanged
 	}
@@ -274,13 +277,22 @@ func (t *judgeTask) advance() {
 		}
 		v.messages = append(v.messages, t.w.message(topic, wire.Message(t.w.cfg.Pipeline, o)))
 	}
-	v.messages = append(v.messages, t.applied()...)
+	v.messages = append(append(v.messages, t.applied()...), t.begins()...)
 	for _, r := range append(t.judge.Changes(), detector.Record{Key: keyNext, Value: strconv.AppendInt(nil, t.next, 10)}) {
 		m := t.w.message(t.w.cfg.Topics.State, wire.Record{Key: []byte(r.Key), Value: r.Value})
 		m.Partition = t.a.task
 		v.messages = append(v.messages, m)
 	}
 	t.unsent, t.ahead = v, 0
+}
+
+// begins tells what the judge is at work with, where it is something else than last.
+func (t *judgeTask) begins() []kafka.Message {
+	if t.at.hash == t.noted {
+		return nil
+	}
+	t.noted = t.at.hash
+	return []kafka.Message{t.at.tell(t.w, wire.Control{Judge: &t.a.task})}
 }
 
 // needed is the offset of the first delta that the windows still need.
@@ -320,9 +332,9 @@ func (t *judgeTask) ended(e ended) error {
 func (t *judgeTask) report(totals detector.Totals) {
 	h := wire.HealthTask{Task: t.a.task, Open: new(int)}
 	*h.Open = t.judge.Open()
-	if edge := t.judge.Edge(); edge != unknown {
-		m := detector.Millis(edge)
-		h.Edge = &m
+	h.Edge = known(t.judge.Edge())
+	if source, at, ok := t.judge.Slowest(); ok {
+		h.Slowest = &wire.HealthSlowest{Source: source, Watermark: known(at)}
 	}
 	t.w.report("judge", h)
 	t.w.account(totals)

@@ -287,11 +287,13 @@ func (m *memory) ends(_ context.Context, topic string, partitions []int, isolati
 	return out, nil
 }
 
-func (m *memory) partitions(_ context.Context, topics []string) (map[string]int, error) {
-	out := map[string]int{}
-	for _, t := range topics {
-		if n := m.counts[t]; n > 0 {
-			out[t] = n
+func (m *memory) topics(_ context.Context, names []string) (map[string]fetch.Topic, error) {
+	out := map[string]fetch.Topic{}
+	for _, name := range names {
+		if n := m.counts[name]; n > 0 {
+			t := fetch.Topic{Leaders: make([]string, n)}
+			copy(t.ID[:], name)
+			out[name] = t
 		}
 	}
 	return out, nil

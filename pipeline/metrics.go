@@ -153,12 +153,17 @@ func (m *workerMetrics) lost(task int, offsets int64) {
 	m.set.GetOrCreateGauge(fmt.Sprintf("sevwatch_lost_offsets{task=\"%d\"}", task), nil).Set(float64(offsets))
 }
 
-func (m *workerMetrics) rulesDiffer(differ bool) {
-	value := 0.0
-	if differ {
-		value = 1
+// differ tells whether what a worker was given is not what runs.
+func (m *workerMetrics) differ(rules, settings bool) {
+	at := func(name string, differ bool) {
+		value := 0.0
+		if differ {
+			value = 1
+		}
+		m.set.GetOrCreateGauge(name, nil).Set(value)
 	}
-	m.set.GetOrCreateGauge("sevwatch_rules_differ", nil).Set(value)
+	at("sevwatch_rules_differ", rules)
+	at("sevwatch_settings_differ", settings)
 }
 
 // kept tells how much a judge task keeps, and what it met at its limits.

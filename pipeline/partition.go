@@ -11,6 +11,7 @@ import (
 // source is one source partition while it is read, live and in replay.
 type source struct {
 	*detector.Partition
+	topic       fetch.TopicID
 	walker      fetch.Walker
 	decoder     *wire.Decoder
 	input       *wire.Input           // reads records of another shape; nil: the decoder does

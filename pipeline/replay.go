@@ -54,8 +54,9 @@ type Replay struct {
 	// Progress, where given, is called now and then.
 	Progress func(Position)
 
-	records int64
-	sum     Summary
+	records  int64
+	sum      Summary
+	settings []*wire.Control // that live was at work with in the range
 }
 
 // KafkaInput says how a replay reads a pipeline's topics: the sources, the marks and the control records.
@@ -111,16 +112,20 @@ func (r *Replay) Run(ctx context.Context) (Summary, error) {
 		cfg.CountSessions = map[string]bool{fileTopic: r.Source.CountSessions}
 	}
 	engine := r.engine(cfg)
+	r.records, r.sum, r.settings = 0, Summary{}, nil
 	for _, c := range r.Control {
 		r.hear(engine, c.Offset, c.Control)
+		r.hearSettings(c.Control)
 	}
 	engine.OnDelta = r.Delta
-	r.records, r.sum = 0, Summary{}
 	if r.Source != nil && cfg.MaxTimeout() > 0 && len(r.Files) > 1 {
 		r.sum.Doubts = append(r.sum.Doubts, "each file is taken for a partition: who enters a step in one file and completes it in another has abandoned it "+
 			"here. Files that go on where others end have to be one input: cat them, and replay -")
 	}
 	err := r.read(ctx, engine)
+	if r.Pipeline != nil {
+		r.doubtSettings()
+	}
 	judge := engine.Judge
 	r.sum.Totals, r.sum.Edge = judge.Totals(), judge.Edge()
 	for _, j := range engine.Judges {

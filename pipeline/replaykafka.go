@@ -270,6 +270,7 @@ func (t *topicReplay) hearRecord(offset int64, value []byte) {
 		return
 	}
 	t.hear(t.engine, offset, c)
+	t.hearSettings(c)
 	if c.Rules == nil || t.OnlyRules {
 		return
 	}

@@ -40,11 +40,14 @@ type ruleKeeper struct {
 	gone   error // why the file cannot be read
 	said   string
 	others error // the topics belong to a pipeline that this one cannot share them with
+
+	settings map[string]*wire.Control // what tasks count with, by stage and task
+	differ   string                   // in what the worker's own differ from them, as it was said last
 }
 
 // keepRules begins to keep the rules: when it returns, the control topic has the worker's rules, or had them already.
 func (w *Worker) keepRules(ctx context.Context) (*ruleKeeper, error) {
-	k := &ruleKeeper{w: w, file: w.rules, data: w.rules.Text, offer: true}
+	k := &ruleKeeper{w: w, file: w.rules, data: w.rules.Text, offer: true, settings: map[string]*wire.Control{}}
 	return k, txn.Retry(ctx, askPatience, func() error {
 		err := k.settle(ctx)
 		if k.others != nil {
@@ -139,8 +142,12 @@ func (k *ruleKeeper) catchUp(ctx context.Context) (err error) {
 		if said, err := k.w.cfg.sharedWith(r); said { // also where the rules are none by this configuration
 			k.others = err
 		}
-		if c, err := wire.DecodeControl(r.Value, k.w.cfg.RuleOptions()); err == nil && c.Rules != nil {
+		c, err := wire.DecodeControl(r.Value, k.w.cfg.RuleOptions())
+		if err == nil && c.Rules != nil {
 			k.logged = c.Hash
+		}
+		if err == nil && c.Settings != nil {
+			k.settings[c.Counts()] = c
 		}
 	})
 	return err
@@ -184,7 +191,16 @@ func (k *ruleKeeper) tell() {
 	case k.file.Hash != k.logged:
 		problem = fmt.Sprintf("%s is %s", k.file.Name, k.file.Hash)
 	}
-	k.w.setRules(wire.HealthRules{InForce: k.logged, Problem: problem})
+	differ := k.w.cfg.differFrom(k.settings)
+	k.w.setRules(wire.HealthRules{InForce: k.logged, Problem: problem}, differ)
+	if text := strings.Join(differ, "; "); text != k.differ {
+		k.differ = text
+		if text == "" {
+			k.w.log.Info("all tasks are at work with this worker's settings")
+		} else {
+			k.w.log.Warn("tasks were at work last with other settings than this worker's: while workers differ, what counts depends on who reads it", zap.Strings("settings", differ))
+		}
+	}
 	if problem == k.said {
 		return
 	}
@@ -199,12 +215,12 @@ func (k *ruleKeeper) tell() {
 // soon is an event time that no judge has reached, and all will reach soon; 0 while no partition has any. Where events are read much faster than
 // they happened, a judge may have passed it when it hears of it: it then says at which edge it took the rules up.
 func (w *Worker) soon(ctx context.Context) (detector.Millis, error) {
-	found, err := w.broker.partitions(ctx, w.sourceTopics())
+	found, err := w.broker.topics(ctx, w.sourceTopics())
 	if err != nil {
 		return 0, err
 	}
 	all := map[string][]int{}
-	for topic, n := range found {
+	for topic, n := range countOf(found) {
 		for id := range n {
 			all[topic] = append(all[topic], id)
 		}
@@ -215,8 +231,8 @@ func (w *Worker) soon(ctx context.Context) (detector.Millis, error) {
 	}
 	low := noLow
 	for at, committed := range offsets {
-		state := detector.NewPartitionState()
-		if err := readPartitionState(committed.Metadata, &state); err != nil {
+		state, err := readBeside(committed)
+		if err != nil {
 			return 0, fmt.Errorf("cannot read what was kept with the offset of %s/%d: %w", at.topic, at.id, err)
 		}
 		if state.Watermark != unknown {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/segmentio/kafka-go"
+
+	"sevwatch/pipeline/fetch"
 )
 
 // topicSpec is how a topic has to be.
@@ -96,12 +98,11 @@ func (c *Config) Connect(ctx context.Context, patience time.Duration) (*kafka.Cl
 	return client, nil
 }
 
-// partitionsOf asks for the number of partitions of topics; a missing topic is not in the answer. The look-up goes to a broker, past
-// the client's cache.
-func (c *Config) partitionsOf(ctx context.Context, topics []string) (map[string]int, error) {
+// topicsOf asks the first broker that answers for topics, past the client's cache; a missing one is not in the answer.
+func (c *Config) topicsOf(ctx context.Context, names []string) (map[string]fetch.Topic, error) {
 	var errs []error
 	for _, broker := range c.Brokers {
-		found, err := c.askPartitions(ctx, broker, topics)
+		found, err := fetch.Topics(ctx, c.newDialer(), broker, names)
 		if err == nil {
 			return found, nil
 		}
@@ -110,31 +111,21 @@ func (c *Config) partitionsOf(ctx context.Context, topics []string) (map[string]
 	return nil, errors.Join(errs...)
 }
 
-func (c *Config) askPartitions(ctx context.Context, broker string, topics []string) (map[string]int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	conn, err := c.newDialer().DialContext(ctx, "tcp", broker)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close() }()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(deadline); err != nil {
-			return nil, err
+// partitionsOf is how many partitions topics have (topicsOf).
+func (c *Config) partitionsOf(ctx context.Context, names []string) (map[string]int, error) {
+	found, err := c.topicsOf(ctx, names)
+	return countOf(found), err
+}
+
+// countOf is how many partitions topics have.
+func countOf(topics map[string]fetch.Topic) map[string]int {
+	counts := map[string]int{}
+	for name, t := range topics {
+		if n := len(t.Leaders); n > 0 {
+			counts[name] = n
 		}
 	}
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	found := map[string]int{}
-	for _, topic := range topics {
-		partitions, err := conn.ReadPartitions(topic)
-		if err != nil && !errors.Is(err, kafka.UnknownTopicOrPartition) {
-			return nil, err
-		}
-		if len(partitions) > 0 {
-			found[topic] = len(partitions)
-		}
-	}
-	return found, nil
+	return counts
 }
 
 // VerifyTopics looks at every topic of the pipeline, and makes those that are missing if create is set; where there are too few brokers for that, it

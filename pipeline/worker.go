@@ -37,10 +37,11 @@ type Worker struct {
 	watchEvery time.Duration    // how often it is looked whether topics have other partitions
 	outputs    map[string][]int // partitions of all topics
 
-	mu      sync.Mutex
-	health  map[stageTask]wire.HealthTask // of this worker's tasks
-	totals  detector.Totals
-	inForce wire.HealthRules
+	mu       sync.Mutex
+	health   map[stageTask]wire.HealthTask // of this worker's tasks
+	totals   detector.Totals
+	inForce  wire.HealthRules
+	settings []string // in what those of tasks differ
 }
 
 type stageTask struct {
@@ -200,13 +201,12 @@ func (w *Worker) isolation(topic string) kafka.IsolationLevel {
 }
 
 // partitionSet is which source partitions there are in all. Partitions are only ever added, so their number is the version of the set.
-func (w *Worker) partitionSet(ctx context.Context) (detector.PartitionSet, error) {
-	found, err := w.broker.partitions(ctx, w.sourceTopics())
-	set := detector.PartitionSet{Topics: found}
-	for _, n := range found {
+func partitionSet(sources map[string]fetch.Topic) detector.PartitionSet {
+	set := detector.PartitionSet{Topics: countOf(sources)}
+	for _, n := range set.Topics {
 		set.Version += n
 	}
-	return set, err
+	return set
 }
 
 // message makes a record ready to be sent; the partition is that of its key, as Kafka's own producers choose it.
@@ -293,12 +293,12 @@ func (w *Worker) failed(stage string) func(task int, err error) {
 	}
 }
 
-// setRules keeps which rules are in force for the heartbeat.
-func (w *Worker) setRules(r wire.HealthRules) {
-	w.metrics.rulesDiffer(r.Problem != "")
+// setRules keeps which rules are in force, and in what the settings differ, for the heartbeat.
+func (w *Worker) setRules(r wire.HealthRules, settings []string) {
+	w.metrics.differ(r.Problem != "", len(settings) > 0)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.inForce = r
+	w.inForce, w.settings = r, settings
 }
 
 // account keeps the accounts that a judge task has heard. Every judge hears those of all partitions; the one that is furthest counts.

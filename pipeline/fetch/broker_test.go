@@ -12,21 +12,20 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/apiversions"
-	"github.com/segmentio/kafka-go/protocol/metadata"
 )
 
 // broker answers as much of Kafka's protocol as a fetcher asks for: the topic t has some partitions, each of them with batches of ten records up to an end.
 type broker struct {
 	net.Listener
 	t       *testing.T
+	id      TopicID
 	end     int64
 	leaders []int32       // by partition; -1: none
 	asked   chan int64    // offset of the first partition of each fetch request
 	hold    chan struct{} // where it is made, answers wait until it is closed
 	refuses kafka.Error   // with which it answers each fetch
 	unknown kafka.Error   // with which it answers who asks for leaders
+	missing string        // a topic that it does not know
 }
 
 func newBroker(t *testing.T, end int64, leaders ...int32) *broker {
@@ -34,7 +33,7 @@ func newBroker(t *testing.T, end int64, leaders ...int32) *broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &broker{Listener: l, t: t, end: end, leaders: leaders, asked: make(chan int64, 1000)}
+	b := &broker{Listener: l, t: t, id: TopicID{1}, end: end, leaders: leaders, asked: make(chan int64, 1000)}
 	t.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
@@ -48,12 +47,6 @@ func newBroker(t *testing.T, end int64, leaders ...int32) *broker {
 	return b
 }
 
-// Keys of Kafka's APIs.
-const (
-	keyMetadata    = 3
-	keyAPIVersions = 18
-)
-
 func (b *broker) serve(c net.Conn) {
 	defer c.Close()
 	for {
@@ -65,44 +58,63 @@ func (b *broker) serve(c net.Conn) {
 		if _, err := io.ReadFull(c, body); err != nil {
 			return
 		}
-		version, id := int16(binary.BigEndian.Uint16(body[2:])), int32(binary.BigEndian.Uint32(body[4:]))
-		var err error
-		switch binary.BigEndian.Uint16(body) {
-		case keyAPIVersions:
-			err = protocol.WriteResponse(c, version, id, &apiversions.Response{ApiKeys: []apiversions.ApiKeyResponse{
-				{ApiKey: keyMetadata, MaxVersion: 1}, {ApiKey: keyAPIVersions}, {ApiKey: apiFetch, MaxVersion: fetchVersion},
-			}})
-		case keyMetadata:
-			err = protocol.WriteResponse(c, version, id, b.metadata())
-		case apiFetch:
-			_, err = c.Write(b.fetch(id, body))
+		request := body
+		out := append(make([]byte, 4), body[4:8]...)
+		out = append(out, noTags)
+		if body = body[8+2+len(clientID)+1:]; binary.BigEndian.Uint16(request) == apiMetadata {
+			out = append(out, b.metadata(body)...)
+		} else {
+			out = append(out, b.fetch(body)...)
 		}
-		if err != nil {
+		binary.BigEndian.PutUint32(out, uint32(len(out)-4))
+		if _, err := c.Write(out); err != nil {
 			return
 		}
 	}
 }
 
-func (b *broker) metadata() *metadata.Response {
+var (
+	u16 = binary.BigEndian.AppendUint16
+	u32 = binary.BigEndian.AppendUint32
+	u64 = binary.BigEndian.AppendUint64
+)
+
+// metadata is the answer to who asks for topics: each of them is as this one.
+func (b *broker) metadata(request []byte) []byte {
 	at := b.Addr().(*net.TCPAddr)
-	topic := metadata.ResponseTopic{Name: "t", ErrorCode: int16(b.unknown)}
-	for p, leader := range b.leaders {
-		x := metadata.ResponsePartition{PartitionIndex: int32(p), LeaderID: leader}
-		if leader < 0 {
-			x.ErrorCode = int16(kafka.LeaderNotAvailable)
+	out := u32(appendCount(u32(nil, 0), 1), 1)
+	out = u32(appendCompact(out, at.IP.String()), uint32(at.Port))
+	out = u32(append(out, 0, noTags, 0), 1) // no rack, no name
+	r := reader{in: request}
+	names := r.count(1)
+	out = appendCount(out, names)
+	for range names {
+		r.take(len(TopicID{}))
+		name, code := r.compact(), b.unknown
+		if name == b.missing {
+			code = kafka.UnknownTopicOrPartition
 		}
-		topic.Partitions = append(topic.Partitions, x)
+		out = appendCompact(u16(out, uint16(code)), name)
+		r.tags()
+		out = appendCount(append(append(out, b.id[:]...), 0), len(b.leaders))
+		for p, leader := range b.leaders {
+			var code kafka.Error
+			if leader < 0 {
+				code = kafka.LeaderNotAvailable
+			}
+			out = u32(u32(u32(u16(out, uint16(code)), uint32(p)), uint32(leader)), 0)
+			out = append(out, 1, 1, 1, noTags)
+		}
+		out = append(u32(out, 0), noTags)
 	}
-	return &metadata.Response{
-		ControllerID: 1, Topics: []metadata.ResponseTopic{topic}, Brokers: []metadata.ResponseBroker{{NodeID: 1, Host: at.IP.String(), Port: int32(at.Port)}},
-	}
+	return append(out, noTags)
 }
 
 // fetch is the answer to a request: the next batch of its first partition.
-func (b *broker) fetch(id int32, request []byte) []byte {
-	in := request[8:]
-	in = in[2+len(clientID)+4+4+4+4+1+4+4+4:] // up to the first topic
-	in = in[2+len("t")+4:]
+func (b *broker) fetch(request []byte) []byte {
+	in := request[4+4+4+4+1+4+4+1:] // up to the first topic
+	var topic TopicID
+	in = in[copy(topic[:], in)+1:]
 	partition, offset := binary.BigEndian.Uint32(in), int64(binary.BigEndian.Uint64(in[8:]))
 	b.asked <- offset
 	if b.hold != nil {
@@ -117,16 +129,12 @@ func (b *broker) fetch(id int32, request []byte) []byte {
 	} else {
 		time.Sleep(10 * time.Millisecond) // as one that waits for records
 	}
-	u16, u32, u64 := binary.BigEndian.AppendUint16, binary.BigEndian.AppendUint32, binary.BigEndian.AppendUint64
-	out := u32(u32(make([]byte, 4), uint32(id)), 0)
-	out = u32(u16(out, 0), 0)
-	out = u32(appendString(u32(out, 1), "t"), 1)
+	out := appendCount(u32(u16(u32(nil, 0), 0), 0), 1)
+	out = appendCount(append(out, topic[:]...), 1)
 	out = u16(u32(out, partition), uint16(b.refuses))
 	out = u64(u64(u64(out, uint64(b.end)), uint64(b.end)), 0)
-	out = u32(u32(u32(out, 0), 0xffffffff), uint32(len(batch)))
-	out = append(out, batch...)
-	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
-	return out
+	out = appendCount(u32(append(out, 1), 0xffffffff), len(batch)) // nothing aborted, no other replica
+	return append(append(out, batch...), noTags, noTags, noTags)
 }
 
 // open reads partitions of the topic until the test ends.
@@ -319,6 +327,20 @@ func TestLeadersAreAskedOfWhoAnswered(t *testing.T) {
 	}
 	if want := []string{"gone:1", here, here}; !slices.Equal(dialled, want) {
 		t.Errorf("dialled %v, expected %v", dialled, want)
+	}
+}
+
+// Who has a leader is read from it already: another broker, asked for what the first one did not know, does not give it another one, nor says that it is gone.
+func TestLeaderIsThatOfTheFirstWhoKnows(t *testing.T) {
+	first, second := newBroker(t, 0, 1), newBroker(t, 0, 1)
+	first.missing, second.missing = "u", "u"
+	for _, id := range []TopicID{first.id, {9}} {
+		second.id = id
+		f := New(Config{Dialer: kafka.DefaultDialer, Brokers: []string{first.Addr().String(), second.Addr().String()}}, []Start{{Topic: "t"}, {Topic: "u"}})
+		err := f.askLeaders(t.Context(), f.positions)
+		if p := f.positions[0]; p.leader != first.Addr().String() || p.stopped || !errors.Is(err, kafka.UnknownTopicOrPartition) {
+			t.Errorf("the leader is %q, stopped: %t, %v; expected %s and that u is unknown", p.leader, p.stopped, err, first.Addr())
+		}
 	}
 }
 

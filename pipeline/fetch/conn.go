@@ -22,10 +22,10 @@ type conn struct {
 	sent  time.Time   // when it was sent
 }
 
-// Kafka's protocol: Fetch, version 11.
+// Kafka's protocol: Fetch, version 13, which names topics by their ids and which every broker of Kafka 4.0 or newer knows.
 const (
 	apiFetch     = 1
-	fetchVersion = 11
+	fetchVersion = 13
 	clientID     = "sevwatch"
 	maxResponse  = 256 << 20
 )
@@ -72,13 +72,7 @@ func shares(cfg *Config, positions []*position) (each, guess int) {
 
 // send asks for records of the partitions from their positions on.
 func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*position) error {
-	c.id++
-	b := c.out[:0]
-	b = append(b, 0, 0, 0, 0)
-	b = binary.BigEndian.AppendUint16(b, apiFetch)
-	b = binary.BigEndian.AppendUint16(b, fetchVersion)
-	b = binary.BigEndian.AppendUint32(b, uint32(c.id))
-	b = appendString(b, clientID)
+	b := c.request(apiFetch, fetchVersion)
 	b = binary.BigEndian.AppendUint32(b, 0xffffffff) // replica: none, a consumer
 	b = binary.BigEndian.AppendUint32(b, uint32(cfg.MaxWait.Milliseconds()))
 	b = binary.BigEndian.AppendUint32(b, 1) // bytes at least
@@ -88,34 +82,52 @@ func (c *conn) send(cfg *Config, isolation kafka.IsolationLevel, positions []*po
 	b = binary.BigEndian.AppendUint32(b, 0xffffffff) // final epoch
 	c.asked = positions
 	each, guess := shares(cfg, positions)
-	b = binary.BigEndian.AppendUint32(b, uint32(topics(positions)))
+	b = appendCount(b, topics(positions))
 	for i, p := range positions {
 		if i == 0 || positions[i-1].Topic != p.Topic {
-			b = appendString(b, p.Topic)
-			b = binary.BigEndian.AppendUint32(b, uint32(sameTopic(positions[i:])))
+			b = append(b, p.ID[:]...)
+			b = appendCount(b, sameTopic(positions[i:]))
 		}
 		b = binary.BigEndian.AppendUint32(b, uint32(p.Partition))
 		b = binary.BigEndian.AppendUint32(b, 0xffffffff) // leader epoch unknown
 		b = binary.BigEndian.AppendUint64(b, uint64(p.next))
+		b = binary.BigEndian.AppendUint32(b, 0xffffffff)         // epoch of the record before: only followers
 		b = binary.BigEndian.AppendUint64(b, 0xffffffffffffffff) // log start: only followers
 		p.asked = wholeBatches(each, cmp.Or(p.largest, guess))
 		b = binary.BigEndian.AppendUint32(b, uint32(p.asked))
+		b = append(b, noTags)
+		if i+1 == len(positions) || positions[i+1].Topic != p.Topic {
+			b = append(b, noTags)
+		}
 	}
-	b = binary.BigEndian.AppendUint32(b, 0) // forgotten topics
-	b = appendString(b, "")                 // rack
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
-	c.out = b
+	b = appendCount(b, 0)    // forgotten topics
+	b = appendCompact(b, "") // rack
+	b = append(b, noTags)
 	c.sent = time.Now()
 	if err := c.patience(cfg); err != nil {
 		return err
 	}
-	_, err := c.net.Write(b)
-	return err
+	return c.write(b)
 }
 
-func appendString(b []byte, s string) []byte {
-	b = binary.BigEndian.AppendUint16(b, uint16(len(s)))
-	return append(b, s...)
+// request begins one; write sends it.
+func (c *conn) request(api, version uint16) []byte {
+	c.id++
+	b := c.out[:0]
+	b = append(b, 0, 0, 0, 0) // its size
+	b = binary.BigEndian.AppendUint16(b, api)
+	b = binary.BigEndian.AppendUint16(b, version)
+	b = binary.BigEndian.AppendUint32(b, uint32(c.id))
+	b = binary.BigEndian.AppendUint16(b, uint16(len(clientID)))
+	b = append(b, clientID...)
+	return append(b, noTags)
+}
+
+func (c *conn) write(b []byte) error {
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	c.out = b
+	_, err := c.net.Write(b)
+	return err
 }
 
 // topics counts how often the topic changes in positions.
@@ -137,29 +149,39 @@ func sameTopic(positions []*position) int {
 	return n
 }
 
-// receive reads the response to the last request into buf, growing it as needed.
+// receive reads the response to the last fetch request into buf, growing it as needed.
 func (c *conn) receive(buf []byte) (Response, []byte, error) {
+	r, buf, err := c.read(buf)
+	if err != nil {
+		return Response{}, buf, err
+	}
+	res := r.response()
+	return res, buf, r.err
+}
+
+// read reads the response to the last request into buf, growing it as needed.
+func (c *conn) read(buf []byte) (reader, []byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(c.net, size[:]); err != nil {
-		return Response{}, buf, err
+		return reader{}, buf, err
 	}
 	n := int(binary.BigEndian.Uint32(size[:]))
 	if n > maxResponse {
-		return Response{}, buf, fmt.Errorf("a response of %d bytes, expected %d at most", n, maxResponse)
+		return reader{}, buf, fmt.Errorf("a response of %d bytes, expected %d at most", n, maxResponse)
 	}
 	if cap(buf) < n {
 		buf = make([]byte, n+n/4)
 	}
 	buf = buf[:n]
 	if _, err := io.ReadFull(c.net, buf); err != nil {
-		return Response{}, buf, err
+		return reader{}, buf, err
 	}
 	r := reader{in: buf}
 	if id := r.int32(); id != c.id {
-		return Response{}, buf, fmt.Errorf("a response to request %d, expected %d", id, c.id)
+		return r, buf, fmt.Errorf("a response to request %d, expected %d", id, c.id)
 	}
-	res := r.response()
-	return res, buf, r.err
+	r.tags()
+	return r, buf, r.err
 }
 
 // reader reads a response's fields.
@@ -184,16 +206,40 @@ func (r *reader) int16() int16 { return int16(binary.BigEndian.Uint16(r.take(2))
 func (r *reader) int32() int32 { return int32(binary.BigEndian.Uint32(r.take(4))) }
 func (r *reader) int64() int64 { return int64(binary.BigEndian.Uint64(r.take(8))) }
 
-// count reads an array's length; null is 0. What cannot fit is an error.
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.in)
+	if n <= 0 {
+		if r.err == nil {
+			r.err = fmt.Errorf("a response has no number where one is expected, %d bytes before its end", len(r.in))
+		}
+		return 0
+	}
+	r.in = r.in[n:]
+	return v
+}
+
+// count reads how many things of so many bytes at least follow; null is 0. What cannot fit is an error.
 func (r *reader) count(size int) int {
-	n := int(r.int32())
-	if n > len(r.in)/size {
+	n := max(r.uvarint(), 1) - 1
+	if n > uint64(len(r.in)/size) {
 		if r.err == nil {
 			r.err = fmt.Errorf("a response tells of %d things in %d bytes", n, len(r.in))
 		}
 		return 0
 	}
-	return max(0, n)
+	return int(n)
+}
+
+func (r *reader) compact() string { return string(r.take(r.count(1))) }
+
+// tags passes over tagged fields.
+func (r *reader) tags() {
+	for range r.uvarint() {
+		if r.uvarint(); r.err != nil {
+			return
+		}
+		r.take(int(min(r.uvarint(), maxResponse)))
+	}
 }
 
 func (r *reader) response() Response {
@@ -202,23 +248,27 @@ func (r *reader) response() Response {
 		r.err = kafka.Error(code)
 	}
 	r.int32() // session
-	for range r.count(6) {
-		topic := string(r.take(int(r.int16())))
-		for range r.count(30) {
-			c := Chunk{Topic: topic, Partition: int(r.int32())}
+	for range r.count(18) {
+		var topic TopicID
+		copy(topic[:], r.take(len(topic)))
+		for range r.count(37) {
+			c := Chunk{topic: topic, Partition: int(r.int32())}
 			if code := r.int16(); code != 0 {
 				c.Err = kafka.Error(code)
 			}
 			c.HighWatermark, c.LastStable, c.LogStart = r.int64(), r.int64(), r.int64()
-			for range r.count(16) {
+			for range r.count(17) {
 				c.Aborted = append(c.Aborted, Aborted{Producer: r.int64(), First: r.int64()})
+				r.tags()
 			}
 			r.int32() // preferred replica
-			if n := r.int32(); n > 0 {
-				c.Batches = r.take(int(n))
+			if n := r.count(1); n > 0 {
+				c.Batches = r.take(n)
 			}
+			r.tags()
 			res.Chunks = append(res.Chunks, c)
 		}
+		r.tags()
 	}
 	return res
 }

@@ -8,9 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -39,9 +37,8 @@ type Start struct {
 	Offset    int64
 	// Uncommitted also reads what a transaction has written that is still open or was aborted; Config.Isolation is for the others.
 	Uncommitted bool
-	// TellUnknown hands on that a broker does not know the partition, and reads no further: what has its name afterwards may be another topic. Else the partition is
-	// waited for.
-	TellUnknown bool
+	// ID is the topic that is meant: one that has its name afterwards is not read (ErrAnotherTopic). Zero: that which has the name when it is looked for first.
+	ID TopicID
 }
 
 // lane is a connection's worth of partitions: those of one leader that are read under one isolation level, which a request has only one of.
@@ -61,6 +58,7 @@ func (f *Fetcher) lane(p *position) lane {
 // Chunk is what one response has of one partition. Without batches it still tells where the log ends.
 type Chunk struct {
 	Topic         string
+	topic         TopicID
 	Partition     int
 	Position      int64     // that was asked for
 	Asked         time.Time // when
@@ -69,8 +67,11 @@ type Chunk struct {
 	LogStart      int64
 	Aborted       []Aborted
 	Batches       []byte
-	Err           error // kafka.OffsetOutOfRange, and with TellUnknown kafka.UnknownTopicOrPartition: nothing more comes of the partition; others are handled here
+	Err           error // kafka.OffsetOutOfRange or ErrAnotherTopic: nothing more comes of the partition; others are handled here
 }
+
+// ErrAnotherTopic says that a topic is gone, and that what has its name now is not the one that was read.
+var ErrAnotherTopic = errors.New("the topic was deleted, and another one has its name")
 
 // Response is what a broker sent at once. Release has to be called when its chunks are done with.
 type Response struct {
@@ -92,7 +93,8 @@ func (r *Response) Release() { r.release() }
 type Fetcher struct {
 	cfg  Config
 	out  chan Response
-	asks int // which of the brokers is asked for leaders next
+	asks int            // which of the brokers is asked for leaders next
+	work sync.WaitGroup // goroutines of Run
 
 	mu        sync.Mutex
 	positions []*position
@@ -162,8 +164,7 @@ func (f *Fetcher) notify() {
 // Run reads until ctx is done: leaders are looked for, one goroutine each reads from them, and what has lost its leader is looked for
 // again. It returns when all of them have ended.
 func (f *Fetcher) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	defer f.work.Wait()
 	reading := map[lane]bool{}
 	var mu sync.Mutex
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(0))
@@ -188,9 +189,7 @@ func (f *Fetcher) Run(ctx context.Context) error {
 			if started {
 				continue
 			}
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
+			f.work.Go(func() {
 				f.readFrom(ctx, l)
 				mu.Lock()
 				delete(reading, l)
@@ -198,7 +197,7 @@ func (f *Fetcher) Run(ctx context.Context) error {
 				f.mu.Lock()
 				f.notify()
 				f.mu.Unlock()
-			}()
+			})
 		}
 		select {
 		case <-ctx.Done():
@@ -255,56 +254,62 @@ func (f *Fetcher) askLeaders(ctx context.Context, lost []*position) error {
 
 // askBroker says whether the broker knew every topic, be it that a partition has no leader.
 func (f *Fetcher) askBroker(ctx context.Context, broker string, lost []*position) (answered bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
-	defer cancel()
-	c, err := f.cfg.Dialer.DialContext(ctx, "tcp", broker)
-	if err != nil {
-		return false, err
-	}
-	defer func() { _ = c.Close() }()
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	answered = true
-	var errs []error
-	for i, p := range lost {
-		if i > 0 && lost[i-1].Topic == p.Topic {
-			continue
-		}
-		partitions, err := c.ReadPartitions(p.Topic)
-		var told kafka.Error
-		switch {
-		case errors.As(err, &told): // perhaps another one knows it
-			answered = false
-			errs = append(errs, fmt.Errorf("the partitions of %s: %w", p.Topic, err))
-		case err != nil:
-			return false, errors.Join(append(errs, err)...)
-		default:
-			errs = append(errs, f.found(p.Topic, partitions, lost[i:]))
+	var names []string
+	for _, p := range lost {
+		if len(names) == 0 || names[len(names)-1] != p.Topic {
+			names = append(names, p.Topic)
 		}
 	}
-	return answered, errors.Join(errs...)
+	topics, err := Topics(ctx, f.cfg.Dialer, broker, names)
+	errs := []error{err}
+	for _, name := range names {
+		if _, ok := topics[name]; !ok && err == nil { // perhaps another one knows it
+			errs = append(errs, fmt.Errorf("the partitions of %s: %w", name, kafka.UnknownTopicOrPartition))
+		}
+	}
+	answered = errors.Join(errs...) == nil
+	return answered, errors.Join(append(errs, f.found(ctx, topics, lost))...)
 }
 
-// found gives the partitions of a topic their leaders.
-func (f *Fetcher) found(topic string, partitions []kafka.Partition, lost []*position) error {
+// found gives partitions their leaders, and tells of those whose topic has gone.
+func (f *Fetcher) found(ctx context.Context, topics map[string]Topic, lost []*position) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var errs []error
+	var gone []Chunk
 	for _, p := range lost {
-		if p.Topic != topic {
-			break
+		t, ok := topics[p.Topic]
+		if !ok || p.stopped || p.leader != "" { // it may be read already by who another broker has named
+			continue
 		}
-		for _, x := range partitions {
-			if p.leader == "" && x.ID == p.Partition && x.Leader.Host != "" {
-				p.leader = net.JoinHostPort(x.Leader.Host, strconv.Itoa(x.Leader.Port))
-			}
+		if p.ID == (TopicID{}) {
+			p.ID = t.ID
 		}
-		if p.leader == "" {
-			errs = append(errs, fmt.Errorf("%s/%d has no leader", topic, p.Partition))
+		switch {
+		case p.ID != t.ID:
+			p.stopped = true
+			gone = append(gone, Chunk{Topic: p.Topic, Partition: p.Partition, Position: p.next, Err: ErrAnotherTopic})
+		case p.Partition < len(t.Leaders) && t.Leaders[p.Partition] != "":
+			p.leader = t.Leaders[p.Partition]
+		default:
+			errs = append(errs, fmt.Errorf("%s/%d has no leader", p.Topic, p.Partition))
 		}
 	}
 	f.notify() // a goroutine that reads from a leader may be waiting for something to read
+	if len(gone) > 0 {
+		f.work.Go(func() { f.deliver(ctx, Response{Chunks: gone, release: func() {}}) })
+	}
 	return errors.Join(errs...)
+}
+
+// deliver hands a response to the consumer; it says false when ctx was done before.
+func (f *Fetcher) deliver(ctx context.Context, res Response) bool {
+	select {
+	case f.out <- res:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // askPatience is how long a broker may take to tell of leaders.
@@ -372,9 +377,7 @@ func (f *Fetcher) session(ctx context.Context, l lane) error {
 		// The next request is on its way before the response is looked at. Where it cannot be sent the response is handed on all the same: the positions are
 		// behind it already.
 		sent, err = f.ask(ctx, c, l, false)
-		select {
-		case f.out <- res:
-		case <-ctx.Done():
+		if !f.deliver(ctx, res) {
 			return ctx.Err()
 		}
 		if err != nil {
@@ -453,7 +456,7 @@ func inTurn(positions []*position) {
 
 // moved are the errors that say: ask for the leader again. Kafka's own consumer also reads on after an error that the broker cannot name.
 var moved = []kafka.Error{
-	kafka.UnknownTopicOrPartition, kafka.LeaderNotAvailable, kafka.NotLeaderForPartition, kafka.ReplicaNotAvailable,
+	kafka.UnknownTopicOrPartition, kafka.UnknownTopicID, kafka.InconsistentTopicID, kafka.LeaderNotAvailable, kafka.NotLeaderForPartition, kafka.ReplicaNotAvailable,
 	kafka.FencedLeaderEpoch, kafka.UnknownLeaderEpoch, kafka.KafkaStorageError, kafka.OffsetNotAvailable, kafka.Unknown,
 }
 
@@ -468,7 +471,7 @@ func (f *Fetcher) advance(c *conn, res *Response) {
 	next := 0 // brokers answer in the order of the request, mostly
 	for _, chunk := range res.Chunks {
 		behind -= len(chunk.Batches)
-		is := func(p *position) bool { return p.Partition == chunk.Partition && p.Topic == chunk.Topic }
+		is := func(p *position) bool { return p.Partition == chunk.Partition && p.ID == chunk.topic }
 		i := next
 		if i == len(c.asked) || !is(c.asked[i]) {
 			i = slices.IndexFunc(c.asked, is)
@@ -478,9 +481,8 @@ func (f *Fetcher) advance(c *conn, res *Response) {
 		}
 		p := c.asked[i]
 		next = i + 1
-		chunk.Position, chunk.Asked = p.next, c.sent
-		told := p.TellUnknown && errors.Is(chunk.Err, kafka.UnknownTopicOrPartition)
-		if !told && slices.ContainsFunc(moved, func(e kafka.Error) bool { return errors.Is(chunk.Err, e) }) {
+		chunk.Topic, chunk.Position, chunk.Asked = p.Topic, p.next, c.sent
+		if slices.ContainsFunc(moved, func(e kafka.Error) bool { return errors.Is(chunk.Err, e) }) {
 			f.cfg.OnError(fmt.Errorf("reading %s/%d: %w", p.Topic, p.Partition, chunk.Err))
 			p.leader = ""
 			f.notify()

@@ -10,18 +10,27 @@ import (
 	"sevwatch/rules"
 )
 
-// Control is a record of the control topic: a person's word, a change of the rules, or a judge's word that one of them was applied. docs/messages.md says which fields go with
+// Control is a record of the control topic: a person's word, a change of the rules, a judge's word that one of them was applied, or a worker's settings. docs/messages.md says which fields go with
 // which act.
 type Control struct {
 	V int `json:"v"`
 	detector.Act
 
 	Offset *int64          `json:"offset,omitempty"` // applied: of the act
-	Judge  *int            `json:"judge,omitempty"`  // applied: the task
+	Judge  *int            `json:"judge,omitempty"`  // applied, settings: the task
 	Edge   detector.Millis `json:"edge,omitzero"`    // applied
 
 	Hash string `json:"hash,omitempty"`  // rules: of Text, as in the messages
 	Text string `json:"rules,omitempty"` // rules: the whole rule file
+
+	Settings  *Settings `json:"settings,omitempty"`  // settings
+	Aggregate *int      `json:"aggregate,omitempty"` // settings: the task, where it is none of a judge
+}
+
+// Settings are what decides, besides the rules, what records count as, by the names of the configuration.
+type Settings struct {
+	Pipeline map[string]string            `json:"pipeline"`
+	Sources  map[string]map[string]string `json:"sources"` // by topic
 }
 
 // ActApplied is the act of a judge.
@@ -32,6 +41,17 @@ func Applied(judge int, a detector.Applied) Record {
 	return Record{Value: JSON(Control{
 		V: 1, Act: detector.Act{Act: ActApplied}, Offset: &a.Offset, Judge: &judge, Edge: detector.Millis(a.Edge),
 	})}
+}
+
+// ActSettings is the act of a task that begins with other settings than it was at work with last.
+const ActSettings detector.ActKind = "settings"
+
+// Counts names the task that a record of settings is of.
+func (c *Control) Counts() string {
+	if c.Judge != nil {
+		return fmt.Sprintf("judge/%d", *c.Judge)
+	}
+	return fmt.Sprintf("aggregate/%d", *c.Aggregate)
 }
 
 // Rules is the control record that puts a rule file in force.
@@ -50,7 +70,7 @@ func DecodeControl(value []byte, opt rules.Options) (*Control, error) {
 	if err := decodeInside(value, &c, &c.V); err != nil {
 		return nil, err
 	}
-	if c.Act.Act != detector.ActRules && len(value) > maxControl {
+	if c.Act.Act != detector.ActRules && c.Act.Act != ActSettings && len(value) > maxControl {
 		return nil, fmt.Errorf("cannot read the record: it has %d bytes, expected at most %d", len(value), maxControl)
 	}
 	err := c.Check()
@@ -76,7 +96,7 @@ func (c *Control) Check() error {
 	there := map[string]bool{
 		"incident_id": c.IncidentID != "", "matchers": len(c.Matchers) > 0, "until": c.Until != 0, "action": c.Action != "", "cause": c.Cause != "",
 		"by": c.By != "", "comment": c.Comment != "", "time": c.Time != 0, "offset": c.Offset != nil, "judge": c.Judge != nil, "edge": c.Edge != 0,
-		"hash": c.Hash != "", "rules": c.Text != "",
+		"hash": c.Hash != "", "rules": c.Text != "", "settings": c.Settings != nil, "aggregate": c.Aggregate != nil,
 	}
 	for _, name := range needs {
 		if names := strings.Split(name, "|"); !slices.ContainsFunc(names, func(n string) bool { return there[n] }) {
@@ -110,4 +130,5 @@ var controlFields = map[detector.ActKind][]string{
 	detector.ActApprove:     {"incident_id", "action", "by"},
 	detector.ActRules:       {"hash", "rules", "by"},
 	ActApplied:              {"offset", "judge", "edge"},
+	ActSettings:             {"settings", "aggregate|judge", "by"},
 }

@@ -45,6 +45,7 @@ type Health struct {
 	Late      int64           `json:"late"`
 	Sources   []HealthSource  `json:"sources,omitempty"`
 	Rules     *HealthRules    `json:"rules,omitempty"`
+	Settings  []string        `json:"settings_differ,omitempty"` // of tasks, from this worker's
 }
 
 // HealthSource is how late the records of a source came, of those that the worker has read since it began.
@@ -66,8 +67,15 @@ type HealthTask struct {
 	Watermark *detector.Millis `json:"watermark,omitempty"` // aggregate
 	Lag       *int64           `json:"lag,omitempty"`       // aggregate: records not read yet
 	Edge      *detector.Millis `json:"edge,omitempty"`      // judge: end of the last closed pane
+	Slowest   *HealthSlowest   `json:"slowest,omitempty"`   // judge: the partition that the others wait for
 	Open      *int             `json:"open,omitempty"`      // judge: incidents that were told and are not over
 	Problem   string           `json:"problem,omitempty"`   // why the task does not work: it begins again and again
+}
+
+// HealthSlowest is a source partition and the event time up to which it has said everything, absent while nothing is known of it.
+type HealthSlowest struct {
+	detector.Source
+	Watermark *detector.Millis `json:"watermark,omitempty"`
 }
 
 // DecodeMark reads a mark.
