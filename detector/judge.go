@@ -196,31 +196,24 @@ func (j *Judge) heardSet(p *Progress) {
 	j.set = all
 }
 
-// watermark is the event time up to which all partitions have said everything.
+// watermark is the event time up to which all partitions have said everything. One that was not heard of yet holds it back.
 func (j *Judge) watermark() int64 {
-	_, at, ok := j.Slowest()
-	if !ok {
-		return never
-	}
-	return at
-}
-
-// Slowest is the partition that the others wait for, the first of several, and the event time up to which it has said everything: the smallest int64 of one that
-// was not heard of yet. It says false while there are no partitions.
-func (j *Judge) Slowest() (slowest Source, at int64, ok bool) {
+	low := int64(1<<63 - 1)
+	members := 0
 	for _, topic := range sortedKeys(j.set.Topics) {
 		for n := range j.set.Topics[topic] {
-			s := Source{topic, n}
-			p := j.partitions[s]
+			members++
+			p := j.partitions[Source{topic, n}]
 			if p == nil {
-				return s, never, true
+				return never
 			}
-			if !ok || p.Watermark < at {
-				slowest, at, ok = s, p.Watermark, true
-			}
+			low = min(low, p.Watermark)
 		}
 	}
-	return slowest, at, ok
+	if members == 0 {
+		return never
+	}
+	return low
 }
 
 // Stale says that the rules have changed at the edge, and that they may need more of the panes than the judge has kept for those of before. It

@@ -74,33 +74,6 @@ func TestWatermarkNeverGoesBack(t *testing.T) {
 	f(110_000, 110_000)
 }
 
-// TestSlowest: the one that others wait for is named, before all one that was not heard of.
-func TestSlowest(t *testing.T) {
-	j := NewJudge(DefaultConfig(), justErrors(t))
-	if s, _, ok := j.Slowest(); ok {
-		t.Errorf("without partitions %v is the slowest", s)
-	}
-	f := func(told, want Source, watermark, at int64) {
-		t.Helper()
-		err := j.Progress(&Progress{
-			V: 1, Tasks: 1, Set: PartitionSet{Version: 4, Topics: map[string]int{"a": 2, "b": 2}},
-			Partitions: []PartitionProgress{{Source: told, Watermark: watermark}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, gotAt, ok := j.Slowest(); got != want || gotAt != at || !ok {
-			t.Errorf("after %d of %v the slowest is %v at %d, %t; expected %v at %d", watermark, told, got, gotAt, ok, want, at)
-		}
-	}
-	f(Source{"a", 0}, Source{"a", 1}, 100, never)
-	f(Source{"a", 1}, Source{"b", 0}, 90, never)
-	f(Source{"b", 0}, Source{"b", 1}, 80, never)
-	f(Source{"b", 1}, Source{"b", 0}, 85, 80)
-	f(Source{"b", 0}, Source{"b", 1}, 200, 85)
-	f(Source{"b", 1}, Source{"a", 1}, 90, 90)
-}
-
 // TestLateAtJudge: what comes for a closed pane is counted nowhere, and that is counted.
 func TestLateAtJudge(t *testing.T) {
 	j := NewJudge(DefaultConfig(), justErrors(t))

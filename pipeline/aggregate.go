@@ -1,10 +1,8 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -42,6 +40,7 @@ type aggregateTask struct {
 	voids     []detector.Void      // likewise
 	topics    map[string]int       // partitions of the sources
 	joined    int                  // the generation of the group in which that was asked last
+	askAgain  time.Time            // not before then, since nobody answered
 	forgotten []wire.Record        // of the changelog, since the last flush
 	noted     string               // beside the offset of the marks
 	at        atWork
@@ -147,7 +146,11 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	}
 	var starts []fetch.Start
 	next := map[detector.Source]int64{}
-	noted := offsets[partition{t.w.cfg.Topics.Marks, t.a.task}].Metadata
+	taken := taken{group: t.w.groupID("aggregate"), offsets: offsets, told: told}
+	t.noted = offsets[partition{t.w.cfg.Topics.Marks, t.a.task}].Metadata
+	if taken.notes, err = notesOf(t.noted); err != nil {
+		return err
+	}
 	for _, topic := range slices.Sorted(maps.Keys(t.a.partitions)) {
 		partitions := t.a.partitions[topic]
 		isolation := t.w.isolation(topic)
@@ -157,22 +160,17 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 		}
 		for _, id := range partitions {
 			s := detector.Source{Topic: topic, Partition: id}
-			there, err := wasThere(noted, topic)
-			if err != nil {
-				return err
-			}
-			at, known, err := where(s, offsets, told, topics[topic].ID, spans[id], noted != "" && there)
+			at, known, err := taken.where(s, topics[topic].ID, spans[id])
 			if err != nil {
 				return err
 			}
 			starts = append(starts, fetch.Start{Topic: topic, ID: topics[topic].ID, Partition: id, Offset: at.offset, Uncommitted: isolation == kafka.ReadUncommitted})
 			if topic == t.w.cfg.Topics.Marks {
 				t.marks = newMarkReader(s, at.offset, spans[id].end, known)
-				t.noted = noted
 				t.committed[s] = at.offset
 				continue
 			}
-			t.addSource(s, topics[topic].ID, at, known && there, spans[id].end)
+			t.addSource(s, topics[topic].ID, at, known && taken.notes.has(topic), spans[id].end)
 			next[s] = at.lost
 		}
 	}
@@ -183,7 +181,7 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	if err := t.restoreKept(ctx, next); err != nil {
 		return err
 	}
-	t.at = newAtWork(t.w.cfg.counting(), t.low())
+	t.at = newAtWork(t.w.cfg.counting(), cameTo(t.order))
 	t.clock = newClock(t.w.hints, t.a.task, t.w.cfg, told)
 	t.reader = t.w.broker.read(starts)
 	for _, s := range t.order {
@@ -209,63 +207,25 @@ func (t *aggregateTask) told(ctx context.Context, offsets map[partition]kafka.Of
 	return t.w.told(ctx)
 }
 
-// low is the least watermark of the task's partitions, noLow where it has none.
-func (t *aggregateTask) low() int64 {
-	low := noLow
-	for _, s := range t.order {
-		low = min(low, s.Watermark())
+// slowest is the partition that has come least far in event time, nil where there is none. Idle ones are moved to where it is: of several it is one that was
+// not read to its end.
+func (t *aggregateTask) slowest() *source {
+	if len(t.order) == 0 {
+		return nil
 	}
-	return low
+	return slices.MinFunc(t.order, func(x, y *source) int {
+		return cmp.Or(cmp.Compare(x.Watermark(), y.Watermark()), compareBools(x.caughtUp, y.caughtUp))
+	})
 }
 
-// startAt is where a source partition is taken up.
-type startAt struct {
-	offset int64
-	state  detector.PartitionState
-	lost   int64 // up to which everything was accounted for: the offsets [lost, offset), if any, are gone and were never read
-}
-
-// where takes a partition up at the committed offset or, where the group has none, at what the log knows of it; known says that there was
-// either. What the topic has let go of meanwhile is lost, and told. noted says that the task has noted the source beside an offset that there is.
-func where(s detector.Source, offsets map[partition]kafka.OffsetFetchPartition, told map[detector.Source]detector.PartitionProgress,
-	topic fetch.TopicID, there span, noted bool,
-) (at startAt, known bool, err error) {
-	at = startAt{offset: there.first, state: detector.NewPartitionState()}
-	committed, known := offsets[partition{s.Topic, s.Partition}]
-	progress, ok := told[s]
-	if !known && noted && progress.Sum() > 0 { // one that was added and not read yet has no offset either
-		return at, known, anotherTopic(s, progress.To, "and the broker has let go of that offset alone, as it does when a topic is deleted")
+func compareBools(x, y bool) int {
+	switch {
+	case x == y:
+		return 0
+	case y:
+		return -1
 	}
-	byHand := known && committed.Metadata == "" && ok && progress.To == committed.CommittedOffset
-	if ok && !known || byHand {
-		at.offset, at.state.Watermark, at.state.Totals, known = progress.To, progress.Watermark, progress.Totals, progress.Watermark != unknown
-		at.state.Totals.Aborted += at.state.Totals.Held // nobody knows any more which records were held
-		at.state.Totals.Held = 0
-	} else if known {
-		b, err := readBeside(committed)
-		if err != nil {
-			return at, known, fmt.Errorf("cannot read what was kept with the offset of %s/%d: %w", s.Topic, s.Partition, err)
-		}
-		if topic == (fetch.TopicID{}) && b.Topic != topic {
-			return at, known, fmt.Errorf("cannot go on with %s/%d yet: the broker that was asked does not know the topic", s.Topic, s.Partition)
-		}
-		if b.Topic != topic && b.Topic != (fetch.TopicID{}) {
-			return at, known, anotherTopic(s, max(committed.CommittedOffset, b.Read), fmt.Sprintf("while the topic's id was %s; it is %s now", b.Topic, topic))
-		}
-		at.offset, at.state = committed.CommittedOffset, b.PartitionState
-	}
-	if at.offset > there.end {
-		return at, known, fmt.Errorf("cannot go on at offset %d of %s/%d: the log ends at %d; was the topic made anew?",
-			at.offset, s.Topic, s.Partition, there.end)
-	}
-	at.offset, at.lost = at.state.Begin(at.offset, there.first)
-	return at, known, nil
-}
-
-// anotherTopic is why a partition is not read on: where it was said that it is another one.
-func anotherTopic(s detector.Source, offset int64, why string) error {
-	return fmt.Errorf("cannot go on with %s/%d: it was read up to offset %d, %s. What has its name now is another topic: read it by a pipeline of another name. "+
-		"If it is the same one, commit offset %d for the group", s.Topic, s.Partition, offset, why, offset)
+	return 1
 }
 
 // committedAll says whether the group has an offset for each of the task's partitions, with what a task keeps beside it.
@@ -367,19 +327,27 @@ func (t *aggregateTask) step(ctx context.Context, res *fetch.Response) error {
 	return nil
 }
 
-// grown ends a task that follows sessions when there are more partitions than it knows of, as a new generation of the group may say: it has to
-// begin again and make void what is open.
+// grown takes in that there are other partitions than the task knows of, as a new generation of the group may say: while one task says that there are some that
+// nobody reads, judges wait for them. A task that follows sessions ends: it has to begin again and make void what is open.
 func (t *aggregateTask) grown(ctx context.Context) error {
 	m, _, _ := t.seat.get()
-	if !t.w.cfg.follows() || m.generation == t.joined {
+	if m.generation == t.joined || t.w.now().Before(t.askAgain) {
 		return nil
 	}
 	topics, err := t.w.broker.topics(ctx, t.w.sourceTopics())
+	if err != nil && !t.w.cfg.follows() {
+		t.askAgain = t.w.now().Add(time.Second)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if counts := countOf(topics); !maps.Equal(counts, t.topics) {
-		return fmt.Errorf("there are more partitions now: %v, known %v", counts, t.topics)
+	if set := partitionSet(topics); !maps.Equal(set.Topics, t.topics) {
+		if t.w.cfg.follows() {
+			return fmt.Errorf("there are other partitions now: %v, known %v", set.Topics, t.topics)
+		}
+		t.agg.SetPartitions(set)
+		t.topics = set.Topics
 	}
 	t.joined = m.generation
 	return nil
@@ -400,7 +368,7 @@ func (t *aggregateTask) response(res *fetch.Response) error {
 	for i := range res.Chunks {
 		c := &res.Chunks[i]
 		if c.Err != nil {
-			return fmt.Errorf("cannot read %s/%d at offset %d (the log begins at %d): %w", c.Topic, c.Partition, c.Position, c.LogStart, c.Err)
+			return cannotRead(c)
 		}
 		if c.Topic == t.w.cfg.Topics.Marks {
 			if err := t.readMarks(c); err != nil {
@@ -696,67 +664,34 @@ func (t *aggregateTask) begins() []kafka.Message {
 	return []kafka.Message{t.at.tell(t.w, wire.Control{Aggregate: &t.a.task})}
 }
 
-// present is what a task notes beside its offset in the marks topic: what it counts with, and of which sources it has partitions, by a hash of each name. One of a source that is
+// present is what a task notes beside its offset in the marks topic: what it counts with, and of which sources it has partitions. One of a source that is
 // not among them has been away, if it has been there before: event time has gone on without it, and it begins as one that is added.
 func (t *aggregateTask) present() string {
 	has := map[string]bool{}
 	for _, s := range t.order { // one mark is for all of a source that was away; of a topic that has grown the new ones are known by having no offset
 		has[s.Topic] = has[s.Topic] || !s.added
 	}
-	noted := notes{Sources: []string{}, Settings: t.at.hash}
+	was, err := notesOf(t.noted)
 	for _, topic := range t.w.sourceTopics() { // one that is missing has not been taken out of the sources
-		if there, err := wasThere(t.noted, topic); err == nil && there && t.noted != "" && t.topics[topic] == 0 {
+		if err == nil && was.has(topic) && t.noted != "" && t.topics[topic] == 0 {
 			has[topic] = true
 		}
 	}
+	noted := notes{Sources: []string{}, Settings: t.at.hash, Topics: map[string]fetch.TopicID{}}
 	for _, topic := range slices.Sorted(maps.Keys(has)) {
 		if has[topic] {
 			noted.Sources = append(noted.Sources, noteOf(topic))
 		}
 	}
+	now := map[string]fetch.TopicID{}
+	for _, s := range t.order {
+		if s.topic != (fetch.TopicID{}) {
+			now[noteOf(s.Topic)] = s.topic
+		}
+	}
+	noted.keep(now)
+	noted.keep(was.Topics)
 	return string(wire.JSON(noted))
-}
-
-// notes are what a task notes beside its offset in the marks topic.
-type notes struct {
-	Sources  []string `json:"sources"`            // none: the task is of before there were notes
-	Settings string   `json:"settings,omitempty"` // a hash
-}
-
-func notesOf(noted string) (n notes, err error) {
-	if noted == "" {
-		return n, nil
-	}
-	if err = json.Unmarshal([]byte(noted), &n); err != nil {
-		err = fmt.Errorf("cannot read what was kept with an offset: %w", err)
-	}
-	return n, err
-}
-
-// wasThere says whether the task had noted the source.
-func wasThere(noted, topic string) (bool, error) {
-	n, err := notesOf(noted)
-	return n.Sources == nil || slices.Contains(n.Sources, noteOf(topic)), err
-}
-
-func noteOf(topic string) string {
-	hash := sha256.Sum256([]byte(topic))
-	return hex.EncodeToString(hash[:4])
-}
-
-// beside is what is kept beside the offset of a source partition.
-type beside struct {
-	detector.PartitionState
-	Topic fetch.TopicID `json:"topic,omitzero"`
-}
-
-// readBeside is what was kept beside an offset; nothing where it was committed by hand.
-func readBeside(committed kafka.OffsetFetchPartition) (beside, error) {
-	b := beside{PartitionState: detector.NewPartitionState()}
-	if committed.Metadata == "" {
-		return b, nil
-	}
-	return b, json.Unmarshal([]byte(committed.Metadata), &b)
 }
 
 // report tells the worker's health how far the task is.
@@ -765,8 +700,9 @@ func (t *aggregateTask) report() {
 	for _, s := range t.order {
 		*h.Lag += s.lag
 	}
-	if low := t.low(); low != noLow {
-		h.Watermark = known(low)
+	if s := t.slowest(); s != nil {
+		h.Watermark = known(s.Watermark())
+		h.Slowest = &wire.HealthSlowest{Source: s.Source, Watermark: h.Watermark, Lag: s.lag}
 	}
 	t.w.report("aggregate", h)
 }

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -68,7 +70,7 @@ func TestTopicMadeAnewIsNotSkipped(t *testing.T) {
 	defer stop()
 	p.until("the worker to say that it cannot go on", func() bool {
 		return slices.ContainsFunc(log.All(), func(e observer.LoggedEntry) bool {
-			return strings.Contains(e.ContextMap()["error"].(string), topic+"/0: it was read up to offset 60, and the broker has let go of that offset alone")
+			return strings.Contains(e.ContextMap()["error"].(string), topic+"/0: it was read up to offset 60, while the topic's id was ")
 		})
 	})
 	p.until("the worker's health to say it too", func() bool {
@@ -85,7 +87,13 @@ func TestMissingTopicStopsNoOther(t *testing.T) {
 }
 
 func missingTopicStopsNoOther(t *testing.T, addr string) {
-	p := newPipeline(t, addr, nil)
+	p := newPipeline(t, addr, func(c *Config) {
+		for i := range c.Sources {
+			if c.Sources[i].Kind.Kind == rules.KindStep {
+				c.Sources[i].Partitions = 1 // the other tasks have nothing of it, and go on while it goes
+			}
+		}
+	})
 	core, log := observer.New(zapcore.InfoLevel)
 	w, stop := p.startWith(func(w *Worker) { w.log, w.watchEvery = zap.New(core), 200*time.Millisecond })
 	defer stop()
@@ -102,15 +110,31 @@ func missingTopicStopsNoOther(t *testing.T, addr string) {
 		p.writeLines(partition{other, 0}, latencyAt(second))
 	}
 	p.until("the other source to be counted", func() bool { return w.Totals().Counted == 60 })
+	p.judged(simStart+30_000, w)
+	p.until("the health to name it", func() bool { return slices.Equal(w.beat().Missing, []string{missing}) })
 	if n := generations(); n > 3 {
 		t.Errorf("%d generations of the group, expected 2 or 3", n)
 	}
-	p.makeTopic(missing, 4)
+	stop()
+	w, stop = p.startWith(func(w *Worker) { w.log, w.watchEvery = zap.New(core), 200*time.Millisecond })
+	defer stop()
+	for second := range 60 {
+		p.writeLines(partition{other, 0}, latencyAt(60+second))
+	}
+	p.until("the other source to be counted by a worker that began without the missing one", func() bool { return w.Totals().Counted == 120 })
+	unread := *p.cfg
+	unread.Sources = append(slices.Clone(p.cfg.Sources), SourceConfig{Topic: p.cfg.Pipeline + ".never", Kind: p.cfg.Sources[0].Kind})
+	err := NewWorker(WorkerOptions{Config: &unread, Rules: p.rules, Client: p.client, Log: zap.NewNop()}).Run(p.ctx)
+	if topics := (*TopicError)(nil); !errors.As(err, &topics) || !strings.Contains(err.Error(), ".never is missing") || strings.Contains(err.Error(), missing+" ") {
+		t.Errorf("a worker with a source that was never there ended with %v", err)
+	}
+	p.makeTopic(missing, 1)
+	p.until("the health not to name it any more", func() bool { return len(w.beat().Missing) == 0 })
 	for second := range 60 {
 		p.writeLines(partition{missing, 0}, strings.Replace(latencyAt(100+second), `"status":200,"duration_ms":3`, `"step":"a","action":"enter"`, 1))
 		p.writeLines(partition{other, 0}, latencyAt(100+second))
 	}
-	p.until("the topic to be counted", func() bool { return w.Totals().Sum() == 180 })
+	p.until("the topic to be counted", func() bool { return w.Totals().Sum() == 240 })
 }
 
 // Where kafka-go finds no partition because one topic is missing, those of the others are assigned all the same.
@@ -172,41 +196,84 @@ func TestTopicMadeAnewWhileRunning(t *testing.T) {
 	f(time.Hour, false)
 }
 
-// Only a partition that was read has lost its offset: one that was added, and told of before the mark that lets it begin, never had one.
+// A partition is taken up where it was read to, and not at all where its name is that of another topic.
 func TestWhereAPartitionIsTakenUp(t *testing.T) {
 	s := detector.Source{Topic: "a"}
-	f := func(what string, offset *kafka.OffsetFetchPartition, noted bool, told detector.PartitionProgress, want int64, refused bool) {
-		t.Helper()
-		offsets := map[partition]kafka.OffsetFetchPartition{}
-		if offset != nil {
-			offsets[partition{"a", 0}] = *offset
-		}
-		at, _, err := where(s, offsets, map[detector.Source]detector.PartitionProgress{s: told}, fetch.TopicID{1}, span{first: 100, end: 900}, noted)
-		if (err != nil) != refused || err == nil && at.offset != want {
-			t.Errorf("%s: got offset %d and %v, expected %d, refused: %t", what, at.offset, err, want, refused)
-		}
-		if counted := told.Counted; !refused && at.state.Totals.Counted != counted {
-			t.Errorf("%s: the accounts begin with %+v, expected %d counted", what, at.state.Totals, counted)
-		}
-	}
 	read := detector.PartitionProgress{To: 500, Watermark: 7, Totals: detector.Totals{Counted: 400}}
-	f("the group was forgotten", nil, false, read, 500, false)
-	f("the offset alone was forgotten", nil, true, read, 0, true)
-	f("all were rejected", nil, true, detector.PartitionProgress{To: 500, Watermark: unknown, Totals: detector.Totals{Rejected: 400}}, 0, true)
-	f("it was added", nil, true, detector.PartitionProgress{To: 100, Watermark: unknown}, 100, false)
-	f("it has its offset", &kafka.OffsetFetchPartition{CommittedOffset: 600, Metadata: `{"w":9,"s":0,"t":{"counted":400}}`}, true, read, 600, false)
-	f("of that topic", &kafka.OffsetFetchPartition{CommittedOffset: 600, Metadata: `{"w":9,"s":0,"t":{"counted":400},"topic":"AQAAAAAAAAAAAAAAAAAAAA"}`}, true, read, 600, false)
-	f("of another topic", &kafka.OffsetFetchPartition{CommittedOffset: 600, Metadata: `{"w":9,"s":0,"t":{"counted":400},"topic":"AgAAAAAAAAAAAAAAAAAAAA"}`}, true, read, 0, true)
-	held := &kafka.OffsetFetchPartition{CommittedOffset: 600, Metadata: `{"w":9,"s":0,"t":{"counted":400},"r":650,"h":[0],"topic":"AgAAAAAAAAAAAAAAAAAAAA"}`}
-	_, _, err := where(s, map[partition]kafka.OffsetFetchPartition{{"a", 0}: *held}, nil, fetch.TopicID{1}, span{first: 100, end: 900}, true)
-	if err == nil || !strings.Contains(err.Error(), "it was read up to offset 650") || !strings.Contains(err.Error(), "commit offset 650") {
-		t.Errorf("of another topic, while records are held: %v, expected offset 650", err)
+	at := func(offset int64, topic string) *kafka.OffsetFetchPartition {
+		return &kafka.OffsetFetchPartition{CommittedOffset: offset, Metadata: `{"w":9,"s":0,"t":{"counted":400}` + topic + `}`}
 	}
-	_, _, err = where(s, map[partition]kafka.OffsetFetchPartition{{"a", 0}: *held}, nil, fetch.TopicID{}, span{first: 100, end: 900}, true)
-	if err == nil || !strings.Contains(err.Error(), "does not know the topic") {
-		t.Errorf("of a topic that nobody knows: %v", err)
+	one, two := fetch.TopicID{1}, fetch.TopicID{2}
+	noted := func(id fetch.TopicID) notes {
+		n := notes{Sources: []string{noteOf("a")}}
+		if id != (fetch.TopicID{}) {
+			n.Topics = map[string]fetch.TopicID{noteOf("a"): id}
+		}
+		return n
 	}
-	f("it has one that was committed by hand", &kafka.OffsetFetchPartition{CommittedOffset: 500}, true, read, 500, false)
+	away := notes{Sources: []string{}, Topics: map[string]fetch.TopicID{noteOf("a"): two}}
+	f := func(what string, offset *kafka.OffsetFetchPartition, n notes, told detector.PartitionProgress, want int64, refused string) {
+		t.Helper()
+		k := taken{group: "g", offsets: map[partition]kafka.OffsetFetchPartition{}, told: map[detector.Source]detector.PartitionProgress{s: told}, notes: n}
+		if offset != nil {
+			k.offsets[partition{"a", 0}] = *offset
+		}
+		at, _, err := k.where(s, one, span{first: 100, end: 900})
+		switch {
+		case (err != nil) != (refused != ""), err != nil && !strings.Contains(err.Error(), refused):
+			t.Errorf("%s: %v, expected %q", what, err, refused)
+		case err == nil && (at.offset != want || at.state.Totals.Counted != told.Counted):
+			t.Errorf("%s: got offset %d with %+v, expected %d and %d counted", what, at.offset, at.state.Totals, want, told.Counted)
+		}
+	}
+	const anew = "What has its name now is another topic: "
+	f("the group was forgotten", nil, notes{}, read, 500, "")
+	f("the group was forgotten, but for the marks", nil, noted(one), read, 500, "")
+	f("the offset alone was forgotten, by a task of before", nil, noted(fetch.TopicID{}), read, 0, anew)
+	f("another topic", nil, noted(two), read, 0, anew)
+	f("another topic of a source that was away", nil, away, read, 0, anew)
+	f("all were rejected", nil, noted(fetch.TopicID{}), detector.PartitionProgress{To: 500, Watermark: unknown, Totals: detector.Totals{Rejected: 400}}, 0, anew)
+	f("it was added", nil, noted(two), detector.PartitionProgress{To: 100, Watermark: unknown}, 100, "")
+	f("it has its offset", at(600, ""), noted(one), read, 600, "")
+	f("of that topic", at(600, `,"topic":"AQAAAAAAAAAAAAAAAAAAAA"`), noted(one), read, 600, "")
+	f("of another topic", at(600, `,"topic":"AgAAAAAAAAAAAAAAAAAAAA"`), noted(two), read, 0, "commit offset 600 of it for the group g ")
+	f("of another topic, while records are held", at(600, `,"r":650,"h":[0],"topic":"AgAAAAAAAAAAAAAAAAAAAA"`), noted(two), read, 0, "it was read up to offset 650")
+	f("it has one that was committed by hand", &kafka.OffsetFetchPartition{CommittedOffset: 500}, noted(two), read, 500, "")
+	f("too small a one", &kafka.OffsetFetchPartition{CommittedOffset: 499}, noted(one), read, 0, "it was read up to offset 500: commit that")
+	f("behind the end", at(901, ""), noted(one), read, 0, "the log ends at 900")
+	for _, k := range []taken{
+		{offsets: map[partition]kafka.OffsetFetchPartition{{"a", 0}: *at(600, `,"topic":"AgAAAAAAAAAAAAAAAAAAAA"`)}},
+		{told: map[detector.Source]detector.PartitionProgress{s: read}, notes: noted(one)},
+	} {
+		if _, _, err := k.where(s, fetch.TopicID{}, span{end: 900}); err == nil || !strings.Contains(err.Error(), "does not know the topic") {
+			t.Errorf("of a topic that nobody knows: %v", err)
+		}
+	}
+}
+
+// What a task notes fits beside an offset, however many sources it has had.
+func TestNotesAreBounded(t *testing.T) {
+	ids := func(n int, id fetch.TopicID) map[string]fetch.TopicID {
+		out := map[string]fetch.TopicID{}
+		for i := range n {
+			out[noteOf(fmt.Sprint(i))] = id
+		}
+		return out
+	}
+	for _, sources := range []int{0, 1, 50, 200, 340} {
+		n := notes{Sources: []string{}, Settings: strings.Repeat("f", 32), Topics: map[string]fetch.TopicID{}}
+		for i := range sources {
+			n.Sources = append(n.Sources, noteOf(fmt.Sprint(i)))
+		}
+		n.keep(ids(sources, fetch.TopicID{1}))
+		n.keep(ids(1000, fetch.TopicID{2}))
+		if size := len(wire.JSON(n)); size > 4096 || sources < 300 && size < 3500 {
+			t.Errorf("notes of %d sources have %d bytes, expected as many as fit into 4096", sources, size)
+		}
+		if sources > 0 && sources <= 50 && n.Topics[noteOf("0")] != (fetch.TopicID{1}) {
+			t.Errorf("of %d sources, one that is there has not its own id", sources)
+		}
+	}
 }
 
 // A member whose tasks were given fewer partitions than there are asks for them.

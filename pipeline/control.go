@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
@@ -148,8 +149,9 @@ func Say(ctx context.Context, c *Config, client *kafka.Client, control wire.Cont
 	return res.BaseOffset, nil
 }
 
-// ReadPublished calls take as ReadMessages does. edge is the event time up to which all judges had told everything before that, the smallest int64 where one has told
-// nothing yet; cut says that the oldest messages are gone.
+// ReadPublished calls take with the value of every message that the pipeline has put on the alerts and recovery topics, in no order. edge is the event time up to
+// which all judges had told everything before that, the smallest int64 where one has told nothing yet; cut says that the oldest messages are gone. It waits
+// until transactions are over that are open now.
 func ReadPublished(ctx context.Context, c *Config, client *kafka.Client, take func(value []byte) error) (edge int64, cut bool, err error) {
 	w := NewWorker(WorkerOptions{Config: c, Client: client, Log: zap.NewNop()})
 	edge = noLow
@@ -164,20 +166,34 @@ func ReadPublished(ctx context.Context, c *Config, client *kafka.Client, take fu
 		}
 		edge = min(edge, at)
 	}
-	for _, topic := range []string{c.Topics.Alerts, c.Topics.Recovery} {
-		found, err := c.partitionsOf(ctx, []string{topic})
-		if err != nil {
-			return edge, cut, err
-		}
+	topics := []string{c.Topics.Alerts, c.Topics.Recovery}
+	found, err := c.partitionsOf(ctx, topics)
+	if err != nil {
+		return edge, cut, err
+	}
+	for _, topic := range topics {
 		for id := range found[topic] {
-			spans, err := w.broker.ends(ctx, topic, []int{id}, kafka.ReadCommitted)
+			spans, err := w.broker.ends(ctx, topic, []int{id}, kafka.ReadUncommitted) // behind what is open now may be what is committed
 			if err != nil {
 				return edge, cut, err
 			}
 			cut = cut || spans[id].first > 0
+			err = readRange(ctx, w.broker.read, fetch.Start{Topic: topic, Partition: id, Offset: spans[id].first}, spans[id].end, func(r *fetch.Record) error {
+				headers, err := r.Headers()
+				ours := func(h fetch.Header) bool {
+					return h.Key == wire.HeaderSource && string(h.Value) == wire.SourceOf(c.Pipeline)
+				}
+				if err == nil && slices.ContainsFunc(headers, ours) {
+					err = take(r.Value)
+				}
+				return err
+			})
+			if err != nil {
+				return edge, cut, err
+			}
 		}
 	}
-	return edge, cut, ReadMessages(ctx, c, client, take)
+	return edge, cut, nil
 }
 
 // ReadMessages calls take with the value of every message on the alerts and recovery topics as they are now.

@@ -2,12 +2,14 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
 
@@ -32,6 +34,7 @@ type stage struct {
 	run    func(ctx context.Context, a assignment, seat *seat) error
 	log    *zap.Logger
 	failed func(task int, err error) // is told why a task begins again; nil: that it is no longer here
+	missed func(topics []string)     // is told which topics are missing
 	every  time.Duration             // between looks whether topics have other partitions
 	seen   map[string]int            // partitions of the topics before the group was joined last
 
@@ -185,7 +188,8 @@ func (s *stage) watch(ctx context.Context, assigned map[int]assignment) {
 			}
 			continue
 		}
-		if missing := slices.DeleteFunc(slices.Clone(s.topics), func(topic string) bool { return s.seen[topic] > 0 }); len(missing) > 0 {
+		missing := slices.DeleteFunc(slices.Clone(s.topics), func(topic string) bool { return s.seen[topic] > 0 })
+		if s.missed(missing); len(missing) > 0 {
 			say("topics are missing: nothing is read of them", zap.Strings("topics", missing))
 		}
 		if changed || s.lacks(assigned) {
@@ -223,24 +227,36 @@ func (s *stage) start(ctx context.Context, a assignment, seat *seat) *running {
 	go func() {
 		defer close(r.done)
 		defer s.failed(a.task, nil)
+		wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(againAfter), backoff.WithMaxInterval(mostAgainAfter), backoff.WithMaxElapsedTime(0))
 		for ctx.Err() == nil {
+			began := time.Now()
 			err := s.try(ctx, a, seat)
 			if ctx.Err() != nil {
 				return
 			}
+			if errors.Is(err, errRulesChanged) {
+				s.log.Info("a task is restored for other rules", zap.String("stage", s.name), zap.Int("task", a.task))
+				continue
+			}
 			s.failed(a.task, err)
+			if time.Since(began) > wait.MaxInterval {
+				wait.Reset()
+			}
 			s.log.Warn("task begins again from what was committed", zap.String("stage", s.name), zap.Int("task", a.task), zap.Error(err))
 			select {
 			case <-ctx.Done():
-			case <-time.After(againAfter):
+			case <-time.After(wait.NextBackOff()):
 			}
 		}
 	}()
 	return r
 }
 
-// againAfter is how long a task that failed is left alone.
-const againAfter = 500 * time.Millisecond
+// againAfter is how long a task that failed is left alone, and mostAgainAfter one that fails again and again.
+const (
+	againAfter     = 500 * time.Millisecond
+	mostAgainAfter = 5 * time.Second
+)
 
 // try runs a task once. Before it takes over anything it makes sure that the group still counts it: a worker that was asleep must not
 // fence the one that has its tasks now.

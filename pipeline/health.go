@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/pprof"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -74,6 +76,9 @@ func (w *Worker) beat() wire.Health {
 		h.Rules = &r
 	}
 	h.Settings = w.settings
+	for _, stage := range slices.Sorted(maps.Keys(w.missing)) {
+		h.Missing = append(h.Missing, w.missing[stage]...)
+	}
 	for key, task := range w.health {
 		if key.stage == "aggregate" {
 			h.Aggregate = append(h.Aggregate, task)
@@ -85,6 +90,21 @@ func (w *Worker) beat() wire.Health {
 	slices.SortFunc(h.Aggregate, byTask)
 	slices.SortFunc(h.Judge, byTask)
 	return h
+}
+
+// seldom says each error, by its text, at most once in sayEvery.
+func seldom(say func(error)) func(error) {
+	var mu sync.Mutex
+	said := map[string]time.Time{}
+	return func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		maps.DeleteFunc(said, func(_ string, at time.Time) bool { return time.Since(at) > sayEvery })
+		if _, ok := said[err.Error()]; !ok {
+			said[err.Error()] = time.Now()
+			say(err)
+		}
+	}
 }
 
 // known is a time, nil where it is not known.

@@ -78,3 +78,31 @@ func TestTaskMetrics(t *testing.T) {
 		t.Errorf("the worker has no task, and tells\n%s", told())
 	}
 }
+
+// The partition that others wait for is named: of those that are as far behind, one that was not read to its end.
+func TestSlowest(t *testing.T) {
+	agg := detector.NewAggregator(detector.DefaultConfig(), 0, 1)
+	task := &aggregateTask{}
+	add := func(topic string, watermark int64, caughtUp bool) {
+		state := detector.NewPartitionState()
+		state.Watermark = watermark
+		task.order = append(task.order, &source{Partition: agg.Add(detector.Source{Topic: topic}, 0, state), caughtUp: caughtUp})
+	}
+	f := func(want string) {
+		t.Helper()
+		if got := task.slowest(); got == nil || got.Topic != want {
+			t.Errorf("the slowest is %v, expected %s", got, want)
+		}
+	}
+	if got := task.slowest(); got != nil {
+		t.Errorf("without partitions %v is the slowest", got.Source)
+	}
+	add("a", 200, true)
+	f("a")
+	add("b", 100, true)
+	add("c", 100, false)
+	add("d", 300, false)
+	f("c")
+	add("e", unknown, true)
+	f("e")
+}

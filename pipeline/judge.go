@@ -200,7 +200,7 @@ func (t *judgeTask) response(res *fetch.Response) error {
 	for i := range res.Chunks {
 		c := &res.Chunks[i]
 		if c.Err != nil {
-			return fmt.Errorf("cannot read %s/%d at offset %d (the log begins at %d): %w", c.Topic, c.Partition, c.Position, c.LogStart, c.Err)
+			return cannotRead(c)
 		}
 		if c.Topic == t.w.cfg.Topics.Control {
 			if err := t.readControl(c); err != nil {
@@ -333,9 +333,6 @@ func (t *judgeTask) report(totals detector.Totals) {
 	h := wire.HealthTask{Task: t.a.task, Open: new(int)}
 	*h.Open = t.judge.Open()
 	h.Edge = known(t.judge.Edge())
-	if source, at, ok := t.judge.Slowest(); ok {
-		h.Slowest = &wire.HealthSlowest{Source: source, Watermark: known(at)}
-	}
 	t.w.report("judge", h)
 	t.w.account(totals)
 	t.w.metrics.lost(t.a.task, t.judge.Lost())

@@ -244,7 +244,7 @@ func (w *Worker) takeHints(res *fetch.Response, walkers []fetch.Walker) error {
 	for i := range res.Chunks {
 		c := &res.Chunks[i]
 		if c.Err != nil {
-			return fmt.Errorf("cannot read %s/%d at offset %d (the log begins at %d): %w", c.Topic, c.Partition, c.Position, c.LogStart, c.Err)
+			return cannotRead(c)
 		}
 		walker := &walkers[c.Partition]
 		for walker.Reset(c, c.Position); walker.Next(); {

@@ -153,6 +153,10 @@ func (m *workerMetrics) lost(task int, offsets int64) {
 	m.set.GetOrCreateGauge(fmt.Sprintf("sevwatch_lost_offsets{task=\"%d\"}", task), nil).Set(float64(offsets))
 }
 
+func (m *workerMetrics) missing(topics int) {
+	m.set.GetOrCreateGauge("sevwatch_missing_topics", nil).Set(float64(topics))
+}
+
 // differ tells whether what a worker was given is not what runs.
 func (m *workerMetrics) differ(rules, settings bool) {
 	at := func(name string, differ bool) {

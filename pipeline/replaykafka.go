@@ -155,7 +155,7 @@ func (t *topicReplay) openTopic(ctx context.Context, topic string, partitions in
 		key := detector.Source{Topic: topic, Partition: id}
 		s.source = &source{Partition: t.engine.Add(key, s.first, detector.NewPartitionState()), decoder: cfg.Decoder(c.Labels)}
 		s.input, s.uncommitted = cfg.Input(c.Labels, t.schemas), cfg.Isolation == ReadUncommitted
-		if s.first > 0 && t.From == 0 {
+		if s.first > 0 && (t.From == 0 || s.first == spans[id].first) {
 			t.sum.Doubts = append(t.sum.Doubts, fmt.Sprintf("%s/%d begins at offset %d: what came before is gone", topic, id, s.first))
 		}
 		t.sources[key] = s
@@ -245,7 +245,7 @@ func (t *topicReplay) readControl(ctx context.Context) error {
 		return err
 	}
 	if found[topic] > 0 {
-		spans, err := ends(ctx, t.Kafka.Client, topic, []int{0}, kafka.ReadCommitted)
+		spans, err := ends(ctx, t.Kafka.Client, topic, []int{0}, kafka.ReadUncommitted) // behind what is open now may be what is committed
 		if err != nil {
 			return err
 		}
@@ -338,7 +338,7 @@ func (t *topicReplay) response(ctx context.Context, res *fetch.Response) error {
 	for i := range res.Chunks {
 		c := &res.Chunks[i]
 		if c.Err != nil {
-			return fmt.Errorf("cannot read %s/%d at offset %d (the log begins at %d): %w", c.Topic, c.Partition, c.Position, c.LogStart, c.Err)
+			return cannotRead(c)
 		}
 		s := t.sources[detector.Source{Topic: c.Topic, Partition: c.Partition}]
 		if err := t.take(ctx, s, c); err != nil {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -49,6 +50,14 @@ func readRange(ctx context.Context, read func([]fetch.Start) reader, start fetch
 		}
 		return nil
 	})
+}
+
+// cannotRead is why nothing more comes of a partition.
+func cannotRead(c *fetch.Chunk) error {
+	if errors.Is(c.Err, fetch.ErrAnotherTopic) {
+		return fmt.Errorf("cannot go on with %s/%d at offset %d: %w", c.Topic, c.Partition, c.Position, c.Err)
+	}
+	return fmt.Errorf("cannot read %s/%d at offset %d (the log begins at %d): %w", c.Topic, c.Partition, c.Position, c.LogStart, c.Err)
 }
 
 func walkRange(w *fetch.Walker, res *fetch.Response, next, end int64, record func(*fetch.Record) error) (int64, error) {

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"sevwatch/detector"
 	"sevwatch/pipeline/wire"
+	"sevwatch/rules"
 )
 
 // counting is what decides what records count as, by the names of the configuration: what is long as a hash. That which only decides when something is
@@ -17,7 +19,8 @@ import (
 func (c *Config) counting() *wire.Settings {
 	s := &wire.Settings{
 		Pipeline: map[string]string{
-			"labels": strings.Join(c.Labels, ","), "max_ahead": c.MaxAhead.String(), "agree": fmt.Sprint(c.Agree), "lateness": c.Lateness.String(),
+			"labels": strings.Join(c.Labels, ","), "domain": c.Domain, "pane": c.Pane.String(), "lateness": c.Lateness.String(),
+			"max_ahead": c.MaxAhead.String(), "agree": fmt.Sprint(c.Agree),
 		},
 		Sources: map[string]map[string]string{},
 	}
@@ -28,7 +31,7 @@ func (c *Config) counting() *wire.Settings {
 			"lateness": x.Lateness.String(), "isolation": string(x.Isolation), "max_bytes": fmt.Sprint(x.MaxBytes), "long_labels": string(x.LongLabels),
 			"dropped labels": strings.Join(dropped, ","), "count_sessions": fmt.Sprint(x.CountSessions),
 			"duplicates": fmt.Sprintf("%s, %d ids", x.Duplicates.Horizon, x.Duplicates.MaxIDs),
-			"sessions":   fmt.Sprintf("%s, %d visits, timeouts %s", x.Sessions.Timeout, x.Sessions.MaxVisits, hashOf(maps.Collect(maps.All(x.Sessions.Timeouts)))),
+			"sessions":   fmt.Sprintf("%s, %d visits, timeouts %s", x.Sessions.Timeout, x.Sessions.MaxVisits, textOf(x.Sessions.Timeouts)),
 			"shape":      hashOf([]any{x.Kind.Kind, x.Format.Format, x.fields(), x.Endpoints.Patterns, x.Endpoints.IDs}),
 		}
 	}
@@ -39,11 +42,20 @@ func (c *Config) counting() *wire.Settings {
 func (c *Config) judging() *wire.Settings {
 	return &wire.Settings{
 		Pipeline: map[string]string{
-			"labels": strings.Join(c.Labels, ","), "lateness": c.Lateness.String(),
+			"labels": strings.Join(c.Labels, ","), "domain": c.Domain, "pane": c.Pane.String(), "lateness": c.Lateness.String(),
 			"limits": fmt.Sprintf("%d series, %d groups, %d incidents", c.Limits.Series, c.Limits.Groups, c.Limits.Incidents),
 		},
 		Sources: map[string]map[string]string{},
 	}
+}
+
+// textOf is the timeouts of steps, in the order of their names.
+func textOf(timeouts map[string]rules.Duration) string {
+	var out []string
+	for _, step := range slices.Sorted(maps.Keys(timeouts)) {
+		out = append(out, fmt.Sprintf("%q %s", step, timeouts[step]))
+	}
+	return "[" + strings.Join(out, ", ") + "]"
 }
 
 func hashOf(v any) string { return fmt.Sprintf("%x", detector.IDOf(wire.JSON(v))) }
@@ -59,6 +71,17 @@ func newAtWork(settings *wire.Settings, since int64) atWork {
 	return atWork{settings, hashOf(settings), since}
 }
 
+// cameTo is the least event time that partitions have come to, of those of which it is known; noLow where it is of none.
+func cameTo(sources []*source) int64 {
+	low := noLow
+	for _, s := range sources {
+		if s.Watermark() != unknown {
+			low = min(low, s.Watermark())
+		}
+	}
+	return low
+}
+
 // tell is the message that tells of it; c names the task.
 func (a *atWork) tell(w *Worker, c wire.Control) kafka.Message {
 	c.V, c.Act, c.Settings = 1, detector.Act{Act: wire.ActSettings, By: w.cfg.clientID()}, a.settings
@@ -68,9 +91,8 @@ func (a *atWork) tell(w *Worker, c wire.Control) kafka.Message {
 	return w.message(w.cfg.Topics.Control, wire.Record{Value: wire.JSON(c)})
 }
 
-// differences are those of what somebody else is at work with, told of what both name: a source that one of them has not is no difference, nor is what another
-// version has no word for.
-func differences(there, here *wire.Settings) (out []string) {
+// differences are those of what somebody else is at work with, and, if asked for, of which sources there are; what another version has no word for is none.
+func differences(there, here *wire.Settings, sources bool) (out []string) {
 	add := func(there, here map[string]string, of string) {
 		for _, name := range slices.Sorted(maps.Keys(there)) {
 			if mine, ok := here[name]; ok && mine != there[name] {
@@ -80,23 +102,32 @@ func differences(there, here *wire.Settings) (out []string) {
 	}
 	add(there.Pipeline, here.Pipeline, "")
 	for _, topic := range slices.Sorted(maps.Keys(there.Sources)) {
-		add(there.Sources[topic], here.Sources[topic], " of "+topic)
+		if mine, ok := here.Sources[topic]; ok {
+			add(there.Sources[topic], mine, " of "+topic)
+		} else if sources {
+			out = append(out, topic+" is a source there and not here")
+		}
+	}
+	for _, topic := range slices.Sorted(maps.Keys(here.Sources)) {
+		if _, ok := there.Sources[topic]; !ok && sources {
+			out = append(out, topic+" is a source here and not there")
+		}
 	}
 	return out
 }
 
 // differ is in what a task's settings differ from this configuration.
-func (c *Config) differ(task *wire.Control) []string {
+func (c *Config) differ(task *wire.Control, sources bool) []string {
 	if task.Judge != nil {
-		return differences(task.Settings, c.judging())
+		return differences(task.Settings, c.judging(), sources)
 	}
-	return differences(task.Settings, c.counting())
+	return differences(task.Settings, c.counting(), sources)
 }
 
 // differFrom is in what the settings of any task differ from this configuration.
 func (c *Config) differFrom(tasks map[string]*wire.Control) (out []string) {
 	for _, name := range slices.Sorted(maps.Keys(tasks)) {
-		for _, what := range c.differ(tasks[name]) {
+		for _, what := range c.differ(tasks[name], true) {
 			if !slices.Contains(out, what) {
 				out = append(out, what)
 			}
@@ -105,30 +136,62 @@ func (c *Config) differFrom(tasks map[string]*wire.Control) (out []string) {
 	return out
 }
 
-// hearSettings keeps what live was at work with in the range.
+// hearSettings keeps what live was at work with.
 func (r *Replay) hearSettings(c *wire.Control) {
-	if c.Settings == nil || r.To != 0 && int64(c.Time) > r.To {
-		return
+	if c.Settings != nil {
+		r.settings = append(r.settings, c)
 	}
-	if int64(c.Time) <= r.From {
-		r.settings = slices.DeleteFunc(r.settings, func(x *wire.Control) bool { return x.Counts() == c.Counts() })
-	}
-	r.settings = append(r.settings, c)
 }
 
-// doubtSettings notes in what they are others than those of the replay.
+// stretch is event time in which a task was at work with some settings, [from, until) in epoch ms.
+type stretch struct{ from, until int64 }
+
+// stretches are those of the settings that were heard. A task that told no time had none yet, or went on where it was.
+func (r *Replay) stretches() []stretch {
+	out := make([]stretch, len(r.settings))
+	last := map[string]int{}
+	for i, c := range r.settings {
+		out[i] = stretch{int64(c.Time), noLow}
+		if n, ok := last[c.Counts()]; ok {
+			out[i].from = max(out[i].from, out[n].from)
+			out[n].until = out[i].from
+		}
+		last[c.Counts()] = i
+	}
+	return out
+}
+
+// doubtSettings notes in what live was at work with other settings in what is replayed.
 func (r *Replay) doubtSettings() {
-	var said []string
-	for _, c := range r.settings {
-		differ := strings.Join(r.Pipeline.differ(c), "; ")
-		if differ == "" || slices.Contains(said, differ) {
+	low := int64(0)
+	if r.Kafka != nil && r.From != 0 {
+		low = r.From - r.sum.Before
+	}
+	when := map[string]stretch{}
+	for i, s := range r.stretches() {
+		if s.until <= low || r.To != 0 && s.from > r.To || s.from == s.until {
 			continue
 		}
-		said = append(said, differ)
-		from := "the beginning"
-		if c.Time != 0 {
-			from = c.Time.String()
+		for _, what := range r.Pipeline.differ(r.settings[i], r.Kafka != nil) {
+			if had, ok := when[what]; ok {
+				s = stretch{min(s.from, had.from), max(s.until, had.until)}
+			}
+			when[what] = s
 		}
-		r.sum.Doubts = append(r.sum.Doubts, fmt.Sprintf("live was at work with other settings from %s on: %s", from, differ))
+	}
+	byTime := map[stretch][]string{}
+	for _, what := range slices.Sorted(maps.Keys(when)) {
+		byTime[when[what]] = append(byTime[when[what]], what)
+	}
+	order := slices.SortedFunc(maps.Keys(byTime), func(x, y stretch) int { return cmp.Or(cmp.Compare(x.from, y.from), cmp.Compare(x.until, y.until)) })
+	for _, s := range order {
+		text := "live was at work with other settings"
+		if s.from != 0 {
+			text += " from " + detector.Millis(s.from).String()
+		}
+		if s.until != noLow {
+			text += " until " + detector.Millis(s.until).String()
+		}
+		r.sum.Doubts = append(r.sum.Doubts, text+": "+strings.Join(byTime[s], "; "))
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"sevwatch/detector"
 	"sevwatch/pipeline/kafkatest"
 	"sevwatch/pipeline/wire"
 	"sevwatch/rules"
@@ -16,38 +17,41 @@ import (
 var noSettings = []string{
 	"Config.Pipeline", "Config.Brokers", "Config.Security", "Config.Rules", "Config.Tasks", "Config.Topics", "Config.Group", "Config.HTTP", "Config.Registry",
 	"Config.IdleAfter", "Config.MaxSkew", "Config.StalledAfter", // in the marks
-	"Config.Domain", "Config.Pane", // in the headers of rules
-	"SourceConfig.Topic", "SourceConfig.Partitions",
+	"SourceConfig.Partitions",
 }
 
 // TestEverySettingIsTold: whatever is changed in a configuration is a difference, or known to change no result. A new key has to be one of both.
 func TestEverySettingIsTold(t *testing.T) {
-	fresh := func() *Config {
-		return &Config{Sources: []SourceConfig{{Topic: "a", Sessions: SessionsConfig{Timeouts: map[string]rules.Duration{}}}}}
-	}
-	check := func(name string, pick func(c *Config) reflect.Value) {
+	fresh := func() *Config { return &Config{Sources: []SourceConfig{{Topic: "a"}}} }
+	count := 0
+	var check func(path string, typ reflect.Type, pick func(c *Config) reflect.Value)
+	check = func(path string, typ reflect.Type, pick func(c *Config) reflect.Value) {
+		if typ.Kind() == reflect.Struct {
+			for i := range typ.NumField() {
+				if name := path + "." + typ.Field(i).Name; !strings.HasSuffix(name, ".Where") && name != "Config.Sources" && name != "SourceConfig.KeepLabels" {
+					check(name, typ.Field(i).Type, func(c *Config) reflect.Value { return pick(c).Field(i) })
+				}
+			}
+			return
+		}
+		count++
 		c := fresh()
 		change(t, pick(c))
-		differ := slices.Concat(differences(c.counting(), fresh().counting()), differences(c.judging(), fresh().judging()))
-		if slices.Contains(noSettings, name) != (len(differ) == 0) {
-			t.Errorf("%s was changed, and these differ: %q", name, differ)
+		differ := slices.Concat(differences(c.counting(), fresh().counting(), true), differences(c.judging(), fresh().judging(), true))
+		none := slices.ContainsFunc(noSettings, func(name string) bool { return name == path || strings.HasPrefix(path, name+".") })
+		if none != (len(differ) == 0) {
+			t.Errorf("%s was changed, and these differ: %q", path, differ)
 		}
 	}
-	for i, field := range fields(reflect.TypeFor[Config]()) {
-		if field != "Where" && field != "Sources" {
-			check("Config."+field, func(c *Config) reflect.Value { return reflect.ValueOf(c).Elem().Field(i) })
-		}
+	check("Config", reflect.TypeFor[Config](), func(c *Config) reflect.Value { return reflect.ValueOf(c).Elem() })
+	check("SourceConfig", reflect.TypeFor[SourceConfig](), func(c *Config) reflect.Value { return reflect.ValueOf(&c.Sources[0]).Elem() })
+	if count < 50 {
+		t.Errorf("%d keys were changed, expected 50 at least", count)
 	}
-	for i, field := range fields(reflect.TypeFor[SourceConfig]()) {
-		if field != "Where" && field != "KeepLabels" {
-			check("SourceConfig."+field, func(c *Config) reflect.Value { return reflect.ValueOf(&c.Sources[0]).Elem().Field(i) })
-		}
-	}
-	c := fresh()
-	c.Sources[0].DropLabels, c.Sources[0].Sessions.Timeouts = []string{"y", "x"}, nil
-	d := fresh()
-	d.Sources[0].DropLabels = []string{"x", "y"}
-	if got := differences(c.counting(), d.counting()); len(got) > 0 {
+	c, d := fresh(), fresh()
+	c.Sources[0].DropLabels, d.Sources[0].DropLabels = []string{"y", "x"}, []string{"x", "y"}
+	d.Sources[0].Sessions.Timeouts = map[string]rules.Duration{}
+	if got := differences(c.counting(), d.counting(), true); len(got) > 0 {
 		t.Errorf("the same, written otherwise, differs: %q", got)
 	}
 	c = fresh()
@@ -57,14 +61,7 @@ func TestEverySettingIsTold(t *testing.T) {
 	}
 }
 
-func fields(typ reflect.Type) (names []string) {
-	for i := range typ.NumField() {
-		names = append(names, typ.Field(i).Name)
-	}
-	return names
-}
-
-// change gives a value, or the first of a struct that it can, another content.
+// change gives a value another content.
 func change(t *testing.T, v reflect.Value) {
 	t.Helper()
 	switch v.Kind() {
@@ -84,19 +81,58 @@ func change(t *testing.T, v reflect.Value) {
 		change(t, value)
 		v.Set(reflect.MakeMap(v.Type()))
 		v.SetMapIndex(reflect.ValueOf("changed"), value)
-	case reflect.Struct:
-		for i, name := range fields(v.Type()) {
-			if name != "Where" {
-				change(t, v.Field(i))
-				return
-			}
-		}
+	case reflect.Struct: // of what a map or a list has
+		change(t, v.FieldByName("Path"))
 	default:
 		t.Fatalf("cannot change a %s", v.Type())
 	}
 }
 
-// A source that only one of two has is no difference, nor is a setting that another version does not know.
+// What a replay doubts is what live was at work with in what is read, by the log.
+func TestDoubtsOfSettings(t *testing.T) {
+	cfg := func(lateness rules.Duration, topics ...string) *Config {
+		c := &Config{Agree: 3}
+		for _, topic := range topics {
+			c.Sources = append(c.Sources, SourceConfig{Topic: topic, Lateness: lateness})
+		}
+		return c
+	}
+	said := func(task int, at detector.Millis, c *Config) *wire.Control {
+		return &wire.Control{Act: detector.Act{Time: at}, Settings: c.counting(), Aggregate: &task}
+	}
+	one, two := cfg(1000, "a"), cfg(2000, "a", "b")
+	log := []*wire.Control{
+		said(0, 0, one), said(1, 0, one), // a pipeline begins
+		said(0, 60_000, two), said(1, 0, two), // a source is added, of which nothing is known yet
+		said(0, 120_000, one), said(1, 130_000, one),
+	}
+	f := func(here *Config, from, to, before int64, want ...string) {
+		t.Helper()
+		r := Replay{Pipeline: here, Kafka: &KafkaInput{}, From: from, To: to, sum: Summary{Before: before}}
+		for _, c := range log {
+			r.hearSettings(c)
+		}
+		if r.doubtSettings(); !slices.Equal(r.sum.Doubts, want) {
+			t.Errorf("from %d to %d: the doubts are %q, expected %q", from, to, r.sum.Doubts, want)
+		}
+	}
+	late := func(there, here string) string {
+		return fmt.Sprintf("lateness of a is %q there and %q here", there, here)
+	}
+	f(one, 0, 0, 0, "live was at work with other settings until 1970-01-01T00:02:10.000Z: b is a source there and not here; "+late("2s", "1s"))
+	f(two, 0, 0, 0, "live was at work with other settings: b is a source here and not there; "+late("1s", "2s"))
+	f(one, 200_000, 0, 0)
+	f(one, 200_000, 0, 80_000, "live was at work with other settings until 1970-01-01T00:02:10.000Z: b is a source there and not here; "+late("2s", "1s"))
+	f(two, 70_000, 110_000, 0)
+	log = log[2:3]
+	f(one, 0, 50_000, 0)
+	f(one, 0, 70_000, 0, "live was at work with other settings from 1970-01-01T00:01:00.000Z: b is a source there and not here; "+late("2s", "1s"))
+	log = []*wire.Control{{Settings: (&Config{Pane: 5000, Limits: Limits{Series: 9}}).judging(), Judge: new(int)}}
+	f(&Config{Pane: 10_000}, 0, 0, 0,
+		`live was at work with other settings: limits is "9 series, 0 groups, 0 incidents" there and "0 series, 0 groups, 0 incidents" here; pane is "5s" there and "10s" here`)
+}
+
+// A source that only one of two has is a difference where that is asked for; a setting that another version does not know is none.
 func TestDifferences(t *testing.T) {
 	here := &wire.Settings{
 		Pipeline: map[string]string{"agree": "3", "new": "1"},
@@ -106,11 +142,15 @@ func TestDifferences(t *testing.T) {
 		Pipeline: map[string]string{"agree": "5", "old": "1"},
 		Sources:  map[string]map[string]string{"a": {"lateness": "30s", "shape": "x"}, "c": {"lateness": "2s"}},
 	}
-	got := differences(there, here)
-	if want := []string{`agree is "5" there and "3" here`, `lateness of a is "30s" there and "10s" here`}; !slices.Equal(got, want) {
+	want := []string{`agree is "5" there and "3" here`, `lateness of a is "30s" there and "10s" here`}
+	if got := differences(there, here, false); !slices.Equal(got, want) {
 		t.Errorf("got %q, expected %q", got, want)
 	}
-	if got := differences(here, here); len(got) > 0 {
+	want = append(want, "c is a source there and not here", "b is a source here and not there")
+	if got := differences(there, here, true); !slices.Equal(got, want) {
+		t.Errorf("got %q, expected %q", got, want)
+	}
+	if got := differences(here, here, true); len(got) > 0 {
 		t.Errorf("it differs from itself: %q", got)
 	}
 }
@@ -176,7 +216,16 @@ func TestSettingsAreTold(t *testing.T) {
 		}
 	}
 	doubts(p.cfg, 0, "live was at work with other settings from 2")
-	doubts(&cfg, 0, "live was at work with other settings from the beginning on: lateness of ")
+	doubts(&cfg, 0, "live was at work with other settings: lateness of ")
 	doubts(p.cfg, noon(5, 0))
 	doubts(&cfg, noon(5, 0), fmt.Sprintf(`lateness of %s is "10s" there and "30s" here`, topic))
+	before := told()
+	stop()
+	first, stop = p.start()
+	defer stop()
+	p.load(minutes(6, 8, 20))
+	p.judged(noon(7, 30), first)
+	if n := told() - before; n != 0 {
+		t.Errorf("after a restart with the same settings they were told %d times more", n)
+	}
 }

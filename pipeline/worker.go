@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,7 +42,8 @@ type Worker struct {
 	health   map[stageTask]wire.HealthTask // of this worker's tasks
 	totals   detector.Totals
 	inForce  wire.HealthRules
-	settings []string // in what those of tasks differ
+	settings []string            // in what those of tasks differ
+	missing  map[string][]string // topics, by stage
 }
 
 type stageTask struct {
@@ -68,11 +70,11 @@ func NewWorker(o WorkerOptions) *Worker {
 	}
 	w := &Worker{
 		name: workerName(), cfg: o.Config, rules: o.Rules, client: o.Client, log: o.Log, onTell: o.Tell, hangup: o.Hangup, hints: newHints(), metrics: newMetrics(), now: time.Now, watchEvery: 5 * time.Second,
-		health: map[stageTask]wire.HealthTask{},
+		health: map[stageTask]wire.HealthTask{}, missing: map[string][]string{},
 	}
 	w.broker = &kafkaBroker{cfg: o.Config, client: o.Client, fetch: fetch.Config{
 		Dialer: o.Config.newDialer(), Brokers: o.Config.Brokers, Isolation: kafka.ReadCommitted,
-		OnError: func(err error) { o.Log.Warn("reading goes on after an error", zap.Error(err)) },
+		OnError: seldom(func(err error) { o.Log.Warn("reading goes on after an error", zap.Error(err)) }),
 	}}
 	if r := o.Config.Registry; r.URL != "" {
 		w.schemas = registry.New(registry.Config{
@@ -105,22 +107,8 @@ func (w *Worker) sourceTopics() (topics []string) {
 
 // work is what Run does.
 func (w *Worker) work(ctx context.Context) error {
-	states, err := w.cfg.VerifyTopics(ctx, w.client, false)
-	if err != nil {
+	if err := w.verify(ctx); err != nil {
 		return err
-	}
-	var problems []error
-	w.outputs = map[string][]int{}
-	for _, s := range states {
-		if s.Problem != "" {
-			problems = append(problems, errors.New(s.Problem))
-		}
-		for p := range s.Partitions {
-			w.outputs[s.Topic] = append(w.outputs[s.Topic], p)
-		}
-	}
-	if len(problems) > 0 {
-		return &TopicError{errors.Join(problems...)}
 	}
 	// Before anything that others notice: a worker that cannot have its address is not to put rules in force, or to take tasks.
 	listener, err := w.listen(ctx)
@@ -135,11 +123,11 @@ func (w *Worker) work(ctx context.Context) error {
 		return err
 	}
 	aggregate := &stage{
-		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, broker: w.broker, log: w.log, every: w.watchEvery, failed: w.failed("aggregate"),
+		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, broker: w.broker, log: w.log, every: w.watchEvery, failed: w.failed("aggregate"), missed: w.missed("aggregate"),
 		topics: append([]string{w.cfg.Topics.Marks}, w.sourceTopics()...),
 	}
 	judge := &stage{
-		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, broker: w.broker, log: w.log, every: w.watchEvery, failed: w.failed("judge"),
+		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, broker: w.broker, log: w.log, every: w.watchEvery, failed: w.failed("judge"), missed: w.missed("judge"),
 		topics: []string{w.cfg.Topics.Panes},
 	}
 	return together(ctx,
@@ -159,6 +147,58 @@ func (w *Worker) askRegistry(ctx context.Context) error {
 		return nil
 	}
 	return w.schemas.Run(ctx)
+}
+
+// verify looks at the topics. The one of a source that was read is allowed to be missing: a worker that comes back would else stop what the others go on with.
+func (w *Worker) verify(ctx context.Context) error {
+	states, err := w.cfg.VerifyTopics(ctx, w.client, false)
+	if err != nil {
+		return err
+	}
+	var problems, missing []TopicState
+	w.outputs = map[string][]int{}
+	for _, s := range states {
+		switch {
+		case s.Problem != "" && s.Partitions == 0 && slices.Contains(w.sourceTopics(), s.Topic):
+			missing = append(missing, s)
+		case s.Problem != "":
+			problems = append(problems, s)
+		}
+		for p := range s.Partitions {
+			w.outputs[s.Topic] = append(w.outputs[s.Topic], p)
+		}
+	}
+	read := map[string]bool{}
+	if len(problems) == 0 && len(missing) > 0 {
+		if read, err = w.wereRead(ctx); err != nil {
+			return err
+		}
+	}
+	var errs []error
+	for _, s := range append(problems, missing...) {
+		if read[s.Topic] {
+			w.log.Error("a source is missing: nothing is read of it until it is there", zap.String("topic", s.Topic))
+		} else {
+			errs = append(errs, errors.New(s.Problem))
+		}
+	}
+	if len(errs) > 0 {
+		return &TopicError{errors.Join(errs...)}
+	}
+	return nil
+}
+
+// wereRead are the topics that tasks have told to be sources.
+func (w *Worker) wereRead(ctx context.Context) (map[string]bool, error) {
+	topics := map[string]bool{}
+	_, err := w.readControl(ctx, 0, func(r *fetch.Record) {
+		if c, err := wire.DecodeControl(r.Value, w.cfg.RuleOptions()); err == nil && c.Settings != nil {
+			for topic := range c.Settings.Sources {
+				topics[topic] = true
+			}
+		}
+	})
+	return topics, err
 }
 
 // TopicError says which topics are not as they have to be.
@@ -290,6 +330,20 @@ func (w *Worker) failed(stage string) func(task int, err error) {
 		}
 		w.metrics.failures(stage).Inc()
 		w.report(stage, wire.HealthTask{Task: task, Problem: err.Error()})
+	}
+}
+
+// missed keeps which topics of a stage are missing.
+func (w *Worker) missed(stage string) func(topics []string) {
+	return func(topics []string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.missing[stage] = topics
+		n := 0
+		for _, topics := range w.missing {
+			n += len(topics)
+		}
+		w.metrics.missing(n)
 	}
 }
 

@@ -117,12 +117,13 @@ func check(path string) (said string, err error) {
 
 // isConfig tells a configuration from a rule file by the keys that only it has.
 func isConfig(data []byte) bool {
-	keys := map[string]yaml.Node{}
-	if yaml.Unmarshal(data, &keys) != nil {
+	var doc yaml.Node
+	if yaml.Unmarshal(data, &doc) != nil || len(doc.Content) == 0 {
 		return false
 	}
-	if _, rules := keys["groups"]; rules {
-		return false
+	var keys []string // one may be there twice
+	for i := 0; i < len(doc.Content[0].Content); i += 2 {
+		keys = append(keys, doc.Content[0].Content[i].Value)
 	}
-	return slices.ContainsFunc(pipeline.ConfigKeys(), func(key string) bool { _, has := keys[key]; return has })
+	return !slices.Contains(keys, "groups") && slices.ContainsFunc(pipeline.ConfigKeys(), func(key string) bool { return slices.Contains(keys, key) })
 }

@@ -273,7 +273,7 @@ func (in *replayInput) pipeline() (*pipeline.Config, error) {
 	if in.cfg != nil {
 		return in.cfg, nil
 	}
-	c, err := pipeline.ParseConfig("flags", fmt.Appendf(nil, `{brokers: ["nobody:1"], lateness: %s}`, in.flags.lateness()))
+	c, err := pipeline.ParseConfig("flags", fmt.Appendf(nil, `{brokers: ["nobody:1"], pane: %s, lateness: %s}`, in.flags.pane(), in.flags.lateness()))
 	if err == nil && in.flags.Marks != "" {
 		c.Topics.Marks = in.flags.Marks
 	}

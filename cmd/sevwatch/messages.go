@@ -25,8 +25,20 @@ func (f *messageFlags) each(w world, take func(value []byte) error) error {
 		if err != nil {
 			return err
 		}
-		if err := pipeline.ReadMessages(w.ctx, cfg, client, take); err != nil {
+		passed := 0
+		err = pipeline.ReadMessages(w.ctx, cfg, client, func(value []byte) error {
+			if err := take(value); err != nil {
+				if passed++; passed == 1 {
+					fmt.Fprintf(w.stderr, "passed over: %s\n", err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
 			return exit{exitWorld, err}
+		}
+		if passed > 1 {
+			fmt.Fprintf(w.stderr, "and %s more that cannot be read\n", counted(int64(passed-1), "message"))
 		}
 	}
 	for _, name := range f.Files {

@@ -107,6 +107,11 @@ func TestCheckOfConfigurations(t *testing.T) {
 	bad := write(t, "bad.yaml", []byte("brokers: [localhost]\npane: fast\n"))
 	code, stdout, _ := call(t, "", "check", bad, good)
 	expect(t, "a bad configuration", exitFound, code, stdout, bad+`:1:11: brokers[0] is "localhost"`, bad+":2:7: pane is")
+	twice := write(t, "twice.yaml", []byte("brokers: [\"localhost:9092\"]\npane: 2s\npane: 2s\n"))
+	code, stdout, _ = call(t, "", "check", twice)
+	if want := twice + ":3:1: \"pane\" is written twice in the file, first in line 2\n"; code != exitFound || stdout != want {
+		t.Errorf("a key that is there twice: %d, %q, expected %q", code, stdout, want)
+	}
 	// The window is no multiple of the configuration's pane: only together is that seen.
 	together := write(t, "together.yaml", fmt.Appendf(nil, "brokers: [localhost:9092]\npane: 7s\nrules: %s\n", good))
 	code, stdout, _ = call(t, "", "check", together)

@@ -40,49 +40,56 @@ func (c *verifyCmd) Run(w world) error {
 	if err != nil {
 		return exit{exitWorld, err}
 	}
-	if cut {
-		return exit{exitUsage, fmt.Errorf("the oldest messages on %s or %s are gone: what live has told is not known, expected topics that keep all (retention)",
-			in.cfg.Topics.Alerts, in.cfg.Topics.Recovery)}
+	switch {
+	case cut:
+		err = fmt.Errorf("the oldest messages on %s or %s are gone: what live has told is not known, expected topics that keep all (retention)",
+			in.cfg.Topics.Alerts, in.cfg.Topics.Recovery)
+	case edge <= 0:
+		err = errors.New("there is nothing to compare yet: a judge has told nothing")
+	case edge < v.from:
+		err = fmt.Errorf("there is nothing to compare: the judges have come to %s, and --from is behind that", detector.Millis(edge))
 	}
+	if err != nil {
+		return exit{exitUsage, err}
+	}
+	v.edge = edge
 	if !c.To.IsZero() {
-		edge = min(edge, millis(c.To.Time))
+		v.edge = min(edge, millis(c.To.Time))
 	}
-	sum, err := in.replay(w, file, watchers{output: v.takeReplayed})
+	sum, err := in.replay(w, file, watchers{output: v.takeReplayed, earlier: v.earlier})
 	if err != nil {
 		return err
 	}
 	in.summarize(w, sum)
-	found := v.compare(min(edge, sum.Edge))
-	for _, line := range found {
-		if _, err := fmt.Fprintln(w.stdout, line); err != nil {
-			return exit{exitWorld, err}
-		}
+	if sum.Edge != edge && c.To.IsZero() {
+		fmt.Fprintf(w.stderr, "live has judged up to %s, the replay up to %s\n", detector.Millis(edge), detector.Millis(max(0, sum.Edge)))
 	}
-	if edge <= 0 {
-		fmt.Fprintln(w.stderr, "the judges have told nothing yet")
-	}
-	fmt.Fprintf(w.stderr, "compared up to %s: %s the same, %d different\n", detector.Millis(max(0, min(edge, sum.Edge))), counted(int64(v.same), "message"), len(found))
-	if len(found) > 0 {
-		return exit{exitFound, errQuiet}
-	}
-	return nil
+	return v.print(w)
 }
 
 // verification compares what live has published with what a replay gives.
 type verification struct {
-	from     int64 // what began before is left out: a replay from there on may have seen less of it
-	live     map[string]*published
-	replayed []published
-	began    map[string]bool // incidents that began before from
-	same     int
-	strange  []string // what live has published and is no message
+	from    int64                 // what began before is left out: a replay from there on may have seen less of it
+	edge    int64                 // up to which live has told all
+	live    map[string]*published // what the replay has not told yet
+	began   map[string]bool       // incidents that began before from
+	same    int
+	left    int // messages of what live has told that began before
+	differs []difference
 }
 
 // published is a message.
 type published struct {
 	head
 	value []byte
-	times int // that live has told it
+	times int  // that live has told it
+	other bool // not always alike
+}
+
+// difference is a message, and in what it differs.
+type difference struct {
+	head
+	what string
 }
 
 // head is what tells a message from others.
@@ -108,70 +115,93 @@ func (h *head) event() string {
 }
 
 // read reads a message and says whether it is compared.
-func (v *verification) read(value []byte) (p published, compared bool) {
+func (v *verification) read(value []byte) (p published, compared bool, err error) {
 	p = published{value: bytes.Clone(value), times: 1}
-	if json.Unmarshal(value, &p.head) != nil {
-		v.strange = append(v.strange, fmt.Sprintf("live has %.60q, which is no message", value))
-		return p, false
+	if err := json.Unmarshal(value, &p.head); err != nil {
+		return p, false, fmt.Errorf("cannot read the published message %.60q: %w", value, err)
 	}
 	if p.StartedAt != 0 && int64(p.StartedAt) < v.from {
 		v.began[p.incident()] = true
 	}
-	return p, int64(p.At) >= v.from && !v.began[p.incident()]
+	return p, int64(p.At) >= v.from, nil
 }
 
 func (v *verification) takeLive(value []byte) error {
-	p, compared := v.read(value)
+	p, compared, err := v.read(value)
 	if had := v.live[p.event()]; compared && had != nil {
 		had.times++
+		had.other = had.other || !bytes.Equal(had.value, p.value)
 	} else if compared {
 		v.live[p.event()] = &p
 	}
-	return nil
+	return err
 }
+
+// earlier takes a message of the replay from before from.
+func (v *verification) earlier(o detector.Output) { _, _, _ = v.read(wire.Value(o)) } // our own can be read
 
 func (v *verification) takeReplayed(o detector.Output) error {
-	if p, compared := v.read(wire.Value(o)); compared {
-		v.replayed = append(v.replayed, p)
+	p, _, err := v.read(wire.Value(o))
+	live := v.live[p.event()]
+	if err != nil || v.began[p.incident()] || int64(p.At) > v.edge && live == nil {
+		return err
+	}
+	delete(v.live, p.event())
+	switch {
+	case live == nil:
+		v.differ(p.head, "only the replay tells it")
+	case int64(min(live.At, p.At)) > v.edge:
+	case live.other:
+		v.differ(live.head, fmt.Sprintf("live told it %d times, not always alike", live.times))
+	case live.times > 1:
+		v.differ(live.head, fmt.Sprintf("live told it %d times", live.times))
+	case !bytes.Equal(live.value, p.value):
+		v.differ(live.head, "live has other "+strings.Join(otherKeys(live.value, p.value), ", "))
+	default:
+		v.same++
 	}
 	return nil
 }
 
-// compare says what differs of the messages up to edge, in their order.
-func (v *verification) compare(edge int64) []string {
-	type line struct {
-		head
-		text string
-	}
-	var lines []line
-	differs := func(h head, what string) { lines = append(lines, line{h, what}) }
-	for i := range v.replayed {
-		p := &v.replayed[i]
-		live := v.live[p.event()]
-		delete(v.live, p.event())
+func (v *verification) differ(h head, what string) {
+	v.differs = append(v.differs, difference{h, what})
+}
+
+// found is what differs, in the order of messages.
+func (v *verification) found() []string {
+	for _, p := range v.live {
 		switch {
-		case int64(p.At) > edge:
-		case live == nil:
-			differs(p.head, "only the replay tells it")
-		case live.times > 1:
-			differs(p.head, fmt.Sprintf("live told it %d times", live.times))
-		case !bytes.Equal(live.value, p.value):
-			differs(p.head, "live has other "+strings.Join(otherKeys(live.value, p.value), ", "))
+		case int64(p.At) > v.edge:
+		case v.began[p.incident()]:
+			v.left++
 		default:
-			v.same++
+			v.differ(p.head, "only live tells it")
 		}
 	}
-	for _, event := range slices.Sorted(maps.Keys(v.live)) {
-		if p := v.live[event]; int64(p.At) <= edge {
-			differs(p.head, "only live tells it")
-		}
-	}
-	slices.SortStableFunc(lines, func(x, y line) int { return cmp.Or(cmp.Compare(x.At, y.At), cmp.Compare(x.event(), y.event())) })
-	out := v.strange
-	for _, l := range lines {
-		out = append(out, fmt.Sprintf("%s  %s  %s: %s", l.At, l.event(), l.Transition, l.text))
+	slices.SortFunc(v.differs, func(x, y difference) int { return cmp.Or(cmp.Compare(x.At, y.At), cmp.Compare(x.event(), y.event())) })
+	var out []string
+	for _, d := range v.differs {
+		out = append(out, fmt.Sprintf("%s  %s  %s: %s", d.At, d.event(), d.Transition, d.what))
 	}
 	return out
+}
+
+// print prints what differs.
+func (v *verification) print(w world) error {
+	found := v.found()
+	for _, line := range found {
+		if _, err := fmt.Fprintln(w.stdout, line); err != nil {
+			return exit{exitWorld, err}
+		}
+	}
+	if v.left > 0 {
+		fmt.Fprintf(w.stderr, "left out: %s of incidents that began before --from\n", counted(int64(v.left), "message"))
+	}
+	fmt.Fprintf(w.stderr, "compared up to %s: %s the same, %d different\n", detector.Millis(v.edge), counted(int64(v.same), "message"), len(found))
+	if len(found) > 0 {
+		return exit{exitFound, errQuiet}
+	}
+	return nil
 }
 
 // otherKeys are the keys of two messages whose values differ.

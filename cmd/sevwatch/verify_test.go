@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"sevwatch/detector"
 	"sevwatch/pipeline"
 	"sevwatch/pipeline/kafkatest"
+	"sevwatch/pipeline/wire"
 	"sevwatch/rules"
 )
 
@@ -23,7 +25,7 @@ func TestVerify(t *testing.T) {
 	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
 	expect(t, "topics", exitDone, code, stderr)
 	code, _, stderr = call(t, "", "verify", "--config", config)
-	expect(t, "before anything", exitDone, code, stderr, "the judges have told nothing yet", "0 messages the same, 0 different")
+	expect(t, "before anything", exitUsage, code, stderr, "there is nothing to compare yet: a judge has told nothing")
 
 	cfg, err := loadConfig(config)
 	must(t, err)
@@ -67,13 +69,29 @@ func TestVerify(t *testing.T) {
 	code, _, stderr = call(t, "", "verify", "--config", config, "--from", "2026-11-01T12:03:30Z")
 	expect(t, "what began later", exitDone, code, stderr, "0 messages the same, 0 different")
 
-	first := messages[0]
-	publish(t, broker, cfg.Topics.Alerts, first, strings.Replace(messages[1], `"revision":2`, `"revision":77`, 1), "<nothing>")
+	code, _, stderr = call(t, "", "verify", "--config", config, "--from", "2026-11-02T00:00:00Z")
+	expect(t, "what is to come", exitUsage, code, stderr, "there is nothing to compare: the judges have come to 2026-11-01T12:0", "--from is behind that")
+
+	publish(t, broker, cfg.Topics.Alerts, "somebody else's") // has no header of ours
+	second := strings.Replace(messages[1], `"revision":2`, `"revision":77`, 1)
+	res, err := client.Produce(t.Context(), &kafka.ProduceRequest{Topic: cfg.Topics.Alerts, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(
+		kafka.Record{Value: kafka.NewBytes([]byte(messages[0])), Headers: []kafka.Header{{Key: "ce_source", Value: []byte("/sevwatch/assessment")}}},
+		kafka.Record{Value: kafka.NewBytes([]byte(second)), Headers: []kafka.Header{{Key: "ce_source", Value: []byte("/sevwatch/assessment")}}},
+		kafka.Record{Value: kafka.NewBytes([]byte(second)), Headers: []kafka.Header{{Key: "ce_source", Value: []byte("/sevwatch/other")}}},
+	)})
+	must(t, err)
+	must(t, res.Error)
 	code, stdout, _ = call(t, "", "verify", "--config", config)
-	expect(t, "with what nobody told", exitFound, code, stdout, ".1  opened: live told it 2 times\n", ".77  ", ": only live tells it\n", `live has "<nothing>", which is no message`)
-	if n := strings.Count(stdout, "\n"); n != 3 {
-		t.Errorf("%d differences, expected 3:\n%s", n, stdout)
+	expect(t, "with what nobody told", exitFound, code, stdout, ".1  opened: live told it 2 times\n", ".77  ", ": only live tells it\n")
+	if n := strings.Count(stdout, "\n"); n != 2 {
+		t.Errorf("%d differences, expected 2:\n%s", n, stdout)
 	}
+	code, _, stderr = call(t, "", "status", "--config", config)
+	expect(t, "the status beside somebody else's message", exitDone, code, stderr, "passed over: ")
+	var at struct{ At detector.Millis }
+	must(t, json.Unmarshal([]byte(messages[0]), &at))
+	code, stdout, stderr = call(t, "", "verify", "--config", config, "--to", (at.At - 10_000).String())
+	expect(t, "what was told before", exitDone, code, stdout+stderr, "0 messages the same, 0 different")
 	cancel()
 	must(t, <-ended)
 }
@@ -92,30 +110,49 @@ func TestOtherKeys(t *testing.T) {
 
 // Each message that differs is told once, in the order of time, up to where live is.
 func TestCompare(t *testing.T) {
-	v := verification{from: 100, live: map[string]*published{}, began: map[string]bool{}}
+	v := verification{from: 100, edge: 5000, live: map[string]*published{}, began: map[string]bool{}}
 	message := func(id string, revision int, at, started, reason string) []byte {
 		return fmt.Appendf(nil, `{"id":%q,"revision":%d,"transition":"updated","at":"1970-01-01T00:00:%sZ","started_at":"1970-01-01T00:00:%sZ","reason":%q}`, id, revision, at, started, reason)
 	}
 	for _, m := range [][]byte{
 		message("a", 1, "01.000", "01.000", "x"), message("a", 2, "02.000", "01.000", "x"), message("b", 1, "03.000", "02.000", "x"), message("late", 1, "09.000", "08.000", "x"),
-		message("old", 3, "02.000", "00.050", "x"), message("c", 1, "01.500", "01.500", "x"),
+		message("old", 3, "02.000", "00.050", "x"), message("c", 1, "01.500", "01.500", "x"), message("moved", 1, "04.500", "04.000", "x"), message("f", 1, "05.000", "04.000", "x"),
 		[]byte(`{"incident_id":"old","action":"scale","attempt":1,"transition":"failed","at":"1970-01-01T00:00:03.000Z"}`),
 	} {
 		must(t, v.takeLive(m))
 	}
-	for _, m := range [][]byte{
-		message("a", 1, "01.000", "01.000", "x"), message("a", 2, "02.000", "01.000", "y"), message("c", 1, "01.500", "01.500", "x"), message("d", 1, "04.000", "04.000", "x"),
-		message("e", 1, "09.000", "09.000", "x"), message("old", 3, "02.000", "00.050", "other"),
+	at := func(seconds float64) detector.Millis { return detector.Millis(seconds * 1000) }
+	for _, i := range []detector.Incident{
+		{ID: "a", Revision: 1, At: at(1), StartedAt: at(1)},
+		{ID: "d", Revision: 1, At: at(4), StartedAt: at(4)},
+		{ID: "e", Revision: 1, At: at(9), StartedAt: at(9)},
+		{ID: "old", Revision: 3, At: at(2), StartedAt: at(0.05)},
+		{ID: "moved", Revision: 1, At: at(7), StartedAt: at(4)},
 	} {
-		if p, compared := v.read(m); compared {
-			v.replayed = append(v.replayed, p)
+		if i.ID == "a" { // is the same, as live has told it
+			v.live["a.1"].value = wire.Value(detector.Output{Incident: &i})
+		}
+		must(t, v.takeReplayed(detector.Output{Incident: &i}))
+	}
+	v.earlier(detector.Output{Incident: &detector.Incident{ID: "begun", Revision: 1, At: at(0.05), StartedAt: at(0.05)}})
+	must(t, v.takeReplayed(detector.Output{Recovery: &detector.Recovery{IncidentID: "begun", Action: "scale", At: at(2)}}))
+	var got []string
+	for _, line := range v.found() {
+		got = append(got, strings.Join(strings.Fields(line)[1:], " "))
+	}
+	want := []string{
+		"c.1 updated: only live tells it", "a.2 updated: only live tells it", "b.1 updated: only live tells it", "d.1 : only the replay tells it",
+		"moved.1 updated: live has other", "f.1 updated: only live tells it",
+	}
+	if len(got) != len(want) || v.same != 1 {
+		t.Fatalf("%d are the same, and\n%s\nexpected 1 and\n%s", v.same, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for i := range want {
+		if !strings.HasPrefix(got[i], want[i]) {
+			t.Errorf("%q, expected %q", got[i], want[i])
 		}
 	}
-	got := strings.Join(v.compare(5000), "\n")
-	want := `1970-01-01T00:00:02.000Z  a.2  updated: live has other reason
-1970-01-01T00:00:03.000Z  b.1  updated: only live tells it
-1970-01-01T00:00:04.000Z  d.1  updated: only the replay tells it`
-	if got != want || v.same != 2 {
-		t.Errorf("%d are the same, and\n%s\nexpected 2 and\n%s", v.same, got, want)
+	if err := v.takeLive([]byte("<nothing>")); err == nil || !strings.Contains(err.Error(), `cannot read the published message "<nothing>"`) {
+		t.Errorf("of what is no message: %v", err)
 	}
 }

@@ -344,6 +344,28 @@ func TestLeaderIsThatOfTheFirstWhoKnows(t *testing.T) {
 	}
 }
 
+// One broker that has yet to hear of the topic that is meant does not make it another one.
+func TestTopicIsAnotherWhereNobodyKnowsTheOneThatIsMeant(t *testing.T) {
+	stale, good := newBroker(t, 0, 1), newBroker(t, 0, 1)
+	stale.id = TopicID{9}
+	for _, known := range []bool{true, false} {
+		id := good.id
+		if !known {
+			id = TopicID{7}
+		}
+		f := New(Config{Dialer: kafka.DefaultDialer, Brokers: []string{stale.Addr().String(), good.Addr().String()}}, []Start{{Topic: "t", ID: id}})
+		_ = f.askLeaders(t.Context(), f.positions)
+		if p := f.positions[0]; p.stopped == known || (p.leader == good.Addr().String()) != known {
+			t.Errorf("known: %t; the leader is %q, stopped: %t", known, p.leader, p.stopped)
+		}
+		if !known {
+			if res := <-f.Responses(); !errors.Is(res.Chunks[0].Err, ErrAnotherTopic) {
+				t.Errorf("the response is %+v", res)
+			}
+		}
+	}
+}
+
 // A broker that does not know the topic, because it has only just begun, is not the only one that is asked.
 func TestLeadersAreAskedOfWhoKnows(t *testing.T) {
 	fresh, old := newBroker(t, 0, 1), newBroker(t, 0, 1)

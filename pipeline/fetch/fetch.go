@@ -101,7 +101,7 @@ type Fetcher struct {
 	changed   chan struct{} // closed and made anew when positions change
 }
 
-// position is one partition's state. leader, paused and stopped are guarded by the fetcher's mutex; next to read belong to the goroutine that
+// position is one partition's state. leader, paused, stopped and another are guarded by the fetcher's mutex; next to read belong to the goroutine that
 // reads from the leader.
 type position struct {
 	Start
@@ -114,6 +114,7 @@ type position struct {
 	leader  string    // address; "" while it is not known
 	paused  bool
 	stopped bool
+	another bool // a broker has named another topic of that name
 }
 
 // New makes a fetcher; Run reads.
@@ -234,8 +235,8 @@ func (f *Fetcher) lanes() []lane {
 	return out
 }
 
-// askLeaders asks for the leaders of partitions that have none: one broker after the other until one answers, beginning with the one that did last. Nobody
-// else gives them one.
+// askLeaders asks for the leaders of partitions that have none: one broker after the other until one knows all topics, beginning with the one that did last. Nobody
+// else gives them one. A topic is another one where none of those who answered knows the one that is meant.
 func (f *Fetcher) askLeaders(ctx context.Context, lost []*position) error {
 	var errs []error
 	for range f.cfg.Brokers {
@@ -249,7 +250,25 @@ func (f *Fetcher) askLeaders(ctx context.Context, lost []*position) error {
 		}
 		f.asks = (f.asks + 1) % len(f.cfg.Brokers)
 	}
+	f.tellGone(ctx, lost)
 	return errors.Join(errs...)
+}
+
+// tellGone tells of the partitions whose topic has gone, and lets go of them.
+func (f *Fetcher) tellGone(ctx context.Context, lost []*position) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var gone []Chunk
+	for _, p := range lost {
+		if p.another && p.leader == "" && !p.stopped {
+			p.stopped = true
+			gone = append(gone, Chunk{Topic: p.Topic, Partition: p.Partition, Position: p.next, Err: ErrAnotherTopic})
+		}
+		p.another = false
+	}
+	if len(gone) > 0 {
+		f.work.Go(func() { f.deliver(ctx, Response{Chunks: gone, release: func() {}}) })
+	}
 }
 
 // askBroker says whether the broker knew every topic, be it that a partition has no leader.
@@ -268,15 +287,15 @@ func (f *Fetcher) askBroker(ctx context.Context, broker string, lost []*position
 		}
 	}
 	answered = errors.Join(errs...) == nil
-	return answered, errors.Join(append(errs, f.found(ctx, topics, lost))...)
+	err = f.found(topics, lost)
+	return answered && !errors.Is(err, ErrAnotherTopic), errors.Join(append(errs, err)...)
 }
 
-// found gives partitions their leaders, and tells of those whose topic has gone.
-func (f *Fetcher) found(ctx context.Context, topics map[string]Topic, lost []*position) error {
+// found gives partitions their leaders.
+func (f *Fetcher) found(topics map[string]Topic, lost []*position) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var errs []error
-	var gone []Chunk
 	for _, p := range lost {
 		t, ok := topics[p.Topic]
 		if !ok || p.stopped || p.leader != "" { // it may be read already by who another broker has named
@@ -287,8 +306,8 @@ func (f *Fetcher) found(ctx context.Context, topics map[string]Topic, lost []*po
 		}
 		switch {
 		case p.ID != t.ID:
-			p.stopped = true
-			gone = append(gone, Chunk{Topic: p.Topic, Partition: p.Partition, Position: p.next, Err: ErrAnotherTopic})
+			p.another = true
+			errs = append(errs, fmt.Errorf("%s/%d: %w", p.Topic, p.Partition, ErrAnotherTopic))
 		case p.Partition < len(t.Leaders) && t.Leaders[p.Partition] != "":
 			p.leader = t.Leaders[p.Partition]
 		default:
@@ -296,9 +315,6 @@ func (f *Fetcher) found(ctx context.Context, topics map[string]Topic, lost []*po
 		}
 	}
 	f.notify() // a goroutine that reads from a leader may be waiting for something to read
-	if len(gone) > 0 {
-		f.work.Go(func() { f.deliver(ctx, Response{Chunks: gone, release: func() {}}) })
-	}
 	return errors.Join(errs...)
 }
 

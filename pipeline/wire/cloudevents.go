@@ -28,6 +28,12 @@ func Value(o detector.Output) []byte {
 	return JSON(o.Recovery)
 }
 
+// HeaderSource is the header that says which pipeline has published a message (SourceOf).
+const HeaderSource = "ce_source"
+
+// SourceOf is how a pipeline of that name calls itself as the source of its messages.
+func SourceOf(pipeline string) string { return "/sevwatch/" + pipeline }
+
 // Message is an output as a CloudEvents 1.0 record in Kafka's binary mode (cloudevents/spec, bindings/kafka-protocol-binding.md).
 // pipeline names the source.
 func Message(pipeline string, o detector.Output) Record {
@@ -40,7 +46,7 @@ func Message(pipeline string, o detector.Output) Record {
 		Headers: []Header{
 			header("ce_specversion", "1.0"),
 			header("ce_id", o.EventID()),
-			header("ce_source", "/sevwatch/"+pipeline),
+			header(HeaderSource, SourceOf(pipeline)),
 			header("ce_type", o.Type()),
 			header("ce_time", o.At().String()),
 			header("ce_subject", o.ID()),

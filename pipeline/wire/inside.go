@@ -45,6 +45,7 @@ type Health struct {
 	Late      int64           `json:"late"`
 	Sources   []HealthSource  `json:"sources,omitempty"`
 	Rules     *HealthRules    `json:"rules,omitempty"`
+	Missing   []string        `json:"missing_topics,omitempty"`  // nothing is read of them
 	Settings  []string        `json:"settings_differ,omitempty"` // of tasks, from this worker's
 }
 
@@ -66,16 +67,17 @@ type HealthTask struct {
 	Task      int              `json:"task"`
 	Watermark *detector.Millis `json:"watermark,omitempty"` // aggregate
 	Lag       *int64           `json:"lag,omitempty"`       // aggregate: records not read yet
+	Slowest   *HealthSlowest   `json:"slowest,omitempty"`   // aggregate: the partition that the others wait for
 	Edge      *detector.Millis `json:"edge,omitempty"`      // judge: end of the last closed pane
-	Slowest   *HealthSlowest   `json:"slowest,omitempty"`   // judge: the partition that the others wait for
 	Open      *int             `json:"open,omitempty"`      // judge: incidents that were told and are not over
 	Problem   string           `json:"problem,omitempty"`   // why the task does not work: it begins again and again
 }
 
-// HealthSlowest is a source partition and the event time up to which it has said everything, absent while nothing is known of it.
+// HealthSlowest is the source partition of a task that has come least far in event time. Of several it is one that was not read to its end, if there is one.
 type HealthSlowest struct {
 	detector.Source
-	Watermark *detector.Millis `json:"watermark,omitempty"`
+	Watermark *detector.Millis `json:"watermark,omitempty"` // absent while nothing is known of it
+	Lag       int64            `json:"lag"`                 // records not read yet
 }
 
 // DecodeMark reads a mark.
