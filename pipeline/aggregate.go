@@ -39,8 +39,7 @@ type aggregateTask struct {
 	happened  []detector.Happening // to the pipeline since the last flush
 	voids     []detector.Void      // likewise
 	topics    map[string]int       // partitions of the sources
-	joined    int                  // the generation of the group in which that was asked last
-	askAgain  time.Time            // not before then, since nobody answered
+	seen      *map[string]int      // partitions of topics, as the stage had seen them when that was looked at last
 	forgotten []wire.Record        // of the changelog, since the last flush
 	noted     string               // beside the offset of the marks
 	at        atWork
@@ -132,14 +131,14 @@ func (t *aggregateTask) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m, _, _ := t.seat.get()
+	t.seen = t.w.seen.Load() // what was seen before is older than what is asked for here
 	topics, err := t.w.broker.topics(ctx, t.w.sourceTopics())
 	if err != nil {
 		return err
 	}
-	set := partitionSet(topics)
+	set := partitionSet(countOf(topics))
 	t.agg.SetPartitions(set)
-	t.topics, t.joined = set.Topics, m.generation
+	t.topics = set.Topics
 	told, err := t.told(ctx, offsets)
 	if err != nil {
 		return err
@@ -313,7 +312,7 @@ func (t *aggregateTask) step(ctx context.Context, res *fetch.Response) error {
 	}
 	t.report()
 	t.skew()
-	if err := t.grown(ctx); err != nil {
+	if err := t.grown(); err != nil {
 		return err
 	}
 	if t.unsent == nil {
@@ -327,29 +326,32 @@ func (t *aggregateTask) step(ctx context.Context, res *fetch.Response) error {
 	return nil
 }
 
-// grown takes in that there are other partitions than the task knows of, as a new generation of the group may say: while one task says that there are some that
-// nobody reads, judges wait for them. A task that follows sessions ends: it has to begin again and make void what is open.
-func (t *aggregateTask) grown(ctx context.Context) error {
-	m, _, _ := t.seat.get()
-	if m.generation == t.joined || t.w.now().Before(t.askAgain) {
+// grown takes in that there are other partitions than the task knows of, as the stage has seen: while one task names some that nobody reads, judges wait for them.
+// What the task reads itself it goes on naming, whatever a broker says. A task that follows sessions ends: it has to begin again and make void what is open.
+func (t *aggregateTask) grown() error {
+	seen := t.w.seen.Load()
+	if seen == nil || seen == t.seen {
 		return nil
 	}
-	topics, err := t.w.broker.topics(ctx, t.w.sourceTopics())
-	if err != nil && !t.w.cfg.follows() {
-		t.askAgain = t.w.now().Add(time.Second)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if set := partitionSet(topics); !maps.Equal(set.Topics, t.topics) {
-		if t.w.cfg.follows() {
-			return fmt.Errorf("there are other partitions now: %v, known %v", set.Topics, t.topics)
+	t.seen = seen
+	topics := map[string]int{}
+	for _, topic := range t.w.sourceTopics() {
+		n := (*seen)[topic]
+		if own := t.a.partitions[topic]; len(own) > 0 && slices.Max(own) >= n {
+			n = t.topics[topic]
 		}
-		t.agg.SetPartitions(set)
-		t.topics = set.Topics
+		if n > 0 {
+			topics[topic] = n
+		}
 	}
-	t.joined = m.generation
+	if maps.Equal(topics, t.topics) {
+		return nil
+	}
+	if t.w.cfg.follows() {
+		return fmt.Errorf("there are other partitions now: %v, known %v", topics, t.topics)
+	}
+	t.agg.SetPartitions(partitionSet(topics))
+	t.topics = topics
 	return nil
 }
 

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -244,6 +245,7 @@ func TestWhereAPartitionIsTakenUp(t *testing.T) {
 	for _, k := range []taken{
 		{offsets: map[partition]kafka.OffsetFetchPartition{{"a", 0}: *at(600, `,"topic":"AgAAAAAAAAAAAAAAAAAAAA"`)}},
 		{told: map[detector.Source]detector.PartitionProgress{s: read}, notes: noted(one)},
+		{told: map[detector.Source]detector.PartitionProgress{s: read}, notes: noted(fetch.TopicID{})},
 	} {
 		if _, _, err := k.where(s, fetch.TopicID{}, span{end: 900}); err == nil || !strings.Contains(err.Error(), "does not know the topic") {
 			t.Errorf("of a topic that nobody knows: %v", err)
@@ -296,5 +298,49 @@ func TestPartitionsThatWereNotAssigned(t *testing.T) {
 	f(2, 0, 0, false)
 	if s.lacks(nil) {
 		t.Error("a member without tasks lacks something")
+	}
+}
+
+// A task takes in which partitions there are as the stage sees them, again and again; what it reads itself is there, whatever a broker says.
+func TestTasksHearOfPartitions(t *testing.T) {
+	w := NewWorker(WorkerOptions{Config: &Config{Sources: []SourceConfig{{Topic: "a"}, {Topic: "b"}}}, Rules: &rules.File{}, Log: zap.NewNop()})
+	task := &aggregateTask{
+		w: w, a: assignment{partitions: map[string][]int{"a": {0, 2}}}, topics: map[string]int{"a": 4, "b": 1}, agg: detector.NewAggregator(detector.DefaultConfig(), 0, 2),
+	}
+	f := func(seen, want map[string]int) {
+		t.Helper()
+		w.seen.Store(&seen)
+		if err := task.grown(); err != nil || !maps.Equal(task.topics, want) {
+			t.Errorf("seeing %v the task knows of %v, expected %v; %v", seen, task.topics, want, err)
+		}
+	}
+	f(map[string]int{"a": 4, "b": 1, "marks": 4}, map[string]int{"a": 4, "b": 1})
+	f(map[string]int{"a": 4}, map[string]int{"a": 4})
+	f(map[string]int{"b": 1}, map[string]int{"a": 4, "b": 1})
+	f(map[string]int{"a": 2, "b": 1}, map[string]int{"a": 4, "b": 1})
+	f(map[string]int{"a": 6, "b": 2}, map[string]int{"a": 6, "b": 2})
+	f(map[string]int{"a": 3}, map[string]int{"a": 3})
+	w.cfg.Sources[0].Sessions.Timeout = 1000
+	seen := map[string]int{"a": 5}
+	w.seen.Store(&seen)
+	if err := task.grown(); err == nil {
+		t.Error("a task that follows sessions goes on with other partitions")
+	}
+}
+
+// A broker that has only just begun and knows of no topics does not make them missing while another one knows them.
+func TestTopicsAreAskedOfWhoKnows(t *testing.T) {
+	fresh, _ := kafkatest.Fake(t)
+	p := newPipeline(t, kafkatest.Shared(t).Addr(), nil)
+	topic := p.topicOf(rules.KindLatency)
+	cfg := *p.cfg
+	cfg.Brokers = append([]string{fresh, "127.0.0.1:1"}, p.cfg.Brokers...)
+	found, err := cfg.partitionsOf(p.ctx, []string{topic, p.cfg.Pipeline + ".nobody.knows.it"})
+	if want := map[string]int{topic: 4}; err != nil || !maps.Equal(found, want) {
+		t.Errorf("found %v and %v, expected %v", found, err, want)
+	}
+	cfg.Brokers = []string{"127.0.0.1:1"}
+	if found, err = cfg.partitionsOf(p.ctx, []string{topic}); err == nil {
+		t.Errorf("nobody answered, and %v was found", found)
 	}
 }

@@ -35,6 +35,7 @@ type stage struct {
 	log    *zap.Logger
 	failed func(task int, err error) // is told why a task begins again; nil: that it is no longer here
 	missed func(topics []string)     // is told which topics are missing
+	looked func(map[string]int)      // is told of the topics' partitions whenever it was looked
 	every  time.Duration             // between looks whether topics have other partitions
 	seen   map[string]int            // partitions of the topics before the group was joined last
 
@@ -201,11 +202,13 @@ func (s *stage) watch(ctx context.Context, assigned map[int]assignment) {
 // look says whether the topics have other partitions than when it was looked last.
 func (s *stage) look(ctx context.Context) (changed bool, err error) {
 	found, err := s.ask(ctx, s.topics)
-	if err != nil || maps.Equal(found, s.seen) {
+	if err != nil {
 		return false, err
 	}
+	s.looked(found)
+	changed = !maps.Equal(found, s.seen)
 	s.seen = found
-	return true, nil
+	return changed, nil
 }
 
 // lacks says whether there are partitions of assigned tasks that the group has not assigned: whoever assigned them may have heard of fewer.
@@ -227,7 +230,7 @@ func (s *stage) start(ctx context.Context, a assignment, seat *seat) *running {
 	go func() {
 		defer close(r.done)
 		defer s.failed(a.task, nil)
-		wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(againAfter), backoff.WithMaxInterval(mostAgainAfter), backoff.WithMaxElapsedTime(0))
+		wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(againAfter), backoff.WithMaxInterval(mostAgainAfter), backoff.WithRandomizationFactor(0), backoff.WithMaxElapsedTime(0))
 		for ctx.Err() == nil {
 			began := time.Now()
 			err := s.try(ctx, a, seat)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -92,7 +93,7 @@ func (w *Worker) beat() wire.Health {
 	return h
 }
 
-// seldom says each error, by its text, at most once in sayEvery.
+// seldom says each error, by its text but for digits, at most once in sayEvery: ports are others each time.
 func seldom(say func(error)) func(error) {
 	var mu sync.Mutex
 	said := map[string]time.Time{}
@@ -100,8 +101,14 @@ func seldom(say func(error)) func(error) {
 		mu.Lock()
 		defer mu.Unlock()
 		maps.DeleteFunc(said, func(_ string, at time.Time) bool { return time.Since(at) > sayEvery })
-		if _, ok := said[err.Error()]; !ok {
-			said[err.Error()] = time.Now()
+		text := strings.Map(func(r rune) rune {
+			if r >= '0' && r <= '9' {
+				return '0'
+			}
+			return r
+		}, err.Error())
+		if _, ok := said[text]; !ok {
+			said[text] = time.Now()
 			say(err)
 		}
 	}

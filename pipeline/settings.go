@@ -146,17 +146,20 @@ func (r *Replay) hearSettings(c *wire.Control) {
 // stretch is event time in which a task was at work with some settings, [from, until) in epoch ms.
 type stretch struct{ from, until int64 }
 
-// stretches are those of the settings that were heard. A task that told no time had none yet, or went on where it was.
+// stretches are those of the settings that were heard. A task that told no time had none yet, or goes on at one that is not known: what it was at work with before
+// may have been so until it tells the next.
 func (r *Replay) stretches() []stretch {
 	out := make([]stretch, len(r.settings))
-	last := map[string]int{}
+	last := map[string][]int{}
 	for i, c := range r.settings {
 		out[i] = stretch{int64(c.Time), noLow}
-		if n, ok := last[c.Counts()]; ok {
+		for _, n := range last[c.Counts()] {
 			out[i].from = max(out[i].from, out[n].from)
-			out[n].until = out[i].from
+			if c.Time != 0 && out[n].until == noLow {
+				out[n].until = int64(c.Time)
+			}
 		}
-		last[c.Counts()] = i
+		last[c.Counts()] = append(last[c.Counts()], i)
 	}
 	return out
 }

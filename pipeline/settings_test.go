@@ -123,8 +123,10 @@ func TestDoubtsOfSettings(t *testing.T) {
 	f(two, 0, 0, 0, "live was at work with other settings: b is a source here and not there; "+late("1s", "2s"))
 	f(one, 200_000, 0, 0)
 	f(one, 200_000, 0, 80_000, "live was at work with other settings until 1970-01-01T00:02:10.000Z: b is a source there and not here; "+late("2s", "1s"))
-	f(two, 70_000, 110_000, 0)
-	log = log[2:3]
+	f(two, 70_000, 110_000, 0, "live was at work with other settings until 1970-01-01T00:02:10.000Z: b is a source here and not there; "+late("1s", "2s"))
+	log = []*wire.Control{said(0, 0, one), said(0, 0, cfg(1000, "b"))} // a source is replaced
+	f(cfg(1000, "b"), 0, 0, 0, "live was at work with other settings: a is a source there and not here; b is a source here and not there")
+	log = []*wire.Control{said(0, 60_000, two)}
 	f(one, 0, 50_000, 0)
 	f(one, 0, 70_000, 0, "live was at work with other settings from 1970-01-01T00:01:00.000Z: b is a source there and not here; "+late("2s", "1s"))
 	log = []*wire.Control{{Settings: (&Config{Pane: 5000, Limits: Limits{Series: 9}}).judging(), Judge: new(int)}}

@@ -71,10 +71,12 @@ func (t *taken) where(s detector.Source, topic fetch.TopicID, there span) (at st
 func (t *taken) same(s detector.Source, topic fetch.TopicID, byHand bool, progress detector.PartitionProgress) error {
 	was := t.notes.Topics[noteOf(s.Topic)]
 	switch {
-	case byHand || was == topic || progress.Sum() == 0: // one that was added and not read yet has no offset either
+	case byHand || progress.Sum() == 0: // one that was added and not read yet has no offset either
 		return nil
 	case topic == (fetch.TopicID{}):
 		return unknownTopic(s)
+	case was == topic:
+		return nil
 	case was != (fetch.TopicID{}):
 		return t.another(s, progress.To, otherID(was, topic))
 	case t.notes.Sources != nil && t.notes.has(s.Topic):

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -98,17 +100,27 @@ func (c *Config) Connect(ctx context.Context, patience time.Duration) (*kafka.Cl
 	return client, nil
 }
 
-// topicsOf asks the first broker that answers for topics, past the client's cache; a missing one is not in the answer.
+// topicsOf asks for topics, past the client's cache; one that no broker knows is not in the answer. One broker is enough that knows all of them: another one may have
+// only just begun.
 func (c *Config) topicsOf(ctx context.Context, names []string) (map[string]fetch.Topic, error) {
 	var errs []error
+	topics := map[string]fetch.Topic{}
 	for _, broker := range c.Brokers {
 		found, err := fetch.Topics(ctx, c.newDialer(), broker, names)
-		if err == nil {
-			return found, nil
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot ask broker %s for its topics: %w", broker, err))
+			continue
 		}
-		errs = append(errs, fmt.Errorf("cannot ask broker %s for its topics: %w", broker, err))
+		maps.Copy(topics, found)
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { _, ok := found[name]; return ok })
+		if len(names) == 0 {
+			break
+		}
 	}
-	return nil, errors.Join(errs...)
+	if len(errs) == len(c.Brokers) {
+		return nil, errors.Join(errs...)
+	}
+	return topics, nil
 }
 
 // partitionsOf is how many partitions topics have (topicsOf).

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -44,6 +45,8 @@ type Worker struct {
 	inForce  wire.HealthRules
 	settings []string            // in what those of tasks differ
 	missing  map[string][]string // topics, by stage
+
+	seen atomic.Pointer[map[string]int] // partitions of what the first stage reads, as it has seen them last; nil: it has not
 }
 
 type stageTask struct {
@@ -123,11 +126,11 @@ func (w *Worker) work(ctx context.Context) error {
 		return err
 	}
 	aggregate := &stage{
-		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, broker: w.broker, log: w.log, every: w.watchEvery, failed: w.failed("aggregate"), missed: w.missed("aggregate"),
+		name: "aggregate", group: w.groupID("aggregate"), tasks: w.cfg.Tasks.Aggregate, run: w.runAggregate, broker: w.broker, log: w.log, every: w.watchEvery, failed: w.failed("aggregate"), missed: w.missed("aggregate"), looked: func(found map[string]int) { w.seen.Store(&found) },
 		topics: append([]string{w.cfg.Topics.Marks}, w.sourceTopics()...),
 	}
 	judge := &stage{
-		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, broker: w.broker, log: w.log, every: w.watchEvery, failed: w.failed("judge"), missed: w.missed("judge"),
+		name: "judge", group: w.groupID("judge"), tasks: w.cfg.Tasks.Judge, run: w.runJudge, broker: w.broker, log: w.log, every: w.watchEvery, failed: w.failed("judge"), missed: w.missed("judge"), looked: func(map[string]int) {},
 		topics: []string{w.cfg.Topics.Panes},
 	}
 	return together(ctx,
@@ -177,7 +180,7 @@ func (w *Worker) verify(ctx context.Context) error {
 	var errs []error
 	for _, s := range append(problems, missing...) {
 		if read[s.Topic] {
-			w.log.Error("a source is missing: nothing is read of it until it is there", zap.String("topic", s.Topic))
+			w.log.Error("a source is missing: nothing is read of it; what is made anew under its name is another topic", zap.String("topic", s.Topic))
 		} else {
 			errs = append(errs, errors.New(s.Problem))
 		}
@@ -241,8 +244,8 @@ func (w *Worker) isolation(topic string) kafka.IsolationLevel {
 }
 
 // partitionSet is which source partitions there are in all. Partitions are only ever added, so their number is the version of the set.
-func partitionSet(sources map[string]fetch.Topic) detector.PartitionSet {
-	set := detector.PartitionSet{Topics: countOf(sources)}
+func partitionSet(sources map[string]int) detector.PartitionSet {
+	set := detector.PartitionSet{Topics: sources}
 	for _, n := range set.Topics {
 		set.Version += n
 	}

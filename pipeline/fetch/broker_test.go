@@ -364,6 +364,11 @@ func TestTopicIsAnotherWhereNobodyKnowsTheOneThatIsMeant(t *testing.T) {
 			}
 		}
 	}
+	good.leaders = []int32{-1}
+	f := New(Config{Dialer: kafka.DefaultDialer, Brokers: []string{stale.Addr().String(), good.Addr().String()}}, []Start{{Topic: "t", ID: good.id}})
+	if _ = f.askLeaders(t.Context(), f.positions); f.positions[0].stopped {
+		t.Error("a topic that has no leader was taken for another one")
+	}
 }
 
 // A broker that does not know the topic, because it has only just begun, is not the only one that is asked.

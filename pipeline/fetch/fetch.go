@@ -101,7 +101,7 @@ type Fetcher struct {
 	changed   chan struct{} // closed and made anew when positions change
 }
 
-// position is one partition's state. leader, paused, stopped and another are guarded by the fetcher's mutex; next to read belong to the goroutine that
+// position is one partition's state. leader, paused, stopped, another and named are guarded by the fetcher's mutex; next to read belong to the goroutine that
 // reads from the leader.
 type position struct {
 	Start
@@ -115,6 +115,7 @@ type position struct {
 	paused  bool
 	stopped bool
 	another bool // a broker has named another topic of that name
+	named   bool // a broker has named the one that is meant
 }
 
 // New makes a fetcher; Run reads.
@@ -260,11 +261,11 @@ func (f *Fetcher) tellGone(ctx context.Context, lost []*position) {
 	defer f.mu.Unlock()
 	var gone []Chunk
 	for _, p := range lost {
-		if p.another && p.leader == "" && !p.stopped {
+		if p.another && !p.named && p.leader == "" && !p.stopped {
 			p.stopped = true
 			gone = append(gone, Chunk{Topic: p.Topic, Partition: p.Partition, Position: p.next, Err: ErrAnotherTopic})
 		}
-		p.another = false
+		p.another, p.named = false, false
 	}
 	if len(gone) > 0 {
 		f.work.Go(func() { f.deliver(ctx, Response{Chunks: gone, release: func() {}}) })
@@ -304,6 +305,7 @@ func (f *Fetcher) found(topics map[string]Topic, lost []*position) error {
 		if p.ID == (TopicID{}) {
 			p.ID = t.ID
 		}
+		p.named = p.named || p.ID == t.ID
 		switch {
 		case p.ID != t.ID:
 			p.another = true
