@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"sevwatch/pipeline"
+	"sevwatch/pipeline/postmortem"
 )
 
 // messageFlags say where published messages are read.
@@ -27,7 +28,11 @@ func (f *messageFlags) each(w world, take func(value []byte) error) error {
 		}
 		passed := 0
 		err = pipeline.ReadMessages(w.ctx, cfg, client, func(value []byte) error {
-			if err := take(value); err != nil {
+			err := take(value)
+			if errors.Is(err, postmortem.ErrSeveral) {
+				return err
+			}
+			if err != nil {
 				if passed++; passed == 1 {
 					fmt.Fprintf(w.stderr, "passed over: %s\n", err)
 				}

@@ -88,6 +88,9 @@ func TestVerify(t *testing.T) {
 	}
 	code, _, stderr = call(t, "", "status", "--config", config)
 	expect(t, "the status beside somebody else's message", exitDone, code, stderr, "passed over: ")
+	publish(t, broker, cfg.Topics.Alerts, `{"id":"zz1"}`, `{"id":"zz2"}`)
+	code, _, stderr = call(t, "", "postmortem", "--config", config, "zz")
+	expect(t, "the beginning of two ids", exitWorld, code, stderr, `"zz" is the beginning of several incidents' ids: zz1 and zz2`)
 	var at struct{ At detector.Millis }
 	must(t, json.Unmarshal([]byte(messages[0]), &at))
 	code, stdout, stderr = call(t, "", "verify", "--config", config, "--to", (at.At - 10_000).String())

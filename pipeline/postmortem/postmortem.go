@@ -5,6 +5,7 @@ package postmortem
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +14,9 @@ import (
 	"sevwatch/detector"
 	"sevwatch/rules"
 )
+
+// ErrSeveral says that the beginning of an id is that of more than one.
+var ErrSeveral = errors.New("several incidents' ids")
 
 // Story is one incident's messages.
 type Story struct {
@@ -35,7 +39,7 @@ func (s *Story) Take(id string, value []byte) error {
 	case whose == "" || !strings.HasPrefix(whose, id):
 		return nil
 	case s.ID != "" && s.ID != whose:
-		return fmt.Errorf("%q is the beginning of several incidents' ids: %s and %s", id, s.ID, whose)
+		return fmt.Errorf("%q is the beginning of %w: %s and %s", id, ErrSeveral, s.ID, whose)
 	}
 	s.ID = whose
 	if head.IncidentID != "" {
