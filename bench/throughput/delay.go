@@ -68,6 +68,7 @@ const probeService = "bench-delay"
 const (
 	lateness = 10 * time.Second       // the default
 	linger   = 10 * time.Millisecond  // that the writer gathers events for
+	maxBatch = 900_000                // bytes of events, uncompressed: a broker takes 1 MiB by default
 	faster   = 10.0                   // event time of the source that is not sparse
 	settle   = 20 * time.Second       // panes that ended sooner after the start are not measured: the broker still compiles what it now does
 	patience = 30 * time.Second       // until an incident is missed
@@ -239,8 +240,10 @@ func (l *live) write(ctx context.Context, long time.Duration) error {
 	return errors.Join(errs...)
 }
 
-// size is how many events a batch has.
-func (l *live) size() int { return max(1, int(l.rate*linger.Seconds())/l.partitions) }
+// size is how many events a batch has: what a linger gathers, but no more than a broker takes at once.
+func (l *live) size() int {
+	return max(1, min(int(l.rate*linger.Seconds())/l.partitions, maxBatch/len(l.values[0][0])))
+}
 
 // prepare makes all batches beforehand if they are to be compressed, which takes longer than anything else that is done with them.
 func (l *live) prepare(long time.Duration) error {
