@@ -308,7 +308,8 @@ type VersionSide struct {
 // split compares old and new for signals that are shares of errors or made of values; nil where there is nothing to compare.
 func (d *domain) split(g *group, m rules.Measure, edge int64) *VersionSplit {
 	c := g.life.Incident.Change
-	share := g.rule.Signal.Type == rules.SignalRatio || g.rule.Signal.Type == rules.SignalBurn
+	of := g.rule.Signal.Base().Type
+	share := of == rules.SignalRatio || of == rules.SignalBurn
 	if c == nil || c.Version == "" || c.PreviousVersion == "" || c.Version == c.PreviousVersion || !g.rule.hist && !share {
 		return nil
 	}

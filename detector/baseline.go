@@ -1,41 +1,122 @@
 package detector
 
 import (
+	"math"
 	"slices"
 
 	"sevwatch/rules"
 )
 
-// baseline is what a group's quantile usually is. A pane is learned when it has left the window, so that the value at a time never
-// depends on itself, and not at all if the group deviated while it was inside.
+// baseline is what a group's value usually is. A pane, or a window, is learned when all of it has left the window, so that the value at a time never
+// depends on itself, and not at all if the group deviated while some of it was inside.
 type baseline struct {
-	pane    dense       // of the pane that closes
-	values  bool        // it has some
-	Inside  []paneValue `json:"inside"`  // panes still in the window
-	Learned []float64   `json:"learned"` // quantiles of the last panes learned, oldest first
+	pane    dense     // of the pane that closes, where panes are learned
+	values  bool      // it has some
+	Inside  []learned `json:"inside"`            // what is not learned yet
+	Learned []float64 `json:"learned"`           // the last values learned, oldest first
+	Spoiled int64     `json:"spoiled,omitempty"` // where windows are learned: the last edge at which the group deviated
+	Length  int64     `json:"length,omitempty"`  // likewise: of the windows, ms
+
+	Seasons map[int64][]float64 `json:"seasons,omitempty"` // the last values learned by the number of their window in the season; instead of Learned
 }
 
-type paneValue struct {
+type learned struct {
 	Start   int64   `json:"start"`
 	Value   float64 `json:"value"`
 	Spoiled bool    `json:"spoiled,omitempty"`
 }
 
-// close notes the quantile of the pane that began at start, and learns those that began before from.
-func (b *baseline) close(r *rules.Baseline, start, from int64) {
-	if b.values {
-		b.Inside = append(b.Inside, paneValue{Start: start, Value: b.pane.appendTo(nil).Quantile(r.Quantile.Q)})
+// close takes in the pane [start, edge) and the window m that ends with it, and says in m what is usual.
+func (b *baseline) close(r *rules.Rule, m *rules.Measure, start, edge int64) {
+	d, window := r.Signal.Deviation, int64(r.Window)
+	span := edge - start
+	switch {
+	case d.Windows > 0:
+		span = window
+		if b.Length != window { // the rule has another one now
+			*b = baseline{Length: window}
+		}
+		if edge%window == 0 && r.Known(*m) {
+			b.Inside = append(b.Inside, learned{Start: edge - window, Value: r.Part(*m), Spoiled: b.Spoiled > edge-window})
+		}
+	case b.values:
+		b.Inside = append(b.Inside, learned{Start: start, Value: b.pane.appendTo(nil).Quantile(d.Quantile.Q)})
 		b.clear()
 	}
 	n := 0
-	for ; n < len(b.Inside) && b.Inside[n].Start < from; n++ {
+	for ; n < len(b.Inside) && b.Inside[n].Start+span <= edge-window; n++ {
 		if !b.Inside[n].Spoiled {
-			b.Learned = append(b.Learned, b.Inside[n].Value)
+			b.learn(r, b.Inside[n])
 		}
 	}
 	b.Inside = b.Inside[n:]
-	b.Learned = b.Learned[max(0, len(b.Learned)-r.Panes):]
+	b.Learned = last(b.Learned, d.Size())
+	switch {
+	case d.Season > 0:
+		m.Usual, m.Spread, m.Learned = b.inSeason(r, edge-window)
+	case d.Learned(len(b.Learned)):
+		m.Learned, m.Usual = true, median(b.Learned)
+		m.Spread = spreadOf(distances(nil, b.Learned))
+	}
 }
+
+// learn remembers a value.
+func (b *baseline) learn(r *rules.Rule, x learned) {
+	season := int64(r.Signal.Deviation.Season)
+	if season == 0 {
+		b.Learned = append(b.Learned, x.Value)
+		return
+	}
+	if b.Seasons == nil {
+		b.Seasons = map[int64][]float64{}
+	}
+	n := x.Start % season / int64(r.Window)
+	b.Seasons[n] = last(append(b.Seasons[n], x.Value), r.Signal.Deviation.Size())
+}
+
+// inSeason is what is usual of the window that begins at start: where it lies between two that are learned, as much of either as it has of them. How far values
+// of before lay from what was usual of theirs is taken from these two, and the one before.
+func (b *baseline) inSeason(r *rules.Rule, start int64) (usual, spread float64, known bool) {
+	window, d := int64(r.Window), r.Signal.Deviation
+	all := int64(d.Season) / window
+	at := func(n int64) []float64 { return last(b.Seasons[(n+all)%all], d.Size()) }
+	n, part := start/window, float64(start%window)/float64(window)
+	here, next := at(n), at(n+1)
+	if !d.Learned(len(here)) || part > 0 && !d.Learned(len(next)) {
+		return 0, 0, false
+	}
+	usual = median(here)
+	if part > 0 {
+		usual = float64(usual*(1-part)) + float64(median(next)*part)
+	}
+	var apart []float64
+	for _, values := range [][]float64{at(n - 1), here, next} {
+		apart = distances(apart, values)
+	}
+	return usual, spreadOf(apart), true
+}
+
+// last are the last n values.
+func last(values []float64, n int) []float64 { return values[max(0, len(values)-n):] }
+
+// median is the lower one.
+func median(values []float64) float64 {
+	return slices.Sorted(slices.Values(values))[(len(values)-1)/2]
+}
+
+// distances appends how far each of the values is from their median.
+func distances(to, values []float64) []float64 {
+	if len(values) > 0 {
+		usual := median(values)
+		for _, v := range values {
+			to = append(to, math.Abs(v-usual))
+		}
+	}
+	return to
+}
+
+// spreadOf is the standard deviation of normal values with these distances from their median.
+func spreadOf(distances []float64) float64 { return float64(median(distances) * 1.4826) }
 
 // hear takes in values of the pane that closes.
 func (b *baseline) hear(s *sum) {
@@ -48,18 +129,12 @@ func (b *baseline) clear() {
 	b.values = false
 }
 
-// spoil keeps the panes in the window from being learned.
-func (b *baseline) spoil() {
+// spoil keeps what is in the window that ends at edge from being learned.
+func (b *baseline) spoil(r *rules.Baseline, edge int64) {
 	for i := range b.Inside {
 		b.Inside[i].Spoiled = true
 	}
-}
-
-// expected is the median of what was learned, 0 while that is too little.
-func (b *baseline) expected(r *rules.Baseline) float64 {
-	if !r.Learned(len(b.Learned)) {
-		return 0
+	if r.Windows > 0 {
+		b.Spoiled = edge
 	}
-	sorted := slices.Sorted(slices.Values(b.Learned))
-	return sorted[(len(sorted)-1)/2]
 }

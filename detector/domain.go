@@ -360,13 +360,13 @@ func (d *domain) close(start, edge int64, windows []*windowCount, observed bool)
 		if g.first == never {
 			continue
 		}
-		if g.usual != nil {
-			g.usual.close(g.rule.Signal.Deviation, start, edge-int64(g.rule.Window))
-		}
 		if g.last < edge {
 			g.quiet(edge-start, observed)
 		}
 		m := g.measure(edge, windows[g.rule.window], observed)
+		if g.usual != nil {
+			g.usual.close(g.rule.Rule, &m, start, edge)
+		}
 		out = append(out, d.judge(g, m, edge)...)
 		forgot = forgot || g.first == never
 		if g.life.Incident != nil {
@@ -436,8 +436,8 @@ func (d *domain) judge(g *group, m rules.Measure, edge int64) []Output {
 	}
 	g.life.past(g.rule.Rule, edge)
 	n := g.life.temper(g.rule.Rule, v, g.life.step(g.rule.Rule, v, d.cfg.Pane, edge), edge)
-	if g.usual != nil && !g.life.calm() {
-		g.usual.spoil()
+	if g.usual != nil && g.life.deviates() {
+		g.usual.spoil(g.rule.Signal.Deviation, edge)
 	}
 	if n.transition == "" && g.life.Incident != nil && g.gone(edge) {
 		n = news{transition: Expired}

@@ -92,7 +92,7 @@ func (g *group) move(c *selected, s *sum, sign int64) {
 	if g.rule.hist && c.num {
 		s.addTo(&g.values.hist, sign)
 		g.values.sum = g.values.sum.Add(s.Sum.times(sign))
-		if g.usual != nil && sign > 0 {
+		if sign > 0 && g.usual != nil && g.rule.Signal.Deviation.Panes > 0 {
 			g.usual.hear(s)
 		}
 	}
@@ -148,15 +148,12 @@ func (g *group) measure(edge int64, w *windowCount, observed bool) rules.Measure
 	if g.rule.distinct {
 		m.Sessions = g.values.sessions.since(edge - int64(g.rule.Window)).count(g.num)
 	}
-	if g.usual != nil {
-		m.Usual = g.usual.expected(g.rule.Signal.Deviation)
-	}
 	return m
 }
 
 // missed says whether an empty window may still mean something to the rule: then the group stays known until it is gone.
 func (g *group) missed() bool {
-	return g.alive || g.usual != nil || g.rule.NoData == rules.NoDataFire || g.rule.TooFew()
+	return g.alive || g.usual != nil || g.rule.NoData == rules.NoDataFire || g.rule.Whole()
 }
 
 // gone says whether the group's labels have been away for so long that nothing is expected of them any more.

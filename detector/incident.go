@@ -141,7 +141,9 @@ type Signal struct {
 	Unit        string           `json:"unit"`
 	Observed    *Num             `json:"observed,omitempty"`
 	Threshold   Num              `json:"threshold"`
-	Expected    *Num             `json:"expected,omitempty"` // what the measured quantile usually is, in the unit of its values
+	Expected    *Num             `json:"expected,omitempty"`  // of a deviation: what the value usually is, in its own unit
+	Measured    rules.Measured   `json:"measured,omitempty"`  // of a deviation that is told as a distance: how, absent for times the usual value
+	Direction   rules.Direction  `json:"direction,omitempty"` // likewise: to which side
 	Numerator   int64            `json:"numerator"`
 	Denominator *int64           `json:"denominator,omitempty"` // of signals that have one
 	Samples     int64            `json:"samples"`

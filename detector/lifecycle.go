@@ -179,6 +179,11 @@ func (l *life) held() int {
 // calm says whether nothing deviates: no incident, no run.
 func (l *life) calm() bool { return l.Incident == nil && l.RunStart == 0 }
 
+// deviates says whether what is measured is no part of what is usual: while it is bad, unless somebody has said that it is over.
+func (l *life) deviates() bool {
+	return l.Incident != nil || l.RunStart != 0 && (l.Past == nil || !l.Past.ByHand)
+}
+
 // clean says whether nothing has to be remembered.
 func (l *life) clean() bool { return l.calm() && l.Past == nil }
 

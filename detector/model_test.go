@@ -153,7 +153,8 @@ func (m *model) edgeBefore(t int64) int64 { return t / m.t.cfg.Pane * m.t.cfg.Pa
 
 // valued says whether the rule is about the values of events.
 func valued(r *rules.Rule) bool {
-	return r.Signal.Quantile != nil || r.Signal.Deviation != nil || r.Signal.Mean != nil || r.Signal.Max != nil
+	d := r.Signal.Deviation
+	return r.Signal.Quantile != nil || r.Signal.Mean != nil || r.Signal.Max != nil || d != nil && (d.Quantile != nil || d.Mean != nil)
 }
 
 func partOf(r *rules.Rule, e *modelEvent) modelPart {
@@ -333,11 +334,23 @@ type facts struct {
 	stream   int64
 	full     bool
 	observed bool
+	learned  bool
 	usual    float64
+	spread   float64
 	sessions int64 // that are touched
 }
 
 func (g *modelGroup) facts(edge int64) facts {
+	f := g.numbers(edge)
+	if g.r.Signal.Deviation != nil {
+		f.usual, f.spread, f.learned = g.usual(edge)
+	}
+	f.sessions = g.sessions(edge)
+	return f
+}
+
+// numbers are the facts that need nothing from before the window.
+func (g *modelGroup) numbers(edge int64) facts {
 	pane, length := g.m.t.cfg.Pane, int64(g.r.Window)
 	f := facts{full: g.first <= edge-length, observed: g.m.observed(edge - pane)}
 	g.window(edge, length, func(e *modelEvent, p modelPart) {
@@ -364,10 +377,6 @@ func (g *modelGroup) facts(edge int64) facts {
 		f.stream += int64(len(g.m.byPane[at]))
 		f.full = f.full && g.m.observed(at)
 	}
-	if g.r.Signal.Deviation != nil {
-		f.usual = g.usual(edge)
-	}
-	f.sessions = g.sessions(edge)
 	return f
 }
 
@@ -399,27 +408,151 @@ func (g *modelGroup) sessions(edge int64) int64 {
 	return distinctOf(slices.Collect(maps.Keys(hashes))).count(events).N
 }
 
-// usual is the lower median of the quantiles of the last panes with data that lie before the window and never were in a window
-// that deviated; 0 while they are too few.
-func (g *modelGroup) usual(edge int64) float64 {
+// usual is the lower median of what was learned, and 1.4826 times that of the distances from it: of the values of the last panes with data, or of the
+// last whole windows, that lie before the window and never were, nor was a part of them, in a window that deviated. Not ok while they are too few.
+func (g *modelGroup) usual(edge int64) (usual, spread float64, ok bool) {
+	d, pane, length := g.r.Signal.Deviation, g.m.t.cfg.Pane, int64(g.r.Window)
 	var learned []float64
-	for pane := g.first; pane < edge-int64(g.r.Window); pane += g.m.t.cfg.Pane {
-		var values []int64
-		g.window(pane+g.m.t.cfg.Pane, g.m.t.cfg.Pane, func(e *modelEvent, p modelPart) {
-			if p.num {
-				values = append(values, e.value)
+	if d.Panes > 0 {
+		for at := g.first; at < edge-length; at += pane {
+			var values []int64
+			g.window(at+pane, pane, func(e *modelEvent, p modelPart) {
+				if p.num {
+					values = append(values, e.value)
+				}
+			})
+			if len(values) > 0 && !g.spoiled[at] {
+				learned = append(learned, nearestRank(values, d.Quantile.Q))
 			}
-		})
-		if len(values) > 0 && !g.spoiled[pane] {
-			learned = append(learned, nearestRank(values, g.r.Signal.Deviation.Quantile.Q))
 		}
 	}
-	learned = learned[max(0, len(learned)-g.r.Signal.Deviation.Panes):]
-	if len(learned) < min(5, g.r.Signal.Deviation.Panes) {
-		return 0
+	seasons := map[int64][]float64{} // by how far into the season a window begins
+	if d.Windows > 0 {
+		for end := g.first/length*length + length; end <= edge-length; end += length {
+			f, spoiled := g.numbers(end), false
+			for at := end - length; at < end; at += pane {
+				spoiled = spoiled || g.spoiled[at]
+			}
+			if g.worth(f) == enough && !spoiled {
+				learned = append(learned, g.deviating(f))
+				if d.Season > 0 {
+					into := (end - length) % int64(d.Season)
+					seasons[into] = append(seasons[into], g.deviating(f))
+				}
+			}
+		}
 	}
-	slices.Sort(learned)
-	return learned[(len(learned)-1)/2]
+	size := max(d.Panes, d.Windows)
+	learned = learned[max(0, len(learned)-size):]
+	if d.Season > 0 {
+		return g.inSeason(edge-length, seasons)
+	}
+	if len(learned) < min(5, size) {
+		return 0, 0, false
+	}
+	usual = lowerMedian(learned)
+	var distances []float64
+	for _, v := range learned {
+		distances = append(distances, math.Abs(v-usual))
+	}
+	return usual, lowerMedian(distances) * 1.4826, true
+}
+
+// inSeason is between what is usual of the last window of the season that began by start, and of the one behind it.
+func (g *modelGroup) inSeason(start int64, seasons map[int64][]float64) (usual, spread float64, ok bool) {
+	d, length := g.r.Signal.Deviation, int64(g.r.Window)
+	season := int64(d.Season)
+	over := start % length
+	of := func(begin int64) []float64 {
+		values := seasons[(begin+season)%season]
+		return values[max(0, len(values)-d.Windows):]
+	}
+	before, this, behind := of(start-over-length), of(start-over), of(start-over+length)
+	if few := min(5, d.Windows); len(this) < few || over > 0 && len(behind) < few {
+		return 0, 0, false
+	}
+	usual = lowerMedian(this)
+	if over > 0 {
+		usual = (usual*float64(length-over) + lowerMedian(behind)*float64(over)) / float64(length)
+	}
+	var apart []float64
+	for _, values := range [][]float64{before, this, behind} {
+		for _, v := range values {
+			apart = append(apart, math.Abs(v-lowerMedian(values)))
+		}
+	}
+	return usual, lowerMedian(apart) * 1.4826, true
+}
+
+func lowerMedian(values []float64) float64 {
+	return slices.Sorted(slices.Values(values))[(len(values)-1)/2]
+}
+
+// deviating is the value that a deviation is of.
+func (g *modelGroup) deviating(f facts) float64 {
+	switch d := g.r.Signal.Deviation; {
+	case d.Rate != nil:
+		return float64(f.num) / (float64(g.r.Window) / 1000)
+	case d.Ratio != nil:
+		return float64(f.num) / float64(max(f.num, f.den))
+	case d.Mean != nil:
+		return meanOf(f.values)
+	default:
+		return nearestRank(f.values, d.Quantile.Q)
+	}
+}
+
+// sigma is at least a twentieth of what is usual, or of the floor.
+func (g *modelGroup) sigma(f facts) float64 {
+	return max(f.spread, 0.05*math.Abs(f.usual), 0.05*g.r.Signal.Deviation.Floor)
+}
+
+// distance is how far the value lies from the usual on the side that the rule looks at, or on either.
+func (g *modelGroup) distance(f facts) float64 {
+	d, v := g.r.Signal.Deviation, g.deviating(f)
+	over := v - f.usual
+	switch d.Measured {
+	case rules.Sigmas:
+		over /= g.sigma(f)
+	case rules.Relative:
+		times, fewer := v/f.usual, 1e6
+		if v > 0 && f.usual/v < fewer {
+			fewer = f.usual / v
+		}
+		return map[rules.Direction]float64{rules.Up: times, rules.Down: fewer, rules.Both: max(times, fewer)}[d.Direction]
+	}
+	return map[rules.Direction]float64{rules.Up: max(over, 0), rules.Down: max(-over, 0), rules.Both: math.Abs(over)}[d.Direction]
+}
+
+// floor is what nobody has written where it is 0.
+func (g *modelGroup) floor(t rules.Tier) float64 {
+	if floor := max(g.r.Signal.Deviation.Floor, t.Floor); floor > 0 {
+		return floor
+	}
+	return math.Inf(-1)
+}
+
+// concern is what has to be above the floor.
+func (g *modelGroup) concern(f facts) float64 {
+	v := g.deviating(f)
+	return map[rules.Direction]float64{rules.Up: v, rules.Down: f.usual, rules.Both: max(v, f.usual)}[g.r.Signal.Deviation.Direction]
+}
+
+// fewer says whether what is wrong is too little.
+func (g *modelGroup) fewer(f facts) bool {
+	if d := g.r.Signal.Deviation; d != nil && (d.Direction == rules.Down || d.Direction == rules.Both && g.deviating(f) < f.usual) {
+		return true
+	}
+	return g.r.Severities[0].Below != nil
+}
+
+func meanOf(values []int64) float64 {
+	sum := new(big.Int)
+	for _, v := range values {
+		sum.Add(sum, big.NewInt(v))
+	}
+	mean, _ := new(big.Rat).SetFrac(sum, big.NewInt(1e6*int64(len(values)))).Float64()
+	return mean
 }
 
 // nearestRank is the middle of the bucket in which the value of rank ceil(q*n) lies.
@@ -534,10 +667,16 @@ func (g *modelGroup) close(edge int64) []string {
 	return rows
 }
 
+// counts says whether the rule is about how many events or sessions there are.
+func (g *modelGroup) counts() bool {
+	s := g.r.Signal
+	return s.Count != nil || s.Rate != nil || s.Distinct != nil || s.Deviation != nil && s.Deviation.Rate != nil
+}
+
 // missed says whether an empty window means something to the rule: then the group is known until it is gone for good.
 func (g *modelGroup) missed() bool {
 	s := g.r.Signal
-	tooFew := (s.Count != nil || s.Rate != nil || s.Distinct != nil) && g.r.Severities[0].Below != nil
+	tooFew := g.counts() && g.r.Severities[0].Below != nil
 	return s.Absence != nil && g.alive || s.Deviation != nil || g.r.NoData == rules.NoDataFire || tooFew
 }
 
@@ -590,7 +729,7 @@ func (g *modelGroup) live(edge int64, f facts) (rows []string, deviates bool) {
 	}
 	deviated := g.incident != nil
 	transition := g.temper(edge, f, k, g.revise(edge, f, k))
-	deviates = deviated || g.runStart() != 0
+	deviates = deviated || g.runStart() != 0 && (g.past == nil || !g.past.byHand)
 	if transition == "" && g.incident != nil && edge-g.last >= int64(g.r.NoDataAfter) {
 		transition = "expired"
 	}
@@ -873,9 +1012,23 @@ func deadline(s rules.Severity, at int64) int64 {
 	return day.Add(17 * time.Hour).UnixMilli()
 }
 
-// knowledge is what the window is worth.
+// knowledge is what the window is worth, and whether it is known what it is compared with.
 func (g *modelGroup) knowledge(f facts) knowledge {
-	switch g.r.Signal.Type {
+	k := g.worth(f)
+	if d := g.r.Signal.Deviation; d != nil && k == enough &&
+		(!f.learned || d.Measured == rules.Relative && f.usual <= 0 || d.Measured == rules.Sigmas && g.sigma(f) <= 0) {
+		return small
+	}
+	return k
+}
+
+// worth is what the window is worth by itself.
+func (g *modelGroup) worth(f facts) knowledge {
+	typ := g.r.Signal.Type
+	if d := g.r.Signal.Deviation; d != nil && d.Rate != nil {
+		typ = rules.SignalRate
+	}
+	switch typ {
 	case rules.SignalAbsence:
 		if !f.observed || !g.alive {
 			return small
@@ -885,7 +1038,7 @@ func (g *modelGroup) knowledge(f facts) knowledge {
 		if f.stream == 0 {
 			return empty
 		}
-		if g.r.Severities[0].Below != nil && !f.full {
+		if (g.r.Severities[0].Below != nil || g.r.Signal.Deviation != nil) && !f.full {
 			return small
 		}
 		return enough
@@ -894,7 +1047,7 @@ func (g *modelGroup) knowledge(f facts) knowledge {
 	switch {
 	case n == 0:
 		return empty
-	case n < g.r.Sample.Min, g.r.Signal.Burn != nil && f.short == [2]int64{}, g.r.Signal.Deviation != nil && f.usual <= 0:
+	case n < g.r.Sample.Min, g.r.Signal.Burn != nil && f.short == [2]int64{}:
 		return small
 	}
 	return enough
@@ -923,16 +1076,11 @@ func (g *modelGroup) value(f facts) float64 {
 		burn, _ := long.Quo(long, budget).Float64()
 		return burn
 	case rules.SignalMean:
-		sum := new(big.Int)
-		for _, v := range f.values {
-			sum.Add(sum, big.NewInt(v))
-		}
-		mean, _ := new(big.Rat).SetFrac(sum, big.NewInt(1e6*int64(len(f.values)))).Float64()
-		return mean
+		return meanOf(f.values)
 	case rules.SignalMax:
 		return float64(slices.Max(f.values)) / 1e6
 	case rules.SignalDeviation:
-		return nearestRank(f.values, g.r.Signal.Deviation.Quantile.Q) / f.usual
+		return g.distance(f)
 	default:
 		return float64(f.num) / float64(max(f.num, f.den))
 	}
@@ -940,14 +1088,30 @@ func (g *modelGroup) value(f facts) float64 {
 
 // bound is the threshold in the unit of the events' values.
 func (g *modelGroup) bound(t rules.Tier, f facts) float64 {
-	switch {
-	case g.r.Signal.Deviation == nil:
-		return limit(t)
-	case t.Above != nil:
-		return max(limit(t)*f.usual, g.r.Signal.Deviation.Floor, t.Floor)
-	default:
-		return limit(t) * f.usual
+	d, x := g.r.Signal.Deviation, limit(t)
+	if d == nil {
+		return x
 	}
+	low := t.Above != nil && g.fewer(f)
+	var b float64
+	switch {
+	case d.Measured == rules.Absolute && low:
+		b = f.usual - x
+	case d.Measured == rules.Absolute:
+		b = f.usual + x
+	case d.Measured == rules.Sigmas && low:
+		b = f.usual - x*g.sigma(f)
+	case d.Measured == rules.Sigmas:
+		b = f.usual + x*g.sigma(f)
+	case low:
+		b = f.usual / x
+	default:
+		b = f.usual * x
+	}
+	if t.Above != nil && !low {
+		b = max(b, g.floor(t))
+	}
+	return b
 }
 
 func limit(t rules.Tier) float64 {
@@ -979,6 +1143,8 @@ func (g *modelGroup) breached(t rules.Tier, f facts) bool {
 	case q != nil && z > 0:
 		lower, _ := scoreInterval(aboveBy(f.values, g.bound(t, f)), f.num, z)
 		return lower > 1-q.Q
+	case g.r.Signal.Deviation != nil && t.Above != nil:
+		return g.distance(f) > *t.Above && g.concern(f) > g.floor(t)
 	case q != nil && t.Above != nil:
 		return nearestRank(f.values, q.Q) > g.bound(t, f)
 	case z > 0 && g.r.Signal.Burn != nil:
@@ -1012,8 +1178,10 @@ func (g *modelGroup) recovered(t rules.Tier, f facts) bool {
 	value, share := g.value(f), *g.r.Recover.ThresholdShare
 	shares := g.r.Signal.Type == rules.SignalCompletion
 	switch {
-	case t.Above != nil && g.r.Signal.Deviation != nil && value*f.usual <= max(g.r.Signal.Deviation.Floor, t.Floor):
+	case t.Above != nil && g.r.Signal.Deviation != nil && g.concern(f) <= g.floor(t):
 		return true
+	case t.Above != nil && g.r.Signal.Deviation != nil && g.r.Signal.Deviation.Measured == rules.Relative && g.r.Signal.Deviation.Direction != rules.Up:
+		return value-1 < (*t.Above-1)*share
 	case t.Above != nil && *t.Above < 0: // the good side of it is further down
 		return value < *t.Above/share
 	case t.Above != nil:
@@ -1083,7 +1251,7 @@ func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) [
 	row := row{
 		at: edge, about: g.about(), revision: o.revision, transition: transition, severity: o.severity, previous: previous, peak: o.peak,
 		phase: phase, started: o.started, num: f.num, den: f.den, respondBy: o.respondBy, change: o.change,
-		observed: math.NaN(), expected: max(0, f.usual), acknowledged: o.answered, silenced: max(edge, o.silencedUntil, o.suppressed) - edge, suppressed: o.suppressed,
+		observed: math.NaN(), expected: f.usual, acknowledged: o.answered, silenced: max(edge, o.silencedUntil, o.suppressed) - edge, suppressed: o.suppressed,
 	}
 	if k == enough {
 		row.observed = g.value(f)
@@ -1314,7 +1482,7 @@ func (g *modelGroup) impact(edge int64, f facts) (affected int64, contributors s
 	switch {
 	case g.r.Signal.Type == rules.SignalCompletion:
 		return max(f.num, f.den) - f.num, ""
-	case g.r.Signal.Type == rules.SignalAbsence, f.values == nil, mildest.Below != nil && !valued(g.r):
+	case g.r.Signal.Type == rules.SignalAbsence, f.values == nil, g.counts() && g.fewer(f):
 		return affected, ""
 	}
 	return affected, strings.Join(out, ",")
@@ -1325,7 +1493,7 @@ func (g *modelGroup) wrong(e *modelEvent, mildest rules.Tier, f facts) bool {
 	if !valued(g.r) {
 		return true
 	}
-	if mildest.Below != nil {
+	if g.fewer(f) {
 		return belowBy([]int64{e.value}, g.bound(mildest, f)) > 0
 	}
 	return aboveBy([]int64{e.value}, g.bound(mildest, f)) > 0
@@ -1444,7 +1612,7 @@ func (g *modelGroup) blames(edge int64, f facts, version string) bool {
 			carry += n
 		}
 	})
-	tooFew := g.r.Severities[0].Below != nil && (g.r.Signal.Count != nil || g.r.Signal.Rate != nil || g.r.Signal.Distinct != nil)
+	tooFew := g.counts() && g.fewer(f)
 	return all > 0 && version != "" && carry*5 >= all*4 && !tooFew
 }
 

@@ -37,7 +37,7 @@ func TestModel(t *testing.T) {
 		for _, o := range outputs {
 			told[o.Type()] = true
 			if o.Incident != nil {
-				told[string(o.Incident.Signal.Name)] = true
+				told[strings.TrimSpace(fmt.Sprint(o.Incident.Signal.Name, " ", o.Incident.Signal.Measured, " ", o.Incident.Signal.Direction))] = true
 				told["parent"] = told["parent"] || o.Incident.Parent != ""
 				told["children"] = told["children"] || o.Incident.ChildrenCount > 1
 				told["sessions"] = told["sessions"] || o.Incident.Impact.Sessions > MaxFew
@@ -48,7 +48,9 @@ func TestModel(t *testing.T) {
 			}
 		}
 	})
-	const expected = "abandonment absence burn_rate children completion count deviation distinct " +
+	const expected = "abandonment absence burn_rate children completion count deviation " +
+		"deviation absolute both deviation absolute down deviation absolute up deviation relative both deviation relative down " +
+		"deviation sigmas both deviation sigmas down deviation sigmas up distinct " +
 		"held back by after_deploy held back by approval held back by attempts held back by budget_per_hour held back by cooldown held back by expiry held back by one_at_a_time " +
 		"max mean parent quantile rate ratio sessions " +
 		"sevwatch.incident.acknowledged.v1 sevwatch.incident.deescalated.v1 sevwatch.incident.escalated.v1 sevwatch.incident.expired.v1 sevwatch.incident.flapping.v1 sevwatch.incident.no_data.v1 " +

@@ -190,7 +190,7 @@ func TestRulesChangeAtTheirEdge(t *testing.T) {
 			late++
 			same(t, tale, "heard late, replayed", run(heard(0, change, a.Edge), 30, nothing).told, p.told)
 		}
-		if p.judge.Rules().Hash != after.Hash {
+		if p.judge.Rules().Hash != after.Hash && len(p.judge.words.Due) == 0 { // a tale may end before they are due
 			t.Errorf("seed %d: the rules have not changed", tale.seed)
 		}
 	})

@@ -462,6 +462,21 @@ var signals = []madeUp{
 	{"{deviation: {quantile: {of: latency, q: 0.95}, panes: 12}}", []float64{1.13, 1.7, 2.9, 8.3}, true, 2, true},
 	{"{deviation: {quantile: {of: latency, q: 0.5}, panes: 4, floor: 60}}", []float64{1.13, 1.7, 2.9, 8.3}, true, 2, true},
 	{`{deviation: {quantile: {of: 'vital{name="LCP"}', q: 0.9}, panes: 20}}`, []float64{1.13, 1.7, 2.9, 8.3}, false, 2, true},
+	{"{deviation: {quantile: {of: latency, q: 0.9}, panes: 9, measured: absolute}}", []float64{7.7, 40.1, 130.3, 700.7}, false, 1, true},
+	{"{deviation: {quantile: {of: latency, q: 0.9}, windows: 6, measured: sigmas, floor: 30}}", []float64{0.37, 1.13, 3.3, 5.9}, false, 1, true},
+	{"{deviation: {quantile: {of: step, q: 0.5}, windows: 5, measured: sigmas, direction: down}}", []float64{0.37, 1.13, 3.3, 5.9}, false, 0, true},
+	{"{deviation: {quantile: {of: latency, q: 0.5}, panes: 8, direction: both}}", []float64{1.13, 1.7, 2.9, 8.3}, false, 0, true},
+	{"{deviation: {rate: latency, windows: 6, direction: down}}", []float64{1.13, 1.7, 2.9, 8.3}, false, 0, false},
+	{"{deviation: {rate: latency, windows: 3, direction: both, floor: 0.11}}", []float64{1.13, 1.7, 2.9, 8.3}, false, 0, false},
+	{"{deviation: {rate: error, windows: 8, measured: sigmas, floor: 0.07}}", []float64{0.37, 1.13, 3.3, 5.9}, false, 0, false},
+	{"{deviation: {rate: error, windows: 4, measured: absolute, direction: both}}", []float64{0.0137, 0.0573, 0.211, 0.77}, false, 0, false},
+	{"{deviation: {ratio: {errors: error, total: latency}, windows: 5, measured: absolute, direction: up}}", []float64{0.0137, 0.0573, 0.211, 0.47}, false, 0, true},
+	{"{deviation: {ratio: {errors: error, total: latency}, windows: 5, measured: sigmas, direction: both, floor: 0.03}}", []float64{0.37, 1.13, 3.3, 5.9}, false, 0, true},
+	{"{deviation: {ratio: {errors: error, total: latency}, windows: 5}}", []float64{1.13, 1.7, 2.9, 8.3}, true, 0, true},
+	{"{deviation: {mean: satisfaction, windows: 4, measured: absolute, direction: down}}", []float64{0.137, 0.37, 0.9, 1.7}, false, 0, true},
+	{"{deviation: {rate: latency, season: SEASON, windows: 2, direction: both, measured: sigmas, floor: 0.07}}", []float64{0.37, 1.13, 3.3, 5.9}, false, 0, false},
+	{"{deviation: {quantile: {of: latency, q: 0.5}, season: SEASON, windows: 1}}", []float64{1.13, 1.7, 2.9, 8.3}, false, 1, true},
+	{"{deviation: {mean: vital, windows: 7, measured: sigmas, direction: both}}", []float64{0.37, 1.13, 3.3, 5.9}, false, 0, true},
 }
 
 func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
@@ -472,6 +487,7 @@ func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
 		window++
 		s.signal = strings.ReplaceAll(s.signal, "SHORT", panes(pane, 1+g.IntN(window-1)))
 	}
+	s.signal = strings.ReplaceAll(s.signal, "SEASON", panes(pane, window*(4+g.IntN(3))))
 	fmt.Fprintf(b, "      - alert: %s\n        signal: %s\n        window: %s\n", name, s.signal, panes(pane, window))
 	fmt.Fprintf(b, "        by: [%s]\n", pick(g, "", "service", "service", "service, endpoint", "version", "step, service", "region"))
 	if s.sample {
@@ -489,7 +505,7 @@ func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
 	if strings.Contains(s.signal, "{deviation") && !below && g.IntN(2) == 0 {
 		floor = pick(g, ", floor: 90", ", floor: 200")
 	}
-	mildest := randomLadder(g, b, s.thresholds, below, strings.Contains(s.signal, "{completion") || strings.Contains(s.signal, "ratio"), floor, pane)
+	mildest := randomLadder(g, b, s.thresholds, below, strings.HasPrefix(s.signal, "{completion") || strings.HasPrefix(s.signal, "{ratio"), floor, pane)
 	fmt.Fprintf(b, "        recover: {threshold_share: %v, keep_firing_for: %s}\n", pick(g, 0.5, 0.8, 0.8, 1), panes(pane, g.IntN(7)))
 	if g.IntN(4) == 0 {
 		b.WriteString("        no_data: fire\n")

@@ -210,9 +210,12 @@ func signalOf(r *ruleState, m rules.Measure, v rules.Verdict, severity rules.Sev
 		observed := Num(v.Value)
 		s.Observed = &observed
 	}
-	if m.Usual > 0 {
+	if m.Learned {
 		usual := Num(m.Usual)
 		s.Expected = &usual
+	}
+	if b := r.Signal.Deviation; r.Signal.Distance() {
+		s.Measured, s.Direction = b.Measured, b.Direction
 	}
 	for i, t := range r.Severities {
 		if t.Severity == severity {
@@ -240,7 +243,7 @@ func (d *domain) reason(g *group, m rules.Measure, v rules.Verdict, transition T
 		if v.Blind {
 			return r.Breach(m, tier)
 		}
-		if v.Evidence != rules.Enough && r.TooFew() {
+		if v.Evidence != rules.Enough && r.Whole() {
 			return fmt.Sprintf("data are back, but not yet for the whole of the last %s", r.Window)
 		}
 		if v.Evidence != rules.Enough {
@@ -299,7 +302,7 @@ func (d *domain) contributors(g *group, m rules.Measure, edge int64) []Contribut
 // did not complete; where there are too few events, those that did come explain nothing.
 func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, n int64)) {
 	completion := g.rule.Signal.Type == rules.SignalCompletion
-	if g.rule.TooFew() {
+	if g.rule.TooFew(m) {
 		return
 	}
 	for s, c := range d.cellsSince(edge - int64(g.rule.Window)) {

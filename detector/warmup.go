@@ -14,6 +14,9 @@ func (c *Config) WarmUp(file *rules.File) int64 {
 		}
 		if d := r.Signal.Deviation; d != nil {
 			run += int64(d.Panes) * c.Pane
+			if d.Windows > 0 {
+				run += int64(d.Windows+1) * int64(max(r.Window, d.Season))
+			}
 		}
 		if *r.FlapLimit > 0 {
 			run = max(run, int64(r.FlapWindow))

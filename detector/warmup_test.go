@@ -26,6 +26,8 @@ func TestWarmUp(t *testing.T) {
 	f("signal: {count: error}, window: 2h, flap_limit: 3, flap_window: 4h", 360*minute+30_000)
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}}}, window: 10m, flap_limit: 0", 60*minute+30_000)
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}, panes: 600}}, window: 10m, flap_limit: 0", 130*minute+30_000)
+	f("signal: {deviation: {rate: latency, windows: 12}}, window: 10m, flap_limit: 0", 160*minute+30_000)
+	f("signal: {deviation: {rate: latency, windows: 3, season: 1d}}, window: 15m, flap_limit: 0", (4*24*60+35)*minute+30_000)
 	cfg.Duplicates = map[string]Duplicates{"a": {Horizon: 3 * minute}, "b": {}}
 	f("signal: {count: error}, window: 2h, flap_limit: 0", 143*minute+30_000)
 	cfg.Sessions = map[string]Sessions{"a": {Timeout: 20 * minute, Timeouts: map[string]int64{"payment": 40 * minute, "start": 0}}, "b": {Timeout: minute}}

@@ -177,6 +177,9 @@ func (r *Rule) Identity() string {
 	if q := r.Signal.Distribution(); q != nil {
 		about += fmt.Sprint("\x00", q.Q)
 	}
+	if b := r.Signal.Deviation; b != nil && (!b.ratioUp() || b.Panes == 0) {
+		about += fmt.Sprint("\x00", b.Of.Type, b.Measured, b.Direction, b.Panes > 0, b.Season)
+	}
 	if b := r.Signal.Burn; b != nil {
 		about += fmt.Sprint("\x00", b.Objective)
 	}

@@ -9,7 +9,9 @@ type Measure struct {
 	Dist     Distribution // of the values counted in Num; nil unless the signal is made of values
 	Mean     float64      // mean: of those values, in their unit; 0 of nothing
 	Max      float64      // max: the largest of them
-	Usual    float64      // deviation: what the quantile usually is; 0 while that is not known
+	Learned  bool         // deviation: it is known what is usual
+	Usual    float64      // deviation: what is, in the unit of the values
+	Spread   float64      // deviation: 1.4826 times the median absolute deviation of what was learned
 	Stream   int64        // events of any series in the window: whether anything was heard at all
 	Full     bool         // every pane of the window was observed, and the group was known at its start
 	Observed bool         // the pane that closes was observed: something came in, or it is on record that nothing did
@@ -74,6 +76,18 @@ func (r *Rule) Judge(m Measure) Verdict {
 
 // evidence decides whether the window can be judged at all. 0/0 and the quantile of nothing never get further.
 func (r *Rule) evidence(m Measure) Evidence {
+	known := r.known(m)
+	if b := r.Signal.Deviation; known == Enough && b != nil && !b.measurable(m) {
+		return TooSmall
+	}
+	return known
+}
+
+// Known says whether the window knows enough to be part of what is usual.
+func (r *Rule) Known(m Measure) bool { return r.known(m) == Enough }
+
+// known is how much the window knows, whatever is usual.
+func (r *Rule) known(m Measure) Evidence {
 	samples := r.samples(m)
 	switch {
 	case r.Signal.Type == SignalAbsence:
@@ -84,9 +98,7 @@ func (r *Rule) evidence(m Measure) Evidence {
 		return Enough
 	case samples == 0:
 		return Nothing
-	case r.Signal.Type == SignalDeviation && m.Usual <= 0:
-		return TooSmall
-	case r.TooFew() && !m.Full:
+	case r.Whole() && !m.Full:
 		return TooSmall // a partial window looks low
 	case r.Signal.Type == SignalBurn && m.Short.whole() == 0:
 		return TooSmall // whether it goes on is not known
@@ -112,39 +124,35 @@ func (r *Rule) Samples(m Measure) int64 { return max(m.Num, m.Den) }
 // value is the number that thresholds are compared with.
 func (r *Rule) value(m Measure) float64 {
 	switch r.Signal.Type {
-	case SignalRatio, SignalCompletion, SignalAbandonment:
+	case SignalDeviation:
+		return r.Signal.Deviation.far(r.Part(m), m)
+	case SignalAbsence:
+		return float64(m.Silent) / 1000
+	case SignalBurn:
+		return min(r.Signal.Burn.times(m.Num, m.Den), r.Signal.Burn.times(m.Short.Num, m.Short.Den))
+	default:
+		return r.Part(m)
+	}
+}
+
+// Part is the value of the window, or of a part of it, in the unit of its events: of a deviation what deviates, of a burn rate the share of errors.
+func (r *Rule) Part(m Measure) float64 {
+	switch base := r.Signal.Base(); base.Type {
+	case SignalRatio, SignalCompletion, SignalAbandonment, SignalBurn:
 		return float64(m.Num) / float64(max(m.Num, m.Den))
 	case SignalRate:
 		return float64(m.Num) * 1000 / float64(r.Window)
 	case SignalDistinct:
 		return float64(m.Sessions.N)
 	case SignalQuantile:
-		return m.Dist.Quantile(r.Signal.Quantile.Q)
+		return m.Dist.Quantile(base.Quantile.Q)
 	case SignalMean:
 		return m.Mean
 	case SignalMax:
 		return m.Max
-	case SignalDeviation:
-		return m.Dist.Quantile(r.Signal.Deviation.Quantile.Q) / m.Usual
-	case SignalAbsence:
-		return float64(m.Silent) / 1000
-	case SignalBurn:
-		return min(r.Signal.Burn.times(m.Num, m.Den), r.Signal.Burn.times(m.Short.Num, m.Short.Den))
 	default:
 		return float64(m.Num)
 	}
-}
-
-// Part is the value of a part of the window in the unit of its events: of a deviation the quantile itself, of a burn rate the share of errors, else
-// as the signal's.
-func (r *Rule) Part(m Measure) float64 {
-	if q := r.Signal.Distribution(); q != nil {
-		return m.Dist.Quantile(q.Q)
-	}
-	if r.Signal.Type == SignalBurn {
-		return float64(m.Num) / float64(max(m.Num, m.Den))
-	}
-	return r.value(m)
 }
 
 // breaches says whether the value is surely past the tier's threshold. Above is >, below is <. With sample.wilson_lower the
@@ -157,7 +165,7 @@ func (r *Rule) breaches(t Tier, m Measure, value float64) bool {
 		return lower > 1-quantile.Q
 	}
 	if r.Signal.Type == SignalDeviation && t.Above != nil {
-		return m.Dist.Quantile(quantile.Q) > r.bound(t, m)
+		return r.deviates(t, m)
 	}
 	if !sure {
 		return t.past(value)
@@ -173,25 +181,38 @@ func (r *Rule) breaches(t Tier, m Measure, value float64) bool {
 	return lower > *t.Above
 }
 
-// bound is the tier's threshold in the unit of the values themselves.
+// bound is the tier's threshold in the unit of the values themselves; of a deviation to both sides the one on the side of the value.
 func (r *Rule) bound(t Tier, m Measure) float64 {
+	b := r.Signal.Deviation
 	switch {
-	case r.Signal.Type != SignalDeviation:
+	case b == nil:
 		return t.threshold()
 	case t.Below != nil:
-		return t.threshold() * m.Usual
+		return b.above(*t.Below, m)
+	case r.Low(m):
+		return b.below(*t.Above, m)
 	default:
-		return max(float64(t.threshold()*m.Usual), r.floor(t))
+		return max(b.above(*t.Above, m), r.floor(t))
 	}
 }
 
-// floor is up to where a deviation is not the tier's concern, in the unit of the values.
-func (r *Rule) floor(t Tier) float64 { return max(t.Floor, r.Signal.Deviation.Floor) }
+// Low says whether less is worse, or where either is, whether the value is less than usual.
+func (r *Rule) Low(m Measure) bool {
+	b := r.Signal.Deviation
+	switch {
+	case b == nil || r.Below():
+		return r.Below()
+	case b.Direction == Both:
+		return r.Part(m) < m.Usual
+	default:
+		return b.Direction == Down
+	}
+}
 
 // Wrong is how many values of a part of the window's distribution surely lie beyond the bound of the mildest tier.
 func (r *Rule) Wrong(part Distribution, m Measure) int64 {
 	mildest := r.Severities[len(r.Severities)-1]
-	if mildest.Below != nil {
+	if r.Low(m) {
 		return part.CountBelow(r.bound(mildest, m))
 	}
 	return part.CountAbove(r.bound(mildest, m))
@@ -202,9 +223,9 @@ func (r *Rule) least(m Measure) int64 {
 	q, mildest := r.Signal.Distribution(), r.Severities[len(r.Severities)-1]
 	bound, value, rank := r.bound(mildest, m), m.Dist.Quantile(q.Q), int64(math.Ceil(float64(q.Q*float64(m.Num))))
 	switch {
-	case mildest.Below == nil && value > bound:
+	case !r.Low(m) && value > bound:
 		return m.Num - rank + 1
-	case mildest.Below != nil && value < bound:
+	case r.Low(m) && value < bound:
 		return rank
 	default:
 		return 0
@@ -213,20 +234,7 @@ func (r *Rule) least(m Measure) int64 {
 
 // healthy says whether the value lets the tier recover.
 func (r *Rule) healthy(t Tier, m Measure, value float64) bool {
-	return r.underFloor(t, m, value) || r.pastBound(t, value)
-}
-
-// underFloor says whether a deviation is none of the tier's concern, whatever is usual.
-func (r *Rule) underFloor(t Tier, m Measure, value float64) bool {
-	return r.Signal.Type == SignalDeviation && t.Above != nil && float64(value*m.Usual) <= r.floor(t)
-}
-
-// FloorAlone is the floor as it is printed where the value is healthy for nothing else than lying under it; else "".
-func (r *Rule) FloorAlone(t Tier, m Measure, value float64) string {
-	if !r.underFloor(t, m, value) || r.pastBound(t, value) {
-		return ""
-	}
-	return r.Signal.Deviation.Quantile.Print(r.floor(t))
+	return r.underFloor(t, m) || r.pastBound(t, value)
 }
 
 // pastBound says whether the value is on the good side of the tier's recovery bound.
@@ -242,11 +250,14 @@ func (r *Rule) pastBound(t Tier, value float64) bool {
 }
 
 // RecoveryBound is the value on the other side of which the tier recovers: for `above`, threshold_share of the threshold. For
-// `below` the same distance the other way: of a share, what is missing to 1 has to shrink by it. It lies on the good side of the
-// threshold, of a negative one too.
+// `below` the same distance the other way: of a share, what is missing to 1 has to shrink by it. Of a distance from what is usual it is what the
+// threshold is beyond the usual. It lies on the good side of the threshold, of a negative one too.
 func (r *Rule) RecoveryBound(t Tier) float64 {
 	share, threshold := *r.Recover.ThresholdShare, t.threshold()
 	switch {
+	case r.Signal.Distance():
+		even := r.Signal.Deviation.Even()
+		return even + float64((threshold-even)*share)
 	case t.Below != nil && r.Signal.share():
 		return 1 - float64((1-threshold)*share)
 	case (t.Above != nil) == (threshold >= 0):
@@ -256,8 +267,13 @@ func (r *Rule) RecoveryBound(t Tier) float64 {
 	}
 }
 
-// TooFew says whether the rule is about events that do not come: a count or rate below a threshold.
-func (r *Rule) TooFew() bool { return r.Below() && !r.Signal.needsData() }
+// Whole says whether only whole windows are judged: where a count or rate may be too low, which it is of a part of a window.
+func (r *Rule) Whole() bool {
+	return !r.Signal.needsData() && (r.Below() || r.Signal.Type == SignalDeviation)
+}
+
+// TooFew says whether what is wrong is that events do not come.
+func (r *Rule) TooFew(m Measure) bool { return !r.Signal.needsData() && r.Low(m) }
 
 // Below says whether the ladder goes down: less is worse.
 func (r *Rule) Below() bool { return len(r.Severities) > 0 && r.Severities[0].Below != nil }

@@ -196,7 +196,7 @@ func TestJudge(t *testing.T) {
 
 	usual := func(v values, usual float64) Measure {
 		m := measured(v)
-		m.Usual = usual
+		m.Learned, m.Usual = true, usual
 		return m
 	}
 	times := "signal: {deviation: {quantile: {of: latency, q: 0.5}, floor: 100}}, severities: [{severity: sev2, above: 10}, {severity: sev4, above: 2}]"
@@ -215,6 +215,74 @@ func TestJudge(t *testing.T) {
 	f(second, usual(of(10, 1000), 10), Enough, 1, 1) // a hundred times, but not the first tier's concern
 	f(second, usual(of(10, 101), 10), Enough, 1, 1)
 	f(second, usual(of(10, 100), 10), Enough, 2, 2)
+
+	// Distances from the usual, in its unit and in sigmas, up, down and to both sides.
+	unlearned := usual(of(10, 500), 100)
+	unlearned.Learned = false
+	far := "signal: {deviation: {quantile: {of: latency, q: 0.5}, measured: absolute%s}}, severities: [{severity: sev2, above: 300}, {severity: sev4, above: 50}]"
+	up, down, both := fmt.Sprintf(far, ""), fmt.Sprintf(far, ", direction: down"), fmt.Sprintf(far, ", direction: both")
+	small(up, unlearned)
+	f(up, usual(of(10, 401), 100), Enough, 0, 0)
+	f(up, usual(of(10, 400), 100), Enough, 1, 0)
+	f(up, usual(of(10, 150), 100), Enough, 2, 1)
+	f(up, usual(of(10, 139), 100), Enough, 2, 2)
+	f(up, usual(of(10, 1), 1000), Enough, 2, 2)
+	f(down, usual(of(10, 699), 1000), Enough, 0, 0)
+	f(down, usual(of(10, 700), 1000), Enough, 1, 0)
+	f(down, usual(of(10, 5000), 1000), Enough, 2, 2)
+	f(both, usual(of(10, 699), 1000), Enough, 0, 0)
+	f(both, usual(of(10, 1301), 1000), Enough, 0, 0)
+	f(both, usual(of(10, 961), 1000), Enough, 2, 2)
+	spread := func(v values, u, sigma float64) Measure {
+		m := usual(v, u)
+		m.Spread = sigma
+		return m
+	}
+	sigmas := "signal: {deviation: {quantile: {of: latency, q: 0.5}, measured: sigmas, direction: both}}, severities: [{severity: sev2, above: 4}, {severity: sev4, above: 2}]"
+	f(sigmas, spread(of(10, 141), 100, 10), Enough, 0, 0)
+	f(sigmas, spread(of(10, 140), 100, 10), Enough, 1, 0)
+	f(sigmas, spread(of(10, 59), 100, 10), Enough, 0, 0)
+	f(sigmas, spread(of(10, 115), 100, 10), Enough, 2, 2)
+	f(sigmas, spread(of(10, 120), 100, 0), Enough, 1, 0)   // what never moved is taken to move by a twentieth
+	f(sigmas, spread(of(10, 121), 100, 0), Enough, 0, 0)   // likewise
+	small(sigmas, spread(of(10, 5), 0, 0))                 // nothing, and nothing moved: there is no measure
+	f(sigmas, spread(of(10, -41), -100, 10), Enough, 0, 0) // some values are negative
+	floored := "signal: {deviation: {quantile: {of: latency, q: 0.5}, measured: sigmas, direction: %s, floor: 200}}, severities: [{severity: sev2, above: 4}]"
+	f(fmt.Sprintf(floored, "up"), spread(of(10, 200), 100, 10), Enough, 1, 1)
+	f(fmt.Sprintf(floored, "up"), spread(of(10, 201), 100, 10), Enough, 0, 0)
+	f(fmt.Sprintf(floored, "down"), spread(of(10, 1), 200, 10), Enough, 1, 1) // what usually is no larger is nobody's concern
+	f(fmt.Sprintf(floored, "down"), spread(of(10, 1), 201, 10), Enough, 0, 0)
+	f(fmt.Sprintf(floored, "both"), spread(of(10, 200), 1, 10), Enough, 1, 1)
+	f(fmt.Sprintf(floored, "both"), spread(of(10, 1), 201, 10), Enough, 0, 0)
+
+	// How many times less there is, of a rate: a window that was not observed as a whole looks low.
+	rate := func(n int64, usual float64) Measure {
+		return Measure{Num: n, Stream: 1000, Full: true, Learned: true, Usual: usual}
+	}
+	fewer := "signal: {deviation: {rate: latency, direction: %s}}, window: 100s, severities: [{severity: sev2, above: 4}, {severity: sev4, above: 2}]"
+	part := rate(1, 10)
+	part.Full = false
+	small(fmt.Sprintf(fewer, "down"), part)
+	small(fmt.Sprintf(fewer, "up"), part)
+	nothing(fmt.Sprintf(fewer, "down"), Measure{Full: true, Learned: true, Usual: 10})
+	f(fmt.Sprintf(fewer, "down"), rate(0, 10), Enough, 0, 0)
+	f(fmt.Sprintf(fewer, "down"), rate(249, 10), Enough, 0, 0)
+	f(fmt.Sprintf(fewer, "down"), rate(250, 10), Enough, 1, 0)
+	f(fmt.Sprintf(fewer, "down"), rate(500, 10), Enough, 2, 1)
+	f(fmt.Sprintf(fewer, "down"), rate(560, 10), Enough, 2, 2) // its recovery bound is 1.8 times less
+	f(fmt.Sprintf(fewer, "down"), rate(9000, 10), Enough, 2, 2)
+	f(fmt.Sprintf(fewer, "both"), rate(4001, 10), Enough, 0, 0)
+	f(fmt.Sprintf(fewer, "both"), rate(249, 10), Enough, 0, 0)
+	f(fmt.Sprintf(fewer, "both"), rate(1100, 10), Enough, 2, 2)
+	small(fmt.Sprintf(fewer, "both"), rate(100, 0)) // of nothing nothing is a multiple
+
+	// Shares.
+	errs := "signal: {deviation: {ratio: {errors: error, total: latency}, measured: absolute}}, severities: [{severity: sev2, above: 0.1}]"
+	f(errs, Measure{Num: 12, Den: 100, Learned: true, Usual: 0.01}, Enough, 0, 0)
+	f(errs, Measure{Num: 11, Den: 100, Learned: true, Usual: 0.01}, Enough, 1, 0)
+	f(errs, Measure{Num: 9, Den: 100, Learned: true}, Enough, 1, 0)
+	f(errs, Measure{Num: 7, Den: 100, Learned: true}, Enough, 1, 1)
+	nothing(errs, Measure{Learned: true, Usual: 0.01})
 
 	quiet := "signal: {absence: latency}, sample: {min: 10}, severities: [{severity: sev1, above: 120}, {severity: sev2, above: 60}]"
 	small(quiet, Measure{Silent: 500_000, Alive: true})                // nobody looked
@@ -322,10 +390,40 @@ func TestWrong(t *testing.T) {
 	f("signal: {quantile: {of: latency, q: 0.5}}, severities: [{severity: sev1, above: 9}, {severity: sev2, above: 3}]", measured(v), 2)
 	f("signal: {quantile: {of: satisfaction, q: 0.5}}, severities: [{severity: sev1, below: 2}, {severity: sev2, below: 3}]", measured(v), 2)
 	m := measured(v)
-	m.Usual = 2
+	m.Learned, m.Usual = true, 2
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}, floor: 1}}, severities: [{severity: sev2, above: 2}]", m, 1)
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}, floor: 4.5}}, severities: [{severity: sev2, above: 2}]", m, 1)
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}, floor: 4.5}}, severities: [{severity: sev2, below: 0.75}]", m, 1)
+}
+
+// TestIdentityOfDeviations: what deviates, how that is measured and of what it is learned is the rule's; of how many is not. It is what it was
+// before there was more than one way.
+func TestIdentityOfDeviations(t *testing.T) {
+	f := func(deviation string) string {
+		t.Helper()
+		return ruleOf(t, "signal: {deviation: {"+deviation+"}}, severities: [{severity: sev1, above: 2}]").Identity()
+	}
+	quantile := "quantile: {of: latency, q: 0.95}"
+	one := f(quantile)
+	for _, same := range []string{", panes: 7", ", floor: 7", ", measured: relative, direction: up"} {
+		if got := f(quantile + same); got != one {
+			t.Errorf("with %q a rule is another one", same)
+		}
+	}
+	if one != "16d012aae9e3" {
+		t.Errorf("the identity of a deviation is %s now: all that is open ends as superseded", one)
+	}
+	all := map[string]string{one: quantile}
+	for _, other := range []string{
+		quantile + ", windows: 7", quantile + ", measured: absolute", quantile + ", measured: sigmas", quantile + ", direction: down", quantile + ", direction: both",
+		"rate: latency", "rate: latency, measured: absolute", "mean: latency", "ratio: {errors: error, total: latency}",
+	} {
+		got := f(other)
+		if all[got] != "" {
+			t.Errorf("%q is the same rule as %q", other, all[got])
+		}
+		all[got] = other
+	}
 }
 
 // TestIdentityOfBurnRates: another objective measures something else; other windows and thresholds do not.

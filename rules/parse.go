@@ -332,6 +332,9 @@ func (v *validator) window(r *Rule) {
 			v.inPanes(r.Where.Of("window"), "window is %s", r.Window)
 		}
 	}
+	if b := r.Signal.Deviation; b != nil {
+		b.season(r.Window, v.fail)
+	}
 	if b := r.Signal.Burn; b != nil && b.Where.Has("short") && b.Where.Readable("short") {
 		switch {
 		case b.Short < pane:
@@ -354,7 +357,7 @@ func (v *validator) window(r *Rule) {
 }
 
 func (v *validator) sample(r *Rule) {
-	s, typ := r.Sample, r.Signal.Type
+	s, typ := r.Sample, r.Signal.Base().Type
 	if s.Min < 0 {
 		v.fail(s.Where.Of("min"), "sample.min is %d, expected 0 or more", s.Min)
 	}
@@ -371,11 +374,16 @@ func (v *validator) sample(r *Rule) {
 	if _, ok := zFor(s.Wilson); !ok {
 		v.fail(pos, "wilson_lower is %v, expected 0.8, 0.9, 0.95, 0.975, 0.99 or 0.999", s.Wilson)
 	}
-	if typ != "" && !r.Signal.sampled() {
+	switch b := r.Signal.Deviation; {
+	case typ == "":
+	case b != nil && typ != SignalQuantile:
+		v.fail(pos, "wilson_lower of a deviation goes with a quantile, not with %s", typ)
+	case b != nil && b.Direction != Up:
+		v.fail(pos, "wilson_lower of a deviation goes with the direction up, not with %s", b.Direction)
+	case !r.Signal.sampled():
 		v.fail(pos, "wilson_lower goes with ratio, quantile, deviation, burn_rate, completion and abandonment, not with %s", typ)
-	}
-	if typ != "" && r.Signal.Distribution() != nil && r.Below() {
-		v.fail(pos, "wilson_lower of a %s goes with above, not with below", typ)
+	case typ == SignalQuantile && r.Below():
+		v.fail(pos, "wilson_lower of a %s goes with above, not with below", r.Signal.Type)
 	}
 }
 
@@ -414,6 +422,10 @@ func (v *validator) tier(r *Rule, t *Tier) {
 		return
 	}
 	x, pos := t.threshold(), t.Where.Of(t.direction())
+	if b := r.Signal.Deviation; b != nil {
+		b.tier(x, t, func(format string, args ...any) { v.fail(pos, format, args...) })
+		return
+	}
 	switch {
 	case r.Signal.Type == SignalAbsence && t.Below != nil:
 		v.fail(pos, "absence is judged by above, not by below: it is the seconds without an event")

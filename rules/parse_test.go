@@ -65,7 +65,7 @@ func describe(f *File) string {
 	for _, r := range f.Rules() {
 		fmt.Fprintf(&b, "%s/%s: %s in %s\n  counts %v of %v\n", r.Group, r.Alert, r.Signal.Type, r.Signal.Unit, r.Signal.Num, r.Signal.Den)
 		if d := r.Signal.Deviation; d != nil {
-			fmt.Fprintf(&b, "  panes %d, floor %v\n", d.Panes, d.Floor)
+			fmt.Fprintf(&b, "  of %s, %s %s, panes %d, windows %d, season %s, floor %v\n", d.Of.Type, d.Measured, d.Direction, d.Panes, d.Windows, d.Season, d.Floor)
 		}
 		if q := r.Signal.Distribution(); q != nil {
 			fmt.Fprintf(&b, "  q %v\n", q.Q)

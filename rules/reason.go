@@ -21,7 +21,7 @@ func (s *Signal) what() string {
 	case SignalQuantile:
 		return "p" + round(s.Quantile.Q*100, 6) + " of " + s.Quantile.Of.Kind.String()
 	case SignalDeviation:
-		return "p" + round(s.Deviation.Quantile.Q*100, 6) + " of " + s.Deviation.Quantile.Of.Kind.String()
+		return s.Deviation.Of.what()
 	case SignalMean:
 		return "mean of " + s.Mean.Kind.String()
 	case SignalBurn:
@@ -41,6 +41,9 @@ func (s *Signal) what() string {
 
 // Print is a measured value with its unit: "23.4 %", "812 ms", "3 events".
 func (s *Signal) Print(v float64) string {
+	if s.Type == SignalDeviation {
+		return s.Deviation.print(v)
+	}
 	switch s.Unit {
 	case "share":
 		return round(v*100, 3) + " %"
@@ -51,10 +54,7 @@ func (s *Signal) Print(v float64) string {
 	case "sessions":
 		return counted(v, "session")
 	case "times":
-		if s.Type == SignalBurn {
-			return round(v, 3) + " times"
-		}
-		return round(v, 3) + " times the usual"
+		return round(v, 3) + " times"
 	default:
 		return round(v, 4) + " " + s.Unit
 	}
@@ -68,8 +68,14 @@ func (r *Rule) evidenceOf(m Measure) string {
 	case r.Signal.Type == SignalBurn:
 		return fmt.Sprintf(": %d of %d, and %d of %d in the last %s", m.Num, max(m.Num, m.Den), m.Short.Num, m.Short.whole(), r.Signal.Burn.Short)
 	case r.Signal.Type == SignalDeviation:
-		q := r.Signal.Distribution()
-		return fmt.Sprintf(": %s, usually %s, of %s", q.Print(m.Dist.Quantile(q.Q)), round(m.Usual, 4), counted(float64(m.Num), "sample"))
+		text := fmt.Sprintf(": %s, %s", r.Signal.PrintPart(r.Part(m)), r.Signal.Deviation.usually(m))
+		switch of := r.Signal.Base(); {
+		case of.share():
+			text += fmt.Sprintf(", of %d", max(m.Num, m.Den))
+		case of.Valued():
+			text += ", of " + counted(float64(m.Num), "sample")
+		}
+		return text
 	case r.Signal.Valued():
 		return ": " + counted(float64(m.Num), "sample")
 	case r.Signal.Type == SignalDistinct:
@@ -79,23 +85,12 @@ func (r *Rule) evidenceOf(m Measure) string {
 	}
 }
 
-// Print is a value of the kind that the quantile is of, with its unit if it has one.
-func (q *Quantile) Print(v float64) string {
-	if q.Of.Kind.Unit() == "ms" {
-		return round(v, 4) + " ms"
-	}
-	return round(v, 4)
-}
-
 // PrintPart is a Part with its unit.
 func (s *Signal) PrintPart(v float64) string {
-	if q := s.Distribution(); q != nil {
-		return q.Print(v)
-	}
 	if s.Type == SignalBurn {
 		return round(v*100, 3) + " %"
 	}
-	return s.Print(v)
+	return s.Base().Print(v)
 }
 
 // counted is a number of things: "1 sample", "20 samples".
@@ -135,10 +130,6 @@ func (r *Rule) over() string {
 // Breach is the sentence that tells why tier i is reached.
 func (r *Rule) Breach(m Measure, i int) string {
 	t := r.Severities[i]
-	direction := "above"
-	if t.Below != nil {
-		direction = "below"
-	}
 	v := r.Judge(m)
 	if v.Evidence != Enough || v.Blind {
 		return fmt.Sprintf("%s%s has no data, which this rule counts as %s", r.Signal.what(), r.over(), t.Severity)
@@ -147,7 +138,19 @@ func (r *Rule) Breach(m Measure, i int) string {
 	if t.For > 0 {
 		held = " for " + t.For.String()
 	}
-	return fmt.Sprintf("%s is %s %s (%s)%s%s", r.measured(m, v.Value), direction, r.Signal.Print(t.threshold()), t.Severity, held, r.evidenceOf(m))
+	return fmt.Sprintf("%s is %s %s (%s)%s%s", r.measured(m, v.Value), r.Past(), r.Signal.Print(t.threshold()), t.Severity, held, r.evidenceOf(m))
+}
+
+// Past is how it is said that a threshold is passed.
+func (r *Rule) Past() string {
+	switch {
+	case r.Below():
+		return "below"
+	case r.Signal.Distance():
+		return "beyond"
+	default:
+		return "above"
+	}
 }
 
 // Recovery is the sentence that tells why tier i is left.
@@ -158,6 +161,8 @@ func (r *Rule) Recovery(m Measure, i int) string {
 	switch {
 	case t.Below != nil:
 		direction = "over"
+	case r.Signal.Distance():
+		direction = "within"
 	case bound == 0:
 		direction = "at"
 	}
@@ -179,33 +184,33 @@ func (r *Rule) Impact(m Measure) string { return r.impact(m) + r.touched(m.Sessi
 func (r *Rule) impact(m Measure) string {
 	whole := max(m.Num, m.Den)
 	window := "in the last " + r.Window.String()
-	switch r.Signal.Type {
+	switch r.Signal.Base().Type {
 	case SignalRatio, SignalBurn:
 		return fmt.Sprintf("%d of %d requests failed %s (%s)", m.Num, whole, window, r.Signal.PrintPart(r.Part(m)))
 	case SignalCompletion:
 		return fmt.Sprintf("%d of %d visitors did not complete %s", whole-m.Num, whole, window)
 	case SignalAbandonment:
 		return fmt.Sprintf("%d of %d visitors abandoned %s (%s)", m.Num, whole, window, r.Signal.Print(r.value(m)))
-	case SignalQuantile, SignalDeviation:
+	case SignalQuantile:
 		mildest, q := r.Severities[len(r.Severities)-1], r.Signal.Distribution()
-		if r.Signal.Type == SignalDeviation && m.Usual <= 0 {
+		if b := r.Signal.Deviation; b != nil && !b.measurable(m) {
 			break // nothing is known to be bad
 		}
 		were, direction := "were", "above"
 		wrong := r.Wrong(m.Dist, m)
 		if wrong < r.least(m) { // the bound lies within a bucket of some: how many of them are beyond it nobody knows
-			return fmt.Sprintf("The p%s of %s was %s %s", round(100*q.Q, 6), counted(float64(m.Num), q.Of.Kind.String()+" event"), q.Print(m.Dist.Quantile(q.Q)), window)
+			return fmt.Sprintf("The p%s of %s was %s %s", round(100*q.Q, 6), counted(float64(m.Num), q.Of.Kind.String()+" event"), r.Signal.PrintPart(r.Part(m)), window)
 		}
 		if wrong == 1 {
 			were = "was"
 		}
-		if r.Below() {
+		if r.Low(m) {
 			direction = "below"
 		}
-		return fmt.Sprintf("%d of %d %s events %s %s %s %s (%s %%)", wrong, m.Num, q.Of.Kind, were, direction, q.Print(r.bound(mildest, m)), window,
+		return fmt.Sprintf("%d of %d %s events %s %s %s %s (%s %%)", wrong, m.Num, q.Of.Kind, were, direction, r.Signal.PrintPart(r.bound(mildest, m)), window,
 			round(100*float64(wrong)/float64(m.Num), 3))
 	case SignalMean:
-		return fmt.Sprintf("The mean of %s was %s %s", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), r.Signal.Print(m.Mean), window)
+		return fmt.Sprintf("The mean of %s was %s %s", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), r.Signal.PrintPart(m.Mean), window)
 	case SignalMax:
 		return fmt.Sprintf("The largest of %s was %s %s", counted(float64(m.Num), r.Signal.Num[0].Kind.String()+" event"), r.Signal.Print(m.Max), window)
 	case SignalAbsence:

@@ -89,17 +89,42 @@ func TestReasons(t *testing.T) {
 		"p99.9 of vital 0.31 over 1m has stayed under 0.2, the recovery bound of Sev3, for 5m: 12 samples",
 		"12 of 12 vital events were above 0.25 in the last 1m (100 %).")
 	m := measured(of(60, 495.7))
-	m.Usual = 99.7821
+	m.Learned, m.Usual = true, 99.7821
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}}}, severities: [{severity: sev3, above: 3, for: 30s}]", m,
 		"p50 of latency 4.97 times the usual over 1m is above 3 times the usual (Sev3) for 30s: 495.7 ms, usually 99.78, of 60 samples",
 		"p50 of latency 4.97 times the usual over 1m has stayed under 2.4 times the usual, the recovery bound of Sev3, for 5m: 495.7 ms, usually 99.78, of 60 samples",
 		"60 of 60 latency events were above 299.3 ms in the last 1m (100 %).")
 	m = measured(of(60, 49.57))
-	m.Usual = 9.97821
+	m.Learned, m.Usual = true, 9.97821
 	f("signal: {deviation: {quantile: {of: latency, q: 0.5}, floor: 100}}, severities: [{severity: sev3, above: 3, for: 30s}]", m,
 		"p50 of latency 4.97 times the usual over 1m is above 3 times the usual (Sev3) for 30s: 49.57 ms, usually 9.978, of 60 samples",
 		"p50 of latency 4.97 times the usual over 1m has stayed under 2.4 times the usual or its floor of 100 ms, the recovery bound of Sev3, for 5m: 49.57 ms, usually 9.978, of 60 samples",
 		"0 of 60 latency events were above 100 ms in the last 1m (0 %).")
+	m = measured(of(60, 495.7))
+	m.Learned, m.Usual, m.Spread = true, 99.7821, 20.1
+	f("signal: {deviation: {quantile: {of: latency, q: 0.5}, measured: absolute}}, severities: [{severity: sev3, above: 300, for: 30s}]", m,
+		"p50 of latency 395.9 ms above the usual over 1m is beyond 300 ms above the usual (Sev3) for 30s: 495.7 ms, usually 99.78, of 60 samples",
+		"p50 of latency 395.9 ms above the usual over 1m has stayed within 240 ms above the usual, the recovery bound of Sev3, for 5m: 495.7 ms, usually 99.78, of 60 samples",
+		"60 of 60 latency events were above 399.8 ms in the last 1m (100 %).")
+	f("signal: {deviation: {quantile: {of: latency, q: 0.5}, measured: sigmas, direction: both}}, severities: [{severity: sev3, above: 5}]", m,
+		"p50 of latency 19.7 sigmas off the usual over 1m is beyond 5 sigmas off the usual (Sev3): 495.7 ms, usually 99.78, sigma 20.1, of 60 samples",
+		"p50 of latency 19.7 sigmas off the usual over 1m has stayed within 4 sigmas off the usual, the recovery bound of Sev3, for 5m: 495.7 ms, usually 99.78, sigma 20.1, of 60 samples",
+		"60 of 60 latency events were above 200.3 ms in the last 1m (100 %).")
+	f("signal: {deviation: {mean: satisfaction, measured: absolute, direction: down}}, severities: [{severity: sev3, above: 1}]",
+		Measure{Num: 7, Mean: 2.25, Dist: of(7, 2.25), Learned: true, Usual: 4.5},
+		"mean of satisfaction 2.25 below the usual over 1m is beyond 1 below the usual (Sev3): 2.25, usually 4.5, of 7 samples",
+		"mean of satisfaction 2.25 below the usual over 1m has stayed within 0.8 below the usual, the recovery bound of Sev3, for 5m: 2.25, usually 4.5, of 7 samples",
+		"The mean of 7 satisfaction events was 2.25 in the last 1m.")
+	f("signal: {deviation: {rate: latency, direction: down}}, severities: [{severity: sev3, above: 2}]",
+		Measure{Num: 12, Stream: 40, Full: true, Learned: true, Usual: 1.37},
+		"rate of latency events 6.85 times below the usual over 1m is beyond 2 times below the usual (Sev3): 0.2 events/s, usually 1.37",
+		"rate of latency events 6.85 times below the usual over 1m has stayed within 1.8 times below the usual, the recovery bound of Sev3, for 5m: 0.2 events/s, usually 1.37",
+		"12 latency events in the last 1m.")
+	f("signal: {deviation: {ratio: {errors: error, total: latency}, measured: absolute}}, severities: [{severity: sev3, above: 0.05}]",
+		Measure{Num: 12, Den: 40, Learned: true, Usual: 0.0124},
+		"error share 28.8 percentage points above the usual over 1m is beyond 5 percentage points above the usual (Sev3): 30 %, usually 1.24 %, of 40",
+		"error share 28.8 percentage points above the usual over 1m has stayed within 4 percentage points above the usual, the recovery bound of Sev3, for 5m: 30 %, usually 1.24 %, of 40",
+		"12 of 40 requests failed in the last 1m (30 %).")
 	f("signal: {absence: latency}, severities: [{severity: sev1, above: 120}]",
 		Measure{Silent: 130_000, Alive: true, Observed: true},
 		"silence of latency events for 130 s is above 120 s (Sev1)",

@@ -21,7 +21,7 @@ type Signal struct {
 	Absence     *Selector        `yaml:"absence"`     // seconds without an event, after the window had sample.min of them
 	Completion  *Flow            `yaml:"completion"`  // visitors who completed of those who ended (or entered), 0..1
 	Abandonment *Flow            `yaml:"abandonment"` // visitors who abandoned of those who ended (or entered), 0..1
-	Deviation   *Baseline        `yaml:"deviation"`   // times the usual value of a quantile
+	Deviation   *Baseline        `yaml:"deviation"`   // how far a quantile, rate, ratio or mean is from what it usually is
 	Burn        *Burn            `yaml:"burn_rate"`   // times as fast as it would last that an error budget is spent
 
 	Type     SignalType `yaml:"-"`
@@ -80,21 +80,6 @@ type Quantile struct {
 	Q     float64          `yaml:"q,required"`
 }
 
-// Baseline is what a quantile usually is: the median of its value in each of the last Panes panes that had data, lay before the
-// window, and were not part of a deviation. The value at a time never depends on itself, and an incident is not learned.
-type Baseline struct {
-	Where    strictyaml.Where `json:"-"`
-	Quantile Quantile         `yaml:"quantile,required"`
-	Panes    int              `yaml:"panes"` // default 60
-	Floor    float64          `yaml:"floor"` // values up to here are nobody's concern, whatever is usual
-}
-
-// minBaseline is how many panes have to be known before anything is called usual.
-const minBaseline = 5
-
-// Learned says whether so many panes make a baseline.
-func (b *Baseline) Learned(panes int) bool { return panes >= min(minBaseline, b.Panes) }
-
 // Flow is either one step's way (steps, against) or a whole flow from the event that starts it to the one that finishes it.
 type Flow struct {
 	Where   strictyaml.Where `json:"-"`
@@ -132,31 +117,33 @@ func (s *Signal) share() bool {
 	return s.Type == SignalRatio || s.Type == SignalCompletion || s.Type == SignalAbandonment
 }
 
+// Base is what the signal is made of: of a deviation what deviates, else the signal itself.
+func (s *Signal) Base() *Signal {
+	if s.Type == SignalDeviation {
+		return &s.Deviation.Of
+	}
+	return s
+}
+
 // bounded says whether the measured value is never below 0.
 func (s *Signal) bounded() bool { return s.Type != "" && s.Unit != "value" && s.Unit != "score" }
 
 // needsData says whether an empty window is no evidence at all. Counts, rates, sessions and absence also know something of an empty window.
-func (s *Signal) needsData() bool { return s.share() || s.Valued() || s.Type == SignalBurn }
+func (s *Signal) needsData() bool {
+	return s.Base().share() || s.Valued() || s.Type == SignalBurn
+}
 
 // sampled says whether the value is that of a sample, so that it is known how sure it is.
 func (s *Signal) sampled() bool { return s.share() || s.Distribution() != nil || s.Type == SignalBurn }
 
 // Valued says whether the signal is made of the values that events carry, and not of their number.
 func (s *Signal) Valued() bool {
-	return s.Type == SignalMean || s.Type == SignalMax || s.Distribution() != nil
+	typ := s.Base().Type
+	return typ == SignalMean || typ == SignalMax || typ == SignalQuantile
 }
 
 // Distribution is the quantile that the signal is made of, or nil.
-func (s *Signal) Distribution() *Quantile {
-	switch s.Type {
-	case SignalQuantile:
-		return s.Quantile
-	case SignalDeviation:
-		return &s.Deviation.Quantile
-	default:
-		return nil
-	}
-}
+func (s *Signal) Distribution() *Quantile { return s.Base().Quantile }
 
 // signalKeys are the keys of a signal, of which a rule has one.
 var signalKeys = []string{"ratio", "count", "rate", "distinct", "quantile", "mean", "max", "absence", "completion", "abandonment", "deviation", "burn_rate"}
@@ -209,9 +196,8 @@ func (s *Signal) compile(fail func(pos strictyaml.Pos, format string, args ...an
 		set(SignalAbandonment, "share", num, den)
 	}
 	if s.Deviation != nil {
-		set(SignalDeviation, "times", []Selector{s.Deviation.Quantile.Of}, nil)
-		s.Deviation.Quantile.validate(fail)
-		s.Deviation.validate(fail)
+		of := s.Deviation.compile(fail)
+		set(SignalDeviation, s.Deviation.unit(), of.Num, of.Den)
 	}
 	if s.Burn != nil {
 		set(SignalBurn, "times", []Selector{s.Burn.Errors}, []Selector{s.Burn.Total})
@@ -253,15 +239,15 @@ func (s *Signal) selectors() []written {
 	if s.Quantile != nil {
 		add(s.Quantile.Where, "of", &s.Quantile.Of)
 	}
-	if s.Deviation != nil {
-		add(s.Deviation.Quantile.Where, "of", &s.Deviation.Quantile.Of)
-	}
 	if s.Burn != nil {
 		add(s.Burn.Where, "errors", &s.Burn.Errors)
 		add(s.Burn.Where, "total", &s.Burn.Total)
 	}
 	flow(s.Completion)
 	flow(s.Abandonment)
+	if s.Deviation != nil {
+		out = append(out, s.Deviation.Of.selectors()...)
+	}
 	return out
 }
 
@@ -288,18 +274,6 @@ func (b *Burn) validate(fail func(pos strictyaml.Pos, format string, args ...any
 	}
 	budget, _ := strconv.ParseFloat(strconv.FormatFloat(1-b.Objective, 'e', 11, 64), 64) // 1 - 0.9 is not the float64 that 0.1 is
 	b.Highest = 1 / budget
-}
-
-func (b *Baseline) validate(fail func(pos strictyaml.Pos, format string, args ...any)) {
-	if !b.Where.Has("panes") {
-		b.Panes = 60
-	}
-	if b.Where.Readable("panes") && (b.Panes < 1 || b.Panes > 1000) {
-		fail(b.Where.Of("panes"), "panes is %d, expected 1 to 1000", b.Panes)
-	}
-	if b.Floor < 0 {
-		fail(b.Where.Of("floor"), "floor is %v, expected 0 or more", b.Floor)
-	}
 }
 
 // selectors are the numerator and denominator; typ is completion or abandonment.

@@ -365,6 +365,13 @@ func readTable[T any](t *testing.T, path string) []T {
 	return rows
 }
 
+// always is a distribution of one value.
+type always float64
+
+func (v always) Quantile(float64) float64       { return float64(v) }
+func (v always) CountAbove(x float64) (n int64) { return 0 }
+func (v always) CountBelow(x float64) (n int64) { return 0 }
+
 // TestExplainFloor: what is far from usual and healthy all the same is said to be so for its floor.
 func TestExplainFloor(t *testing.T) {
 	file, err := rules.Parse("rules.yaml", []byte("groups: [{name: g, rules: [{alert: A, signal: {deviation: {quantile: {of: latency, q: 0.95}, floor: 100}}, "+
@@ -373,7 +380,7 @@ func TestExplainFloor(t *testing.T) {
 	f := func(value, usual float64, want string) {
 		t.Helper()
 		r := file.Rules()[0]
-		m := rules.Measure{Num: 423, Usual: usual}
+		m := rules.Measure{Num: 423, Dist: always(value * usual), Learned: true, Usual: usual}
 		if got := windowSentence(&detector.Judgement{Rule: r, Measure: m, Verdict: rules.Verdict{Evidence: rules.Enough, Value: value, Worst: 2, Healthy: 2}}); got != want {
 			t.Errorf("got %q, expected %q", got, want)
 		}

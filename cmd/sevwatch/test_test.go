@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,17 +104,50 @@ func TestTestWatchesTestsAndRules(t *testing.T) {
 	}
 }
 
-// The example in the guide is true.
-func TestGuidesRuleTest(t *testing.T) {
+// The examples in the guide are true: of a rule, with a test of it over days that are busy by day and idle at night, and of a test.
+func TestGuidesExamples(t *testing.T) {
 	guide, err := os.ReadFile("../../docs/analysts.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(guide), "```yaml\n")
-	example, _, found := strings.Cut(rest, "```")
-	if !found {
-		t.Fatal("the guide has no example")
+	var examples []string
+	for rest := string(guide); ; {
+		_, behind, found := strings.Cut(rest, "```yaml\n")
+		if !found {
+			break
+		}
+		var example string
+		example, rest, _ = strings.Cut(behind, "```")
+		examples = append(examples, example)
 	}
-	code, stdout, stderr := call(t, "", "test", write(t, "guide.yaml", []byte(example)))
-	expect(t, "the guide's example", exitDone, code, stdout+stderr, "1 test passed, 0 failed")
+	if len(examples) != 2 {
+		t.Fatalf("the guide has %d examples, expected a rule and a test", len(examples))
+	}
+	rule := write(t, "rule.yaml", []byte(examples[0]))
+	code, stdout, stderr := call(t, "", "check", rule)
+	expect(t, "the guide's rule", exitDone, code, stdout+stderr, "")
+	code, stdout, stderr = call(t, "", "test", write(t, "days.yaml", fmt.Appendf(nil, days, rule)))
+	expect(t, "the guide's rule over days", exitDone, code, stdout+stderr, "1 test passed, 0 failed")
+	code, stdout, stderr = call(t, "", "test", write(t, "guide.yaml", []byte(examples[1])))
+	expect(t, "the guide's test", exitDone, code, stdout+stderr, "1 test passed, 0 failed")
 }
+
+// days are three in which every night is a twelfth of a day, and a fourth that is a third of a day from noon on.
+const days = `
+rules: %s
+tests:
+  - name: nights are no drop, a bad noon is
+    start: 2026-11-02T06:00:00Z
+    input:
+      - {feed: 0s..80h, events: ['12/m latency{service="web"} 80..120']} # what came at all was seen
+      - {feed: 0s..12h, events: ['12/m latency{service="api"} 80..120']}
+      - {feed: 12h..24h, events: ['1/m latency{service="api"} 80..120']}
+      - {feed: 24h..36h, events: ['12/m latency{service="api"} 80..120']}
+      - {feed: 36h..48h, events: ['1/m latency{service="api"} 80..120']}
+      - {feed: 48h..60h, events: ['12/m latency{service="api"} 80..120']}
+      - {feed: 60h..72h, events: ['1/m latency{service="api"} 80..120']}
+      - {feed: 72h..78h, events: ['12/m latency{service="api"} 80..120']}
+      - {feed: 78h..80h, events: ['4/m latency{service="api"} 80..120']}
+    expect:
+      - 3d6h16m20s Sev3 opened TrafficDrop
+`

@@ -70,6 +70,9 @@ func moved(rule *rules.Rule, n int, step float64) (float64, bool) {
 	if err != nil || share && (threshold <= 0 || threshold >= 1) || threshold == 0 && step != 1 {
 		return 0, false
 	}
+	if rule.Signal.Distance() && threshold <= rule.Signal.Deviation.Even() {
+		return 0, false
+	}
 	if b := rule.Signal.Burn; b != nil && threshold >= b.Highest {
 		return 0, false
 	}

@@ -142,8 +142,8 @@ func signalChart(i *history.Incident, s *signal, until int64) (template.HTML, er
 			p.Add(level(from, to, s.rule.RecoveryBound(t), severityColour[t.Severity], []vg.Length{vg.Points(1), vg.Points(3)}))
 		}
 	}
-	if s.usual > 0 {
-		p.Add(level(from, to, 1, ink, dashes)) // a deviation is measured in times the usual
+	if s.usual != nil {
+		p.Add(level(from, to, s.rule.Signal.Deviation.Even(), ink, dashes))
 	}
 	if change := i.Told[0].Change; change != nil && int64(change.At) >= from && int64(change.At) <= to {
 		p.Add(line(plotter.XYs{{X: float64(change.At) / 1000, Y: bottom}, {X: float64(change.At) / 1000, Y: top}}, ink, dashes))
@@ -163,8 +163,8 @@ func extent(s *signal) (top, bottom float64) {
 	}
 	mildest := s.rule.Threshold(len(s.rule.Severities) - 1)
 	top, bottom = max(top, mildest), min(bottom, mildest)
-	if s.usual > 0 {
-		top = max(top, 1)
+	if s.usual != nil {
+		top = max(top, s.rule.Signal.Deviation.Even())
 	}
 	if top == bottom {
 		top++

@@ -62,7 +62,7 @@ type signal struct {
 	rule     *rules.Rule
 	points   []point
 	every, n int
-	usual    float64 // what the measured quantile usually was when it opened; 0: nothing is usual
+	usual    *float64 // of a deviation: what was usual when it opened
 }
 
 // Bounds of what is kept of a signal.
@@ -105,7 +105,10 @@ func (c *Collector) Judgement(j *detector.Judgement) {
 	p := point{at: j.End, value: j.Verdict.Value, known: j.Verdict.Evidence == rules.Enough && !j.Verdict.Blind}
 	if j.Incident != "" {
 		if s := c.signals[j.Incident]; s == nil {
-			s = &signal{rule: j.Rule, every: 1, usual: j.Measure.Usual}
+			s = &signal{rule: j.Rule, every: 1}
+			if usual := j.Measure.Usual; j.Measure.Learned {
+				s.usual = &usual
+			}
 			for _, q := range t.recent {
 				s.add(q)
 			}

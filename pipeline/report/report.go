@@ -150,15 +150,11 @@ func (c *Collector) incident(i *history.Incident, until int64) (incidentView, er
 func caption(i *history.Incident, s *signal) string {
 	text := fmt.Sprintf("%s over windows of %s.", s.rule.Signal.Unit, s.rule.Window)
 	for n, t := range s.rule.Severities {
-		above := "above"
-		if s.rule.Below() {
-			above = "below"
-		}
-		text += fmt.Sprintf(" %s %s %s for %s;", t.Severity, above, s.rule.Signal.Print(s.rule.Threshold(n)), t.For)
+		text += fmt.Sprintf(" %s %s %s for %s;", t.Severity, s.rule.Past(), s.rule.Signal.Print(s.rule.Threshold(n)), t.For)
 	}
 	text = text[:len(text)-1] + ". Dotted: where a tier recovers. Shaded: the incident."
-	if s.usual > 0 {
-		text += " Dashed: what is usual, " + strconv.FormatFloat(s.usual, 'g', 4, 64) + " when it opened."
+	if s.usual != nil {
+		text += " Dashed: what is usual, " + strconv.FormatFloat(*s.usual, 'g', 4, 64) + " when it opened."
 	}
 	if i.Told[0].Change != nil {
 		text += " Dashed upright: the change before it."

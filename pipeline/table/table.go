@@ -106,7 +106,7 @@ func WindowRow(j *detector.Judgement) Window {
 		value := j.Verdict.Value
 		row.Value = &value
 	}
-	if j.Measure.Usual > 0 {
+	if j.Measure.Learned {
 		usual := j.Measure.Usual
 		row.Usual = &usual
 	}
