@@ -474,7 +474,8 @@ var signals = []madeUp{
 	{"{deviation: {ratio: {errors: error, total: latency}, windows: 5, measured: sigmas, direction: both, floor: 0.03}}", []float64{0.37, 1.13, 3.3, 5.9}, false, 0, true},
 	{"{deviation: {ratio: {errors: error, total: latency}, windows: 5}}", []float64{1.13, 1.7, 2.9, 8.3}, true, 0, true},
 	{"{deviation: {mean: satisfaction, windows: 4, measured: absolute, direction: down}}", []float64{0.137, 0.37, 0.9, 1.7}, false, 0, true},
-	{"{deviation: {rate: latency, season: SEASON, windows: 2, direction: both, measured: sigmas, floor: 0.07}}", []float64{0.37, 1.13, 3.3, 5.9}, false, 0, false},
+	{"{deviation: {rate: latency, season: SEASON, windows: 2, direction: both, floor: 0.07}}", []float64{1.13, 1.7, 2.9, 8.3}, false, 0, false},
+	{"{deviation: {mean: latency, season: SEASON, windows: 5, measured: sigmas, direction: both}}", []float64{0.37, 1.13, 3.3, 5.9}, false, 0, true},
 	{"{deviation: {quantile: {of: latency, q: 0.5}, season: SEASON, windows: 1}}", []float64{1.13, 1.7, 2.9, 8.3}, false, 1, true},
 	{"{deviation: {mean: vital, windows: 7, measured: sigmas, direction: both}}", []float64{0.37, 1.13, 3.3, 5.9}, false, 0, true},
 }

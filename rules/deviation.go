@@ -20,7 +20,7 @@ type Baseline struct {
 	Measured  Measured         `yaml:"measured"`  // default: relative
 	Direction Direction        `yaml:"direction"` // default: up
 	Panes     int              `yaml:"panes"`     // of a quantile; default 60
-	Windows   int              `yaml:"windows"`   // default 30, of a quantile panes, with a season 3
+	Windows   int              `yaml:"windows"`   // default 30, of a quantile panes, with a season 5
 	Season    Duration         `yaml:"season"`    // in which what is usual comes again: a day, a week; default: none
 	Floor     float64          `yaml:"floor"`     // values up to here, and what usually is no larger, are nobody's concern
 
@@ -107,7 +107,7 @@ func (b *Baseline) compile(fail func(pos strictyaml.Pos, format string, args ...
 		fail(b.Where.Of("season"), "season goes with windows, not with panes")
 	case panes || windows:
 	case b.Season > 0:
-		b.Windows = 3
+		b.Windows = 5
 	case b.Quantile != nil:
 		b.Panes = 60
 	default:
@@ -115,6 +115,9 @@ func (b *Baseline) compile(fail func(pos strictyaml.Pos, format string, args ...
 	}
 	if b.Floor < 0 {
 		fail(b.Where.Of("floor"), "floor is %v, expected 0 or more", b.Floor)
+	}
+	if b.Measured == Sigmas && b.Size() > 0 && b.Size() < minBaseline {
+		fail(b.Where.Of("measured"), "sigmas of %d values, expected %d at least: of fewer nobody can tell how far apart they lie", b.Size(), minBaseline)
 	}
 	if b.Measured == Sigmas && b.Floor == 0 && (b.Rate != nil || b.Ratio != nil) && b.Where.Readable("floor") {
 		fail(b.Where.Of("measured"), "sigmas of a %s need a floor: what is usually nothing has no spread", b.Of.Type)
@@ -162,8 +165,11 @@ func (b *Baseline) ratioUp() bool {
 // Distance says whether the signal is told as a distance from what is usual.
 func (s *Signal) Distance() bool { return s.Type == SignalDeviation && !s.Deviation.ratioUp() }
 
-// maxLearned bounds what is remembered of a group.
-const maxLearned = 1000
+// Bounds of what is remembered of a group.
+const (
+	maxLearned  = 1000
+	maxSeasonal = 2500
+)
 
 // season reports what is wrong with the season, of windows of that length.
 func (b *Baseline) season(window Duration, fail func(pos strictyaml.Pos, format string, args ...any)) {
@@ -175,9 +181,9 @@ func (b *Baseline) season(window Duration, fail func(pos strictyaml.Pos, format 
 		fail(b.Where.Of("season"), "season is %s, expected a multiple of the window of %s", b.Season, window)
 	case n < 4:
 		fail(b.Where.Of("season"), "season is %s, expected four times the window of %s at least", b.Season, window)
-	case n*int64(b.Windows) > maxLearned:
+	case n*int64(b.Windows) > maxSeasonal:
 		fail(b.Where.Of("season"), "season is %s, of which %d windows of %s in %d seasons are %d, expected %d at most: a longer window, or fewer windows",
-			b.Season, n, window, b.Windows, n*int64(b.Windows), maxLearned)
+			b.Season, n, window, b.Windows, n*int64(b.Windows), maxSeasonal)
 	}
 }
 
