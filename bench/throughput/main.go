@@ -111,10 +111,11 @@ func run(ctx context.Context, o *options) (err error) {
 			return fmt.Errorf("the peers: %w", err)
 		}
 	}
+	var late error // what was measured before is told all the same
 	if b.delayed > 0 {
 		if err := b.delays(ctx); err != nil {
-			return fmt.Errorf("delay: %w", err)
+			late = fmt.Errorf("delay: %w", err)
 		}
 	}
-	return b.finish(ctx)
+	return errors.Join(late, b.finish(ctx))
 }
