@@ -53,8 +53,11 @@ type Cell struct {
 	Sessions  *Distinct `json:"sessions,omitempty"`  // which sessions those were; nil without
 }
 
-// merge adds what another cell of the same series and pane counted. It gives the same in any order.
-func (c *Cell) merge(o *Cell) {
+// Mean is the mean of the values, in their unit; 0 of nothing.
+func (c *Cell) Mean() float64 { return c.Sum.mean(c.Valued) }
+
+// Merge adds what another cell counted. It gives the same in any order.
+func (c *Cell) Merge(o *Cell) {
 	if o.Valued > 0 && (c.Valued == 0 || o.Max > c.Max) {
 		c.Max = o.Max
 	}

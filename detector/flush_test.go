@@ -89,7 +89,7 @@ func TestClosedIsPartOfAFlush(t *testing.T) {
 					key := fmt.Sprint(d.Pane, d.Domain, seriesKey(s.Kind, s.Labels))
 					c := cells[key]
 					c.Buckets, c.Sessions = slices.Clone(c.Buckets), united(nil, c.Sessions)
-					c.merge(&s.Cell)
+					c.Merge(&s.Cell)
 					cells[key] = c
 				}
 			}

@@ -221,7 +221,7 @@ func TestDeltas(t *testing.T) {
 					if got[k] == nil {
 						got[k] = &Cell{}
 					}
-					got[k].merge(&s.Cell)
+					got[k].Merge(&s.Cell)
 				}
 			}
 		}

@@ -58,7 +58,7 @@ func (p *packed) merge(i int, o *Cell) {
 	p.words = append(p.words, there...)
 	sum, other := h.rest(), *o
 	other.Buckets = nil
-	sum.merge(&other)
+	sum.Merge(&other)
 	p.put(i, &sum, end)
 }
 

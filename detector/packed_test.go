@@ -44,7 +44,7 @@ func TestPackedCells(t *testing.T) {
 			}
 			p.merge(i, &c)
 			want[i].Buckets = slices.Clone(want[i].Buckets)
-			want[i].merge(&c)
+			want[i].Merge(&c)
 		} else if i < len(want) {
 			p.set(i, &c)
 			want[i] = c

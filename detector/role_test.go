@@ -71,7 +71,7 @@ func TestSumsAgainstCells(t *testing.T) {
 				if (*into)[name] == nil {
 					(*into)[name] = &Cell{}
 				}
-				(*into)[name].merge(&cell)
+				(*into)[name].Merge(&cell)
 			}
 		}
 		d.settled(p)

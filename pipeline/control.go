@@ -149,23 +149,32 @@ func Say(ctx context.Context, c *Config, client *kafka.Client, control wire.Cont
 	return res.BaseOffset, nil
 }
 
-// ReadPublished calls take with the value of every message that the pipeline has put on the alerts and recovery topics, in no order. edge is the event time up to
-// which all judges had told everything before that, the smallest int64 where one has told nothing yet; cut says that the oldest messages are gone. It waits
-// until transactions are over that are open now.
-func ReadPublished(ctx context.Context, c *Config, client *kafka.Client, take func(value []byte) error) (edge int64, cut bool, err error) {
+// ReadEdge is the event time up to which all judges of the pipeline have told everything, the smallest int64 where one has told nothing yet.
+func ReadEdge(ctx context.Context, c *Config, client *kafka.Client) (int64, error) {
 	w := NewWorker(WorkerOptions{Config: c, Client: client, Log: zap.NewNop()})
-	edge = noLow
+	edge := noLow
 	for task := range c.Tasks.Judge {
 		records, _, err := w.readState(ctx, task)
 		if err != nil {
-			return edge, cut, err
+			return edge, err
 		}
 		at, err := detector.EdgeOf(records)
 		if err != nil {
-			return edge, cut, err
+			return edge, err
 		}
 		edge = min(edge, at)
 	}
+	return edge, nil
+}
+
+// ReadPublished calls take with the value of every message that the pipeline has put on the alerts and recovery topics, in no order. edge is that of
+// ReadEdge before that; cut says that the oldest messages are gone. It waits
+// until transactions are over that are open now.
+func ReadPublished(ctx context.Context, c *Config, client *kafka.Client, take func(value []byte) error) (edge int64, cut bool, err error) {
+	if edge, err = ReadEdge(ctx, c, client); err != nil {
+		return edge, cut, err
+	}
+	w := NewWorker(WorkerOptions{Config: c, Client: client, Log: zap.NewNop()})
 	topics := []string{c.Topics.Alerts, c.Topics.Recovery}
 	found, err := c.partitionsOf(ctx, topics)
 	if err != nil {

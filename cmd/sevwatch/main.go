@@ -36,6 +36,7 @@ type cli struct {
 	Rejected rejectedCmd `cmd:"" help:"Look at what was rejected or came too late, and send it back after a fix."`
 	Diff     diffCmd     `cmd:"" help:"Replay by two rule files: which incidents open, close, change in severity, come earlier or later."`
 	Verify   verifyCmd   `cmd:"" help:"Replay a pipeline's topics, and compare what comes out with what it has published, byte by byte."`
+	Query    queryCmd    `cmd:"" help:"Sum up recorded events: error types, latencies, drop-offs, web vitals, by labels and time."`
 	Explain  explainCmd  `cmd:"" help:"Replay, and print how one incident came about, window by window."`
 	Tune     tuneCmd     `cmd:"" help:"Replay by one rule at many thresholds: incidents a week, precision, recall, delay of each."`
 	Test     testCmd     `cmd:"" help:"Run tests of rules: streams in, expected incidents out."`

@@ -72,6 +72,16 @@ func TestVerify(t *testing.T) {
 	code, _, stderr = call(t, "", "verify", "--config", config, "--from", "2026-11-02T00:00:00Z")
 	expect(t, "what is to come", exitUsage, code, stderr, "there is nothing to compare: the judges have come to 2026-11-01T12:0", "--from is behind that")
 
+	// A query of the topics sums up what one of the same events in a file does.
+	_, want, _ := call(t, outage(), "query", "error", "--by", "service,error_type", "-")
+	code, stdout, stderr = call(t, "", "query", "error", "--by", "service,error_type", "--config", config)
+	expect(t, "a query", exitDone, code, stdout+stderr, want)
+	code, stdout, stderr = call(t, "", "query", "latency", "--every", "10s", "--last", "30s", "--config", config)
+	expect(t, "a query of the last seconds", exitDone, code, stdout+stderr, "2026-11-01T12:0")
+	if n := strings.Count(stdout, "\n"); n < 2 || n > 4 {
+		t.Errorf("a query of the last 30 s by 10 s has %d lines:\n%s%s", n, stdout, stderr)
+	}
+
 	publish(t, broker, cfg.Topics.Alerts, "somebody else's") // has no header of ours
 	second := strings.Replace(messages[1], `"revision":2`, `"revision":77`, 1)
 	res, err := client.Produce(t.Context(), &kafka.ProduceRequest{Topic: cfg.Topics.Alerts, RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(
