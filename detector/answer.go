@@ -25,7 +25,7 @@ type survey struct {
 type tallied map[string]int64
 
 func (t tallied) sum() (n int64) {
-	for _, k := range sortedKeys(t) {
+	for _, k := range SortedKeys(t) {
 		n += t[k]
 	}
 	return n
@@ -34,7 +34,7 @@ func (t tallied) sum() (n int64) {
 // most is the name that counts most.
 func (t tallied) most() string {
 	best := ""
-	for _, k := range sortedKeys(t) {
+	for _, k := range SortedKeys(t) {
 		if k != "" && (best == "" || t[k] > t[best]) {
 			best = k
 		}
@@ -257,7 +257,7 @@ const maxSteps = 5
 // journey tells of the steps at which most visits that ended were abandoned.
 func (s *survey) journey() string {
 	var steps []string
-	for _, name := range sortedKeys(s.steps) {
+	for _, name := range SortedKeys(s.steps) {
 		if n := s.steps[name]; name != "" && n[0]+n[1] > 0 {
 			steps = append(steps, name)
 		}
@@ -279,7 +279,7 @@ func (s *survey) journey() string {
 
 // reporters tells which services report errors.
 func (s *survey) reporters() string {
-	names := sortedKeys(s.errors)
+	names := SortedKeys(s.errors)
 	if len(names) == 0 {
 		return "No error event in the window."
 	}

@@ -38,15 +38,15 @@ func (s *Sessions) timeout(step []byte) int64 {
 
 // On says whether any step is followed.
 func (s *Sessions) On() bool {
-	return s.Timeout > 0 || slices.ContainsFunc(sortedKeys(s.Timeouts), func(step string) bool { return s.Timeouts[step] > 0 })
+	return s.Timeout > 0 || slices.ContainsFunc(SortedKeys(s.Timeouts), func(step string) bool { return s.Timeouts[step] > 0 })
 }
 
 // MaxTimeout is the longest of all timeouts of all sources, in ms.
 func (c *Config) MaxTimeout() (longest int64) {
-	for _, topic := range sortedKeys(c.Sessions) {
+	for _, topic := range SortedKeys(c.Sessions) {
 		s := c.Sessions[topic]
 		longest = max(longest, s.Timeout)
-		for _, step := range sortedKeys(s.Timeouts) {
+		for _, step := range SortedKeys(s.Timeouts) {
 			longest = max(longest, s.Timeouts[step])
 		}
 	}
@@ -116,7 +116,7 @@ func newAttempts(cfg *Config, topic string, partitions int) *attempts {
 	}
 	x := &attempts{Sessions: s, cfg: cfg, topic: topic, known: map[ID][]*Visit{}, chunks: chunks[*Visit]{size: (*Visit).Size}, until: never}
 	x.terms = fmt.Sprintf("%d partitions, panes of %d, domain %q, shape %q, %d", partitions, cfg.Pane, cfg.Domain, s.Shape, s.Timeout)
-	for _, step := range sortedKeys(s.Timeouts) {
+	for _, step := range SortedKeys(s.Timeouts) {
 		x.terms += fmt.Sprintf(", %q %d", step, s.Timeouts[step])
 	}
 	x.kept = x.terms

@@ -81,7 +81,7 @@ func TestAttempts(t *testing.T) {
 		}
 		var got []string
 		told := attemptsTold(attemptsConfig(5000), int64(end*1000), events...)
-		for _, key := range sortedKeys(told) {
+		for _, key := range SortedKeys(told) {
 			got = append(got, fmt.Sprintf("%d x %s", told[key], key))
 		}
 		if strings.Join(got, "; ") != want {
@@ -213,12 +213,12 @@ func sameAttempts(t *testing.T, what string, got, want map[string]int64) {
 		return
 	}
 	var lines []string
-	for _, key := range sortedKeys(want) {
+	for _, key := range SortedKeys(want) {
 		if got[key] != want[key] {
 			lines = append(lines, fmt.Sprintf("%s: %d, expected %d", key, got[key], want[key]))
 		}
 	}
-	for _, key := range sortedKeys(got) {
+	for _, key := range SortedKeys(got) {
 		if want[key] == 0 {
 			lines = append(lines, fmt.Sprintf("%s: %d, expected none", key, got[key]))
 		}
@@ -511,7 +511,7 @@ func TestVisitsThatAreOthers(t *testing.T) {
 // fewer fails if some attempts are not among those that really were.
 func fewer(t *testing.T, what string, got, real map[string]int64) (attempts int64) {
 	t.Helper()
-	for _, key := range sortedKeys(got) {
+	for _, key := range SortedKeys(got) {
 		if strings.Contains(key, "attempt") && got[key] > real[key] {
 			t.Fatalf("%s: %s: %d, and there were %d", what, key, got[key], real[key])
 		}

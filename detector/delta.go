@@ -107,7 +107,7 @@ type PartitionSet struct {
 
 // covers says whether it names all partitions that another names.
 func (s PartitionSet) covers(other PartitionSet) bool {
-	for _, topic := range sortedKeys(other.Topics) {
+	for _, topic := range SortedKeys(other.Topics) {
 		if s.Topics[topic] < other.Topics[topic] {
 			return false
 		}
@@ -122,7 +122,7 @@ func (s PartitionSet) same(other PartitionSet) bool { return s.covers(other) && 
 func union(x, y PartitionSet) PartitionSet {
 	all := PartitionSet{max(x.Version, y.Version), map[string]int{}}
 	for _, s := range []PartitionSet{x, y} {
-		for _, topic := range sortedKeys(s.Topics) {
+		for _, topic := range SortedKeys(s.Topics) {
 			all.Topics[topic] = max(all.Topics[topic], s.Topics[topic])
 		}
 	}

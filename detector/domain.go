@@ -153,7 +153,7 @@ func newDomain(name string, cfg *Config, file *rules.File, states []*ruleState, 
 		d.longest = max(d.longest, w.length)
 	}
 	d.longest, d.ripe = max(d.longest, cfg.kept()), cfg.Settle()
-	for _, name := range sortedKeys(file.Actions) {
+	for _, name := range SortedKeys(file.Actions) {
 		d.cooldown = max(d.cooldown, int64(file.Actions[name].Cooldown))
 	}
 	return d

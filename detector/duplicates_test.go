@@ -139,7 +139,7 @@ func (c changelog) write(t *testing.T, k Kept) {
 }
 
 func (c changelog) kept() (k Kept) {
-	for _, key := range sortedKeys(c) {
+	for _, key := range SortedKeys(c) {
 		k.IDs = append(k.IDs, c[key])
 	}
 	return k

@@ -68,7 +68,7 @@ func (c *Config) latenessOf(topic string) int64 {
 // MaxLateness is the largest lateness of all sources, in ms.
 func (c *Config) MaxLateness() int64 {
 	longest := c.Lateness
-	for _, topic := range sortedKeys(c.LatenessOf) {
+	for _, topic := range SortedKeys(c.LatenessOf) {
 		longest = max(longest, c.LatenessOf[topic])
 	}
 	return longest

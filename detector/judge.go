@@ -90,7 +90,7 @@ func (j *Judge) Lost() int64 { return j.lost }
 // Open is how many incidents were told and are not over. Those that are part of another are not told.
 func (j *Judge) Open() int {
 	n := 0
-	for _, name := range sortedKeys(j.domains) {
+	for _, name := range SortedKeys(j.domains) {
 		for _, g := range j.domains[name].order {
 			if o := g.life.Incident; o != nil && !o.untold() {
 				n++
@@ -190,7 +190,7 @@ func (j *Judge) heardSet(p *Progress) {
 	if len(j.sets) < p.Tasks { // not all have spoken
 		all = j.set
 	}
-	for _, task := range sortedKeys(j.sets) {
+	for _, task := range SortedKeys(j.sets) {
 		all = union(all, j.sets[task])
 	}
 	j.set = all
@@ -200,7 +200,7 @@ func (j *Judge) heardSet(p *Progress) {
 func (j *Judge) watermark() int64 {
 	low := int64(1<<63 - 1)
 	members := 0
-	for _, topic := range sortedKeys(j.set.Topics) {
+	for _, topic := range SortedKeys(j.set.Topics) {
 		for n := range j.set.Topics[topic] {
 			members++
 			p := j.partitions[Source{topic, n}]
@@ -250,7 +250,7 @@ func (j *Judge) Advance() []Output {
 
 // firstPane is the start of the first open pane that holds anything, or otherwise.
 func (j *Judge) firstPane(otherwise int64) int64 {
-	if starts := sortedKeys(j.events); len(starts) > 0 {
+	if starts := SortedKeys(j.events); len(starts) > 0 {
 		return starts[0]
 	}
 	return otherwise
@@ -266,7 +266,7 @@ func (j *Judge) idle() bool {
 			return false
 		}
 	}
-	for _, name := range sortedKeys(j.domains) {
+	for _, name := range SortedKeys(j.domains) {
 		if !j.domains[name].idle() {
 			return false
 		}
@@ -313,7 +313,7 @@ func (j *Judge) closePane() []Output {
 	j.edge = edge
 	said := j.words.due(edge)
 	var out []Output
-	for _, name := range sortedKeys(j.domains) {
+	for _, name := range SortedKeys(j.domains) {
 		d := j.domains[name]
 		d.said, d.silences = said, j.words.Silences
 		out = append(out, d.close(start, edge, j.windows, observed)...)

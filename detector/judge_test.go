@@ -192,7 +192,7 @@ func TestDeltas(t *testing.T) {
 		}
 		for _, e := range m.events {
 			var labels []Label
-			for _, name := range sortedKeys(e.labels) {
+			for _, name := range SortedKeys(e.labels) {
 				if e.labels[name] != "" {
 					labels = append(labels, Label{name, e.labels[name]})
 				}
@@ -352,7 +352,7 @@ func TestPartitionSet(t *testing.T) {
 	j.partitions[Source{"a", 0}] = &PartitionProgress{Source: Source{"a", 0}, Watermark: 1} // so that there is something to keep
 	expect := func(what string, topics ...string) {
 		t.Helper()
-		if got := sortedKeys(j.set.Topics); !slices.Equal(got, topics) {
+		if got := SortedKeys(j.set.Topics); !slices.Equal(got, topics) {
 			t.Errorf("%s: the judge waits for %v, expected %v", what, got, topics)
 		}
 	}

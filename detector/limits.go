@@ -53,7 +53,7 @@ func (c *Config) kept() int64 {
 // Waiting is how many series the open panes hold, each counted once a pane.
 func (j *Judge) Waiting() int {
 	n := 0
-	for _, name := range sortedKeys(j.domains) {
+	for _, name := range SortedKeys(j.domains) {
 		d := j.domains[name]
 		for _, p := range d.panes[d.closed:] {
 			n += len(p.cells)
@@ -67,7 +67,7 @@ func (j *Judge) AtLimits() AtLimits { return j.atLimits }
 
 // Live is how many series are counted apart in closed panes, and how many groups there are.
 func (j *Judge) Live() (series, groups int) {
-	for _, name := range sortedKeys(j.domains) {
+	for _, name := range SortedKeys(j.domains) {
 		d := j.domains[name]
 		series, groups = series+d.live, groups+len(d.groups)
 	}

@@ -52,7 +52,7 @@ func limited(t *testing.T, tale *tale) {
 func apart(m *model, domain string, longest int64) map[int64]map[string]int64 {
 	cfg := &m.t.cfg
 	out := map[int64]map[string]int64{}
-	for _, start := range sortedKeys(m.byPane) {
+	for _, start := range SortedKeys(m.byPane) {
 		if start >= m.edgeBefore(m.minimum()) {
 			break
 		}
@@ -122,7 +122,7 @@ func TestLimitsModel(t *testing.T) {
 			domains[e.domain] = true
 		}
 		var overflow int64
-		for _, name := range sortedKeys(domains) {
+		for _, name := range SortedKeys(domains) {
 			want := apart(m, name, longest)
 			for _, counts := range want {
 				overflow += counts[""]
@@ -268,7 +268,7 @@ groups:
 	const begin = 1_793_534_400_000
 	e := newEngine(tale, 1, 1)
 	for pane, counts := range panes {
-		for _, service := range sortedKeys(counts) {
+		for _, service := range SortedKeys(counts) {
 			for range counts[service] {
 				e.step(&taleStep{what: stepEvent, event: taleEvent{time: begin + int64(pane)*10_000, kind: rules.KindError, labels: map[string]string{"service": service}}})
 			}

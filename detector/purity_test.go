@@ -30,7 +30,7 @@ var (
 	allowedMath = []string{"Abs", "Ceil", "Floor", "Sqrt", "Frexp", "Ldexp", "Float64bits", "IsNaN", "IsInf", "Inf", "MaxInt64", "MinInt64"}
 	// mapRanges are the only functions that walk over a map: they sort what they find, or nothing depends on the order.
 	mapRanges = []string{
-		"detector/sorted.go sortedKeys", "detector/sorted.go sortedLabels", "detector/sorted.go sortedSources",
+		"detector/sorted.go SortedKeys", "detector/sorted.go sortedLabels", "detector/sorted.go sortedSources",
 		"detector/history/labels.go labelNames", // sorts
 		"rules/parse.go run",                    // gives each action its default
 	}
@@ -230,7 +230,7 @@ func (c *purity) ranges(n *ast.RangeStmt) {
 		return
 	}
 	if !slices.Contains(mapRanges, c.file+" "+c.within) {
-		c.fail(n, "%s walks over a map: use sortedKeys", c.within)
+		c.fail(n, "%s walks over a map: use SortedKeys", c.within)
 	}
 }
 

@@ -60,7 +60,7 @@ func TestModel(t *testing.T) {
 	if (guarded.Rejected == 0 || guarded.Held == 0) && *flagSeed == 0 && !testing.Short() {
 		t.Errorf("the guard has rejected %d and held %d at the end, expected some of both", guarded.Rejected, guarded.Held)
 	}
-	if got := strings.Join(sortedKeys(told), " "); got != expected && *flagSeed == 0 && !testing.Short() {
+	if got := strings.Join(SortedKeys(told), " "); got != expected && *flagSeed == 0 && !testing.Short() {
 		t.Errorf("the random tales have told only of %s", got)
 	}
 }
@@ -86,7 +86,7 @@ func accounted(t *testing.T, e *engine, m *model) {
 		var stream, observed int64
 		for pane := e.judge.Edge() - w.length; pane < e.judge.Edge(); pane += e.t.cfg.Pane {
 			stream += int64(len(m.byPane[pane]))
-			if len(m.events) > 0 && pane >= slices.Min(sortedKeys(m.byPane)) && m.observed(pane) {
+			if len(m.events) > 0 && pane >= slices.Min(SortedKeys(m.byPane)) && m.observed(pane) {
 				observed++
 			}
 		}

@@ -39,7 +39,7 @@ func (j *Judge) expect(file *rules.File) {
 
 // holdsSeries says whether deltas were taken in that are still needed.
 func (j *Judge) holdsSeries() bool {
-	for _, name := range sortedKeys(j.domains) {
+	for _, name := range SortedKeys(j.domains) {
 		if len(j.domains[name].series) > 0 {
 			return true
 		}
@@ -62,11 +62,11 @@ func (j *Judge) reload(file *rules.File) {
 	}
 	next.logged, next.short, next.words.applied = j.logged, j.short, j.words.applied
 	next.saved, next.anew, next.atLimits = j.saved, true, j.atLimits // Changes compares with what was told, not with the snapshot
-	for _, name := range sortedKeys(j.domains) {
+	for _, name := range SortedKeys(j.domains) {
 		j.domains[name].letGo()
 	}
 	*j = *next
-	for _, name := range sortedKeys(j.domains) {
+	for _, name := range SortedKeys(j.domains) {
 		j.adopt(j.domains[name])
 	}
 }
@@ -121,10 +121,10 @@ func (j *Judge) rulesChanged(s edgeState) {
 
 // forgetTold has Changes look at every record anew.
 func (j *Judge) forgetTold() {
-	j.gone = append(j.gone, sortedKeys(j.saved)...)
+	j.gone = append(j.gone, SortedKeys(j.saved)...)
 	j.seenUpTo, j.anew = never, false
 	clear(j.told)
-	for _, name := range sortedKeys(j.domains) {
+	for _, name := range SortedKeys(j.domains) {
 		for _, g := range j.domains[name].order {
 			g.known = false
 		}

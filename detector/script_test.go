@@ -422,7 +422,7 @@ func (s *script) print(o Output) string {
 func (s *script) labels(i *Incident) string {
 	r := s.tale.file.Rules()[slices.IndexFunc(s.tale.file.Rules(), func(r *rules.Rule) bool { return r.Alert == i.Rule.Name })]
 	var out []string
-	for _, name := range sortedKeys(i.Labels) {
+	for _, name := range SortedKeys(i.Labels) {
 		if slices.Contains(r.By, name) || name == s.tale.cfg.Domain {
 			out = append(out, name+"="+i.Labels[name])
 		}

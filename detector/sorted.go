@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// sortedKeys are the keys of a map in order. It, sortedLabels and sortedSources are the only places where the engine walks over a
+// SortedKeys are the keys of a map in order. It, sortedLabels and sortedSources are the only places where the engine walks over a
 // map: nothing that comes out may depend on a map's order.
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+func SortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 	keys := make([]K, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)

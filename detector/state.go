@@ -128,7 +128,7 @@ func (j *Judge) Changes() []Record {
 		j.told[s] = *j.partitions[s]
 	}
 	var out []Record
-	for _, key := range sortedKeys(changed) {
+	for _, key := range SortedKeys(changed) {
 		value := changed[key]
 		before, told := j.saved[key]
 		switch d := digestOf(value); {
@@ -167,7 +167,7 @@ func (j *Judge) state(emit func(key string, value []byte), all bool) {
 			V: stateVersion, Edge: j.edge, Set: j.set, Silent: j.silent, Lost: j.lost, Late: j.late,
 			Rules: j.file.Hash, Longest: j.longest().length, Since: j.since,
 		}
-		for _, task := range sortedKeys(j.sets) {
+		for _, task := range SortedKeys(j.sets) {
 			if set := j.sets[task]; set.same(j.set) {
 				s.Same = append(s.Same, task)
 			} else {
@@ -177,7 +177,7 @@ func (j *Judge) state(emit func(key string, value []byte), all bool) {
 				s.Other[task] = set
 			}
 		}
-		for _, start := range sortedKeys(j.events) {
+		for _, start := range SortedKeys(j.events) {
 			s.Open = append(s.Open, PaneEvents{start, j.events[start]})
 		}
 		emit(keyEdge, encode(s))
@@ -206,7 +206,7 @@ func (j *Judge) state(emit func(key string, value []byte), all bool) {
 		}
 		emit(key(keySeen, strconv.FormatInt(x.Start/j.cfg.Pane%w.panes, 10)), encode(x))
 	}
-	for _, name := range sortedKeys(j.domains) {
+	for _, name := range SortedKeys(j.domains) {
 		j.domains[name].state(emit, all)
 	}
 }
@@ -461,7 +461,7 @@ func (j *Judge) loadEdge(s edgeState) {
 	for _, task := range s.Same {
 		j.sets[task] = s.Set
 	}
-	for _, task := range sortedKeys(s.Other) {
+	for _, task := range SortedKeys(s.Other) {
 		j.sets[task] = s.Other[task]
 	}
 	if s.V > 1 && s.Rules != j.file.Hash {
@@ -475,7 +475,7 @@ func (j *Judge) loadEdge(s edgeState) {
 // Ready ends what Load began: windows hold the closed panes again, groups their lives.
 func (j *Judge) Ready() error {
 	if j.edge != never {
-		for _, name := range sortedKeys(j.domains) {
+		for _, name := range SortedKeys(j.domains) {
 			d := j.domains[name]
 			d.refill(j.edge, j.windows)
 			for _, p := range d.panes[d.closed:] {
@@ -588,7 +588,7 @@ func (j *Judge) Snapshot() []byte { return encode(j.snapshot()) }
 func (j *Judge) snapshot() *snapshot {
 	s := &snapshot{V: stateVersion}
 	j.state(func(key string, value []byte) { s.Records = append(s.Records, Record{key, value}) }, true)
-	for _, name := range sortedKeys(j.domains) {
+	for _, name := range SortedKeys(j.domains) {
 		if panes := j.domains[name].deltas(); len(panes) > 0 {
 			s.Domains = append(s.Domains, domainSnapshot{name, panes})
 		}

@@ -19,7 +19,7 @@ func damaged(value any, use func(what string)) {
 		}
 		switch v := v.(type) {
 		case map[string]any:
-			for _, k := range sortedKeys(v) {
+			for _, k := range SortedKeys(v) {
 				was := v[k]
 				walk(path+"."+k, was, func(x any) { v[k] = x })
 				delete(v, k)

@@ -17,7 +17,7 @@ func (i *Incident) Subject(file *rules.File) string {
 		}
 	}
 	var parts []string
-	for _, name := range sortedKeys(i.Labels) {
+	for _, name := range SortedKeys(i.Labels) {
 		if value := i.Labels[name]; added[name] != value {
 			parts = append(parts, name+"="+strconv.Quote(value))
 		}

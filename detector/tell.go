@@ -185,7 +185,7 @@ func affected(r *ruleState, m rules.Measure) int64 {
 // labels are the group's, the rule's and the domain's.
 func (d *domain) labels(g *group) map[string]string {
 	labels := map[string]string{}
-	for _, name := range sortedKeys(g.rule.Labels) {
+	for _, name := range SortedKeys(g.rule.Labels) {
 		labels[name] = g.rule.Labels[name]
 	}
 	for _, l := range g.labels {

@@ -32,7 +32,7 @@ func (c *Config) reach() int64 {
 	if longest > 0 {
 		longest += moving + c.Pane + c.MaxLateness() // nobody is followed before
 	}
-	for _, topic := range sortedKeys(c.Duplicates) {
+	for _, topic := range SortedKeys(c.Duplicates) {
 		longest = max(longest, c.Duplicates[topic].Horizon)
 	}
 	return longest

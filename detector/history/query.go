@@ -2,7 +2,6 @@ package history
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 
@@ -43,8 +42,8 @@ func (s stretches) row(start int64, labels []string) *Row {
 
 // all are the rows by start and group.
 func (s stretches) all() (rows []*Row) {
-	for _, start := range slices.Sorted(maps.Keys(s)) {
-		for _, group := range slices.Sorted(maps.Keys(s[start])) {
+	for _, start := range detector.SortedKeys(s) {
+		for _, group := range detector.SortedKeys(s[start]) {
 			rows = append(rows, s[start][group])
 		}
 	}
@@ -74,7 +73,7 @@ func (q *Query) Delta(d *detector.Delta) {
 	}
 	if d.Pane > q.newest {
 		q.newest = d.Pane
-		maps.DeleteFunc(q.rows, func(start int64, _ map[string]*Row) bool { return q.Last > 0 && start < q.since() })
+		q.forget()
 	}
 	for i := range d.Series {
 		s := &d.Series[i]
@@ -98,6 +97,18 @@ func (q *Query) since() int64 {
 		return 0
 	}
 	return q.newest + q.Pane - q.Last
+}
+
+// forget lets go of what is too old.
+func (q *Query) forget() {
+	if q.Last == 0 {
+		return
+	}
+	for _, start := range detector.SortedKeys(q.rows) {
+		if start < q.since() {
+			delete(q.rows, start)
+		}
+	}
 }
 
 // add counts what a series has in a pane. Where panes are let go again, rows are kept by panes until they are asked for.
