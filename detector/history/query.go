@@ -21,6 +21,7 @@ type Query struct {
 
 	rows           stretches
 	oldest, newest int64 // starts of panes that have anything; 0: none has
+	kept           int64 // start of the oldest that is kept
 }
 
 // stretches are rows by their start and group.
@@ -71,6 +72,9 @@ func (q *Query) Delta(d *detector.Delta) {
 	if q.oldest == 0 || d.Pane < q.oldest {
 		q.oldest = d.Pane
 	}
+	if q.kept == 0 || d.Pane < q.kept {
+		q.kept = d.Pane
+	}
 	if d.Pane > q.newest {
 		q.newest = d.Pane
 		q.forget()
@@ -99,15 +103,10 @@ func (q *Query) since() int64 {
 	return q.newest + q.Pane - q.Last
 }
 
-// forget lets go of what is too old.
+// forget lets go of panes that have become too old.
 func (q *Query) forget() {
-	if q.Last == 0 {
-		return
-	}
-	for _, start := range detector.SortedKeys(q.rows) {
-		if start < q.since() {
-			delete(q.rows, start)
-		}
+	for ; q.Last > 0 && q.kept < q.since(); q.kept += q.Pane {
+		delete(q.rows, q.kept)
 	}
 }
 
