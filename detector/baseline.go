@@ -53,7 +53,10 @@ func (b *baseline) close(r *rules.Rule, m *rules.Measure, start, edge int64) {
 	b.Learned = last(b.Learned, d.Size())
 	switch {
 	case d.Season > 0:
-		m.Usual, m.Spread, m.Learned = b.inSeason(r, edge-window)
+		low, high, spread, known := b.inSeason(r, edge-window)
+		if m.Learned, m.Usual, m.Spread = known, low, spread; known && r.Known(*m) {
+			m.Usual = min(max(r.Part(*m), low), high)
+		}
 	case d.Learned(len(b.Learned)):
 		m.Learned, m.Usual = true, median(b.Learned)
 		m.Spread = spreadOf(distances(nil, b.Learned))
@@ -74,26 +77,26 @@ func (b *baseline) learn(r *rules.Rule, x learned) {
 	b.Seasons[n] = last(append(b.Seasons[n], x.Value), r.Signal.Deviation.Size())
 }
 
-// inSeason is what is usual of the window that begins at start: where it lies between two that are learned, as much of either as it has of them. How far values
-// of before lay from what was usual of theirs is taken from these two, and the one before.
-func (b *baseline) inSeason(r *rules.Rule, start int64) (usual, spread float64, known bool) {
+// inSeason is between what and what the value of the window that begins at start usually is: where it lies between two that are learned, between theirs. How far
+// values of before lay from what was usual of theirs is taken from these two, and the one before.
+func (b *baseline) inSeason(r *rules.Rule, start int64) (low, high, spread float64, known bool) {
 	window, d := int64(r.Window), r.Signal.Deviation
 	all := int64(d.Season) / window
 	at := func(n int64) []float64 { return last(b.Seasons[(n+all)%all], d.Size()) }
-	n, part := start/window, float64(start%window)/float64(window)
+	n, between := start/window, start%window > 0
 	here, next := at(n), at(n+1)
-	if !d.Learned(len(here)) || part > 0 && !d.Learned(len(next)) {
-		return 0, 0, false
+	if !d.Learned(len(here)) || between && !d.Learned(len(next)) {
+		return 0, 0, 0, false
 	}
-	usual = median(here)
-	if part > 0 {
-		usual = float64(usual*(1-part)) + float64(median(next)*part)
+	low, high = median(here), median(here)
+	if between {
+		low, high = min(low, median(next)), max(high, median(next))
 	}
 	var apart []float64
 	for _, values := range [][]float64{at(n - 1), here, next} {
 		apart = distances(apart, values)
 	}
-	return usual, spreadOf(apart), true
+	return low, high, spreadOf(apart), true
 }
 
 // last are the last n values.

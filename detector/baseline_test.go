@@ -6,7 +6,7 @@ import (
 	"sevwatch/rules"
 )
 
-// TestInSeason: a window that lies between two that were learned has a share of either; the spread is that of three windows, each about its own median.
+// TestInSeason: a window that lies between two that were learned is usual where it is between theirs; the spread is that of three windows, each about its own median.
 func TestInSeason(t *testing.T) {
 	const minute = 60_000
 	file, err := rules.Parse("season.yaml", []byte("groups: [{name: g, rules: [{alert: A, signal: {deviation: {rate: latency, season: 1h, windows: 5}}, "+
@@ -20,18 +20,18 @@ func TestInSeason(t *testing.T) {
 		1: {20, 20, 20, 20, 20},
 		2: {40, 40, 41, 41}, // one too few
 	}}
-	f := func(start int64, usual, spread float64, known bool) {
+	f := func(start int64, low, high, spread float64, known bool) {
 		t.Helper()
-		u, s, k := b.inSeason(file.Rules()[0], 500*60*minute+start)
-		if u != usual || s != spread || k != known {
-			t.Errorf("%d ms into the season: usually %v, spread %v, known %t; expected %v, %v, %t", start, u, s, k, usual, spread, known)
+		l, h, s, k := b.inSeason(file.Rules()[0], 500*60*minute+start)
+		if l != low || h != high || s != spread || k != known {
+			t.Errorf("%d ms into the season: usually %v to %v, spread %v, known %t; expected %v to %v, %v, %t", start, l, h, s, k, low, high, spread, known)
 		}
 	}
-	f(0, 14, 1.4826, true) // apart are 2 1 0 1 26 of the one before, 4 2 0 2 16, and 0 five times
-	f(5*minute, 17, 1.4826, true)
-	f(10*minute, 20, 0, true)
-	f(10*minute+1, 0, 0, false)
-	f(20*minute, 0, 0, false)
-	f(50*minute, 73, 2*1.4826, true) // none before
-	f(55*minute, 43.5, 2*1.4826, true)
+	f(0, 14, 14, 1.4826, true) // apart are 2 1 0 1 26 of the one before, 4 2 0 2 16, and 0 five times
+	f(1, 14, 20, 1.4826, true)
+	f(10*minute, 20, 20, 0, true)
+	f(10*minute+1, 0, 0, 0, false)
+	f(20*minute, 0, 0, 0, false)
+	f(50*minute, 73, 73, 2*1.4826, true) // none before
+	f(55*minute, 14, 73, 2*1.4826, true)
 }

@@ -343,7 +343,11 @@ type facts struct {
 func (g *modelGroup) facts(edge int64) facts {
 	f := g.numbers(edge)
 	if g.r.Signal.Deviation != nil {
-		f.usual, f.spread, f.learned = g.usual(edge)
+		var high float64
+		f.usual, high, f.spread, f.learned = g.usual(edge)
+		if f.learned && high > f.usual && g.worth(f) == enough {
+			f.usual = math.Min(math.Max(g.deviating(f), f.usual), high)
+		}
 	}
 	f.sessions = g.sessions(edge)
 	return f
@@ -410,7 +414,7 @@ func (g *modelGroup) sessions(edge int64) int64 {
 
 // usual is the lower median of what was learned, and 1.4826 times that of the distances from it: of the values of the last panes with data, or of the
 // last whole windows, that lie before the window and never were, nor was a part of them, in a window that deviated. Not ok while they are too few.
-func (g *modelGroup) usual(edge int64) (usual, spread float64, ok bool) {
+func (g *modelGroup) usual(edge int64) (low, high, spread float64, ok bool) {
 	d, pane, length := g.r.Signal.Deviation, g.m.t.cfg.Pane, int64(g.r.Window)
 	var learned []float64
 	if d.Panes > 0 {
@@ -448,18 +452,18 @@ func (g *modelGroup) usual(edge int64) (usual, spread float64, ok bool) {
 		return g.inSeason(edge-length, seasons)
 	}
 	if len(learned) < min(5, size) {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
-	usual = lowerMedian(learned)
+	usual := lowerMedian(learned)
 	var distances []float64
 	for _, v := range learned {
 		distances = append(distances, math.Abs(v-usual))
 	}
-	return usual, lowerMedian(distances) * 1.4826, true
+	return usual, usual, lowerMedian(distances) * 1.4826, true
 }
 
-// inSeason is between what is usual of the last window of the season that began by start, and of the one behind it.
-func (g *modelGroup) inSeason(start int64, seasons map[int64][]float64) (usual, spread float64, ok bool) {
+// inSeason is what is usual of the last window of the season that began by start, and of the one behind it.
+func (g *modelGroup) inSeason(start int64, seasons map[int64][]float64) (low, high, spread float64, ok bool) {
 	d, length := g.r.Signal.Deviation, int64(g.r.Window)
 	season := int64(d.Season)
 	over := start % length
@@ -469,11 +473,11 @@ func (g *modelGroup) inSeason(start int64, seasons map[int64][]float64) (usual, 
 	}
 	before, this, behind := of(start-over-length), of(start-over), of(start-over+length)
 	if few := min(5, d.Windows); len(this) < few || over > 0 && len(behind) < few {
-		return 0, 0, false
+		return 0, 0, 0, false
 	}
-	usual = lowerMedian(this)
+	ends := []float64{lowerMedian(this)}
 	if over > 0 {
-		usual = (usual*float64(length-over) + lowerMedian(behind)*float64(over)) / float64(length)
+		ends = append(ends, lowerMedian(behind))
 	}
 	var apart []float64
 	for _, values := range [][]float64{before, this, behind} {
@@ -481,7 +485,7 @@ func (g *modelGroup) inSeason(start int64, seasons map[int64][]float64) (usual, 
 			apart = append(apart, math.Abs(v-lowerMedian(values)))
 		}
 	}
-	return usual, lowerMedian(apart) * 1.4826, true
+	return slices.Min(ends), slices.Max(ends), lowerMedian(apart) * 1.4826, true
 }
 
 func lowerMedian(values []float64) float64 {
