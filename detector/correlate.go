@@ -22,6 +22,11 @@ func (t *turn) breaches() bool {
 	return t.v.Evidence == rules.Enough && t.v.Worst < len(t.rule.Severities)
 }
 
+// goesOn says whether it is known that the incident has not recovered: one without data, or that flaps and is calm, says nothing of what is part of it.
+func (t *turn) goesOn() bool {
+	return t.incident().Phase == PhaseOpen && t.life.held() < len(t.rule.Severities)
+}
+
 // service is what the group is about; "" if it is about the whole flow.
 func (g *group) service() string {
 	for _, l := range g.labels {
@@ -54,6 +59,7 @@ func (d *domain) follow(g *group, n news, edge int64) {
 // depend on the order in which series came: the worst come first, of them what others depend on, then the oldest.
 func (d *domain) correlate(live []turn, edge int64) (out []Output) {
 	d.ranks = map[string]int{}
+	orphans(live)
 	slices.SortFunc(live, func(x, y turn) int {
 		a, b := x.incident(), y.incident()
 		return cmp.Or(cmp.Compare(a.Severity, b.Severity), d.rank(y.group)-d.rank(x.group), cmp.Compare(a.StartedAt, b.StartedAt), cmp.Compare(a.ID, b.ID))
@@ -61,7 +67,7 @@ func (d *domain) correlate(live []turn, edge int64) (out []Output) {
 	f := newFamily(live)
 	for i := range live {
 		if t := &live[i]; t.incident().untold() {
-			d.place(f, t)
+			d.place(f, t, edge)
 		}
 	}
 	for i := range live {
@@ -79,6 +85,16 @@ func (d *domain) correlate(live []turn, edge int64) (out []Output) {
 		out = append(out, d.tell(t.group, t.m, t.v, n, edge)...)
 	}
 	return out
+}
+
+// orphans lets incidents that are told stand by themselves again when what they are part of is over.
+func orphans(live []turn) {
+	for i := range live {
+		o := live[i].incident()
+		if o.Parent != "" && !o.untold() && !slices.ContainsFunc(live, func(t turn) bool { return t.incident().ID == o.Parent }) {
+			o.Parent = ""
+		}
+	}
 }
 
 // joinedNow says that n incidents became part of one, of which that makes all.
@@ -100,7 +116,7 @@ type family struct {
 func newFamily(live []turn) *family {
 	f := &family{roots: map[string]*turn{}, fresh: map[string]int{}, joined: map[string]int{}}
 	for i := range live {
-		if o := live[i].incident(); !o.untold() && o.Parent == "" {
+		if o := live[i].incident(); !o.untold() && o.Parent == "" && live[i].goesOn() {
 			f.roots[o.ID] = &live[i]
 			f.order = append(f.order, &live[i])
 		}
@@ -114,13 +130,13 @@ func newFamily(live []turn) *family {
 }
 
 // place makes an incident that is not told part of a root, if it is not yet, or a root.
-func (d *domain) place(f *family, t *turn) {
+func (d *domain) place(f *family, t *turn, edge int64) {
 	o := t.incident()
 	if f.roots[o.Parent] != nil {
 		return
 	}
 	o.Parent = ""
-	if root := d.parent(t, f); root != nil {
+	if root := d.parent(t, f, edge); root != nil {
 		r := root.incident()
 		o.Parent = r.ID
 		r.Joined++
@@ -152,7 +168,7 @@ func (d *domain) rank(g *group) int {
 }
 
 // parent is the incident that one that has opened is part of, nil if it stands by itself.
-func (d *domain) parent(t *turn, f *family) *turn {
+func (d *domain) parent(t *turn, f *family, edge int64) *turn {
 	c := d.file.Correlate
 	if c == nil || t.rule.Alone {
 		return nil
@@ -168,7 +184,7 @@ func (d *domain) parent(t *turn, f *family) *turn {
 		if c.Apart && root.rule != t.rule {
 			continue
 		}
-		aloud := r.Suppressed != nil && o.Suppressed == nil // it would be hidden
+		aloud := r.quiet(edge) && !o.quiet(edge) // it would be hidden
 		if !root.rule.Alone && !aloud && apart <= int64(c.Within) && (storm || sameDeploy || linked) {
 			return root
 		}

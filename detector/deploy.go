@@ -46,6 +46,9 @@ func (o *ongoing) unsuppress() {
 	}
 }
 
+// quiet says whether the incident is told as silenced.
+func (o *ongoing) quiet(edge int64) bool { return o.Suppressed != nil || o.SilencedUntil > edge }
+
 // covers says whether an incident that is part of this one need not be told.
 func (o *ongoing) covers(part *ongoing) bool {
 	return part.Severity >= o.Severity && (o.Suppressed == nil || part.Suppressed != nil)

@@ -536,11 +536,24 @@ func (d *domain) noteChanges(p *pane) {
 	}
 }
 
+// stateOf is the last state that is remembered of the breaker of a change; "" without.
+func (d *domain) stateOf(c *Change) string {
+	for _, x := range slices.Backward(d.changes) {
+		if x.Change == c.Change && x.Service == c.Service && x.At <= c.At {
+			return x.State
+		}
+	}
+	return ""
+}
+
 // noteChange remembers a change, in an order that does not depend on arrival.
 func (d *domain) noteChange(s *series, start int64) {
 	c := Change{
 		Change: s.value("change"), Service: s.value("service"), Version: s.value("version"),
 		PreviousVersion: s.value("previous_version"), State: s.value("state"), At: Millis(start),
+	}
+	if c.Change == "breaker" && d.stateOf(&c) == c.State {
+		return // it tells again of the state that it is in
 	}
 	i, _ := slices.BinarySearchFunc(d.changes, c, func(x, y Change) int {
 		return cmp.Or(cmp.Compare(x.At, y.At), cmp.Compare(x.Service, y.Service), cmp.Compare(x.Change, y.Change),

@@ -91,7 +91,7 @@ func (l *life) step(r *rules.Rule, v rules.Verdict, pane, edge int64) news {
 		return l.awake()
 	}
 	l.count(v, pane, edge)
-	if l.Past != nil && l.Past.ByHand {
+	if l.Past != nil && l.Past.ByHand && !l.worse(r, pane) {
 		l.Past.ByHand = v.Healthy < len(l.Tiers)
 		return news{}
 	}
@@ -117,6 +117,17 @@ func (l *life) step(r *rules.Rule, v rules.Verdict, pane, edge int64) news {
 	default:
 		return l.awake()
 	}
+}
+
+// worse ends that what somebody resolved is waited for to become healthy, where it has become worse than that was.
+func (l *life) worse(r *rules.Rule, pane int64) bool {
+	for i, t := range l.Tiers {
+		if r.Severities[i].Severity < l.Past.Severity && t.reached(r.Severities[i], pane) {
+			l.Past.ByHand = false
+			return true
+		}
+	}
+	return false
 }
 
 // awake ends the phase no_data: data are back.
@@ -156,14 +167,18 @@ func (l *life) hold(r *rules.Rule, pane int64) {
 	for i := range l.Tiers {
 		t := &l.Tiers[i]
 		t.Held = t.Held && l.Incident != nil
-		reached := t.Breached > 0 && t.Breached*pane >= int64(r.Severities[i].For)
-		if reached || i > 0 && l.Tiers[i-1].Held && l.Tiers[i-1].Breached > 0 {
+		if t.reached(r.Severities[i], pane) || i > 0 && l.Tiers[i-1].Held && l.Tiers[i-1].Breached > 0 {
 			t.Held = true
 		}
 		if t.Held && t.Healthy > 0 && t.Healthy*pane >= int64(*r.Recover.KeepFiringFor) {
 			t.Held = false
 		}
 	}
+}
+
+// reached says whether the tier has breached for long enough.
+func (t *timer) reached(tier rules.Tier, pane int64) bool {
+	return t.Breached > 0 && t.Breached*pane >= int64(tier.For)
 }
 
 // held is the index of the worst tier held; the number of tiers if none is.

@@ -770,7 +770,7 @@ func (g *modelGroup) live(edge int64, f facts) (rows []string, deviates bool) {
 // revise is one row of the state table.
 func (g *modelGroup) revise(edge int64, f facts, k knowledge) string {
 	o := g.incident
-	blind := k == empty && g.r.NoData == rules.NoDataFire && f.observed
+	blind := k == empty && g.r.NoData == rules.NoDataFire && f.full
 	switch {
 	case k == empty && !blind:
 		if o != nil && !o.noData {
@@ -791,10 +791,17 @@ func (g *modelGroup) revise(edge int64, f facts, k knowledge) string {
 	}
 	g.judged = append(g.judged, v)
 	if g.past != nil && g.past.byHand {
-		if v.healthy == len(g.r.Severities) {
+		worse := false
+		for i, t := range g.r.Severities {
+			long := g.streak(func(v modelVerdict) bool { return v.worst <= i })
+			worse = worse || t.Severity < g.past.severity && long > 0 && long >= int64(t.For)
+		}
+		if worse || v.healthy == len(g.r.Severities) {
 			g.past.byHand = false
 		}
-		return ""
+		if !worse {
+			return ""
+		}
 	}
 	return g.move(edge)
 }
@@ -994,7 +1001,9 @@ func (g *modelGroup) remind(edge int64, f facts, k knowledge) (rows []string) {
 		severity = g.r.Severities[o.tier].Severity
 	}
 	if !o.answered && o.respondBy <= edge && !o.overdue[severity] {
-		o.overdue[severity] = true
+		for s := o.severity; s <= rules.Sev4; s++ {
+			o.overdue[s] = true
+		}
 		rows = append(rows, g.tell(edge, f, k, "overdue")...)
 	}
 	every := int64(g.m.t.file.Renotify[o.severity])
@@ -1039,7 +1048,7 @@ func (g *modelGroup) worth(f facts) knowledge {
 		}
 		return enough
 	case rules.SignalCount, rules.SignalRate, rules.SignalDistinct:
-		if f.stream == 0 {
+		if f.stream == 0 && f.num == 0 {
 			return empty
 		}
 		if (g.r.Severities[0].Below != nil || g.r.Signal.Deviation != nil) && !f.full {
@@ -1191,7 +1200,9 @@ func (g *modelGroup) recovered(t rules.Tier, f facts) bool {
 	case t.Above != nil:
 		return value < *t.Above*share || *t.Above == 0 && value == 0
 	case shares:
-		return value > 1-(1-*t.Below)*share
+		return value > 1-(1-*t.Below)*share || value == 1
+	case g.r.Signal.Count != nil || g.r.Signal.Distinct != nil:
+		return value >= max(*t.Below, math.Floor(*t.Below/share))
 	default:
 		return value > *t.Below/share
 	}
@@ -1222,13 +1233,18 @@ func (g *modelGroup) change() string {
 	if len(found) == 0 {
 		return ""
 	}
+	if deploys := slices.DeleteFunc(slices.Clone(found), func(c string) bool {
+		return !strings.Contains(c, "\x00deploy\x00") && !strings.Contains(c, "\x00rollback\x00")
+	}); len(deploys) > 0 {
+		found = deploys
+	}
 	return strings.ReplaceAll(slices.Max(found), "\x00", "|")
 }
 
 // tell writes a revision down, and the recovery messages with it.
 func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) []string {
 	o := g.incident
-	if transition == "escalated" {
+	if o.tier < len(g.r.Severities) && g.r.Severities[o.tier].Severity < o.severity && transition != "opened" && transition != "reopened" && transition != "overdue" {
 		o.respondBy, o.silencedUntil = deadline(g.r.Severities[o.tier].Severity, edge), 0
 	}
 	if transition == "opened" {
@@ -1338,9 +1354,15 @@ func (m *model) correlate(edge int64, live []*modelGroup) (rows []string) {
 		return cmp.Or(cmp.Compare(x.incident.severity, y.incident.severity), rank(x)-rank(y),
 			cmp.Compare(x.incident.started, y.incident.started), cmp.Compare(x.id(), y.id()))
 	})
+	for _, g := range live { // what they were part of is over
+		if o := g.incident; o.revision > 0 && !slices.ContainsFunc(live, func(x *modelGroup) bool { return x.id() == o.parent }) {
+			o.parent = ""
+		}
+	}
+	goesOn := func(g *modelGroup) bool { return !g.incident.noData && g.incident.tier < len(g.r.Severities) }
 	root := func(id string) *modelGroup {
 		for _, g := range live {
-			if g.incident.parent == "" && g.id() == id {
+			if g.incident.parent == "" && g.id() == id && (g.incident.revision == 0 || goesOn(g)) {
 				return g
 			}
 		}
@@ -1349,7 +1371,7 @@ func (m *model) correlate(edge int64, live []*modelGroup) (rows []string) {
 	var roots []*modelGroup
 	fresh := map[*rules.Rule]int{}
 	for _, g := range live {
-		if g.incident.revision > 0 && g.incident.parent == "" {
+		if g.incident.revision > 0 && g.incident.parent == "" && goesOn(g) {
 			roots = append(roots, g)
 		}
 	}
@@ -1365,7 +1387,7 @@ func (m *model) correlate(edge int64, live []*modelGroup) (rows []string) {
 		}
 		g.incident.parent = ""
 		for _, r := range roots {
-			if c != nil && related(c, g, r, fresh[g.r] > c.Storm) {
+			if c != nil && related(edge, c, g, r, fresh[g.r] > c.Storm) {
 				g.incident.parent = r.id()
 				r.incident.children++
 				more[r] = true
@@ -1398,12 +1420,12 @@ func (g *modelGroup) breaches(edge int64) bool {
 }
 
 // related says whether an incident that opens is part of a root.
-func related(c *rules.Correlate, g, root *modelGroup, storm bool) bool {
+func related(edge int64, c *rules.Correlate, g, root *modelGroup, storm bool) bool {
 	if g.r.Alone || root.r.Alone {
 		return false
 	}
 	o, r := g.incident, root.incident
-	if r.suppressed > 0 && o.suppressed == 0 {
+	if (r.suppressed > 0 || r.silencedUntil > edge) && o.suppressed == 0 && o.silencedUntil <= edge {
 		return false
 	}
 	if o.started-r.started > int64(c.Within) || r.started-o.started > int64(c.Within) {
@@ -1530,8 +1552,15 @@ func (g *modelGroup) request(edge int64, from *modelGroup, live []*modelGroup) (
 
 // wants says whether the group's incident is a reason to ask for an action now.
 func (g *modelGroup) wants(edge int64, want rules.Request) (versions string, wanted bool) {
-	blind := g.k == empty && g.r.NoData == rules.NoDataFire && g.f.observed
+	blind := g.k == empty && g.r.NoData == rules.NoDataFire && g.f.full
 	if g.incident.noData || g.k != enough && !blind || g.incident.severity > want.Severity {
+		return "", false
+	}
+	worst := 0
+	if !blind {
+		worst, _ = g.ladder(g.f)
+	}
+	if worst == len(g.r.Severities) || g.r.Severities[worst].Severity > want.Severity {
 		return "", false
 	}
 	if want.Action != "rollback" {

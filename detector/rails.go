@@ -111,7 +111,7 @@ func (d *domain) holdBack(parts []*turn, busy []outstanding, edge int64) []Outpu
 				continue
 			}
 			if !known && held.Rail != RailApproval {
-				if _, wanted := d.wish(from, want, edge); !wanted || !from.judged() {
+				if _, wanted := d.wish(from, want, edge); !wanted || !from.asks(want.Severity) {
 					continue
 				}
 			}

@@ -55,7 +55,7 @@ func (d *domain) act(live []turn, edge int64) (out []Output) {
 func (d *domain) request(o *ongoing, from *turn, busy *[]outstanding, edge int64) (out []Output) {
 	for i := range from.rule.Actions {
 		want := &from.rule.Actions[i]
-		if from.incident().Severity > want.Severity || !from.judged() {
+		if !from.asks(want.Severity) {
 			continue
 		}
 		if _, free := d.rail(o, want.Action, *busy, edge); !free {
@@ -71,8 +71,10 @@ func (d *domain) request(o *ongoing, from *turn, busy *[]outstanding, edge int64
 	return out
 }
 
-// judged says whether the window at the edge is a reason to act.
-func (t *turn) judged() bool { return t.incident().Phase == PhaseOpen && t.v.Evidence == rules.Enough }
+// asks says whether the window at the edge is a reason to do what is done when it is that bad: an incident that only waits for its recovery is none.
+func (t *turn) asks(severity rules.Severity) bool {
+	return t.incident().Phase == PhaseOpen && t.incident().Severity <= severity && t.breaches() && t.rule.Severities[t.v.Worst].Severity <= severity
+}
 
 // wish is what a rule would ask for; false: the action is not for such an incident.
 func (d *domain) wish(from *turn, want *rules.Request, edge int64) (r outstanding, wanted bool) {

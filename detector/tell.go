@@ -31,14 +31,17 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge i
 	if held := g.life.held(); held < len(g.rule.Severities) {
 		o.Severity = g.rule.Severities[held].Severity
 	}
-	switch transition {
-	case Opened:
+	switch {
+	case transition == Opened:
 		previous, o.Peak = o.Severity, o.Severity
 		o.RespondBy, o.Edges = d.file.RespondBy(o.Severity, edge), []int64{edge}
-	case Escalated:
+	case transition == Reopened:
+	case transition == Overdue:
+		for s := o.Severity; s <= rules.Sev4; s++ { // milder ones too: that it gets better is no new call
+			o.Overdue |= 1 << s
+		}
+	case o.Severity < previous: // told as escalated, or as flapping
 		o.RespondBy, o.SilencedUntil = d.file.RespondBy(o.Severity, edge), 0
-	case Overdue:
-		o.Overdue |= 1 << o.Severity
 	}
 	o.Peak = min(o.Peak, o.Severity)
 	o.unsuppress()
@@ -109,7 +112,7 @@ func (d *domain) describe(g *group, m rules.Measure, v rules.Verdict, transition
 		Severity: o.Severity, PeakSeverity: o.Peak,
 		Status: Status{
 			Phase: phaseAfter(transition, o.Phase), Acknowledged: o.AcknowledgedBy != "", AcknowledgedBy: o.AcknowledgedBy,
-			Silenced: o.SilencedUntil > edge || o.Suppressed != nil,
+			Silenced: o.quiet(edge),
 		},
 		Suppressed: o.Suppressed,
 		Rule:       RuleRef{Name: r.Alert, FileHash: d.file.Hash, Playbook: playbook, Runbook: d.file.Link(playbook)},
@@ -323,12 +326,19 @@ func (d *domain) wrong(g *group, m rules.Measure, edge int64, f func(s *series, 
 	}
 }
 
-// changeBefore is the last change of the same service (or of any, if the group has none) before the incident began.
-func (d *domain) changeBefore(g *group) *Change {
+// changeBefore is the last change of the same service (or of any, if the group has none) before the incident began: the last deploy or rollback where there was
+// one, because breakers open and configurations change in answer to those.
+func (d *domain) changeBefore(g *group) (last *Change) {
 	for _, c := range slices.Backward(d.changes) {
-		if c.concerns(g) && int64(c.At) <= g.life.RunStart && g.life.RunStart-int64(c.At) <= changeMemory {
+		if !c.concerns(g) || int64(c.At) > g.life.RunStart || g.life.RunStart-int64(c.At) > changeMemory {
+			continue
+		}
+		if c.Change == "deploy" || c.Change == "rollback" {
 			return &c
 		}
+		if last == nil {
+			last = &c
+		}
 	}
-	return nil
+	return last
 }

@@ -24,7 +24,11 @@ func (l *life) temper(r *rules.Rule, v rules.Verdict, n news, edge int64) news {
 	if o == nil {
 		o = l.Past
 	}
-	if o == nil || o.untold() || *r.FlapLimit == 0 {
+	if o == nil || o.untold() {
+		return n
+	}
+	if *r.FlapLimit == 0 {
+		o.Flapping = false // as it may be under rules of before
 		return n
 	}
 	o.Edges = slices.DeleteFunc(o.Edges, func(at int64) bool { return at <= edge-int64(r.FlapWindow) })

@@ -10,7 +10,11 @@ func (c *Config) WarmUp(file *rules.File) int64 {
 	for _, r := range file.Rules() {
 		run := int64(*r.Recover.KeepFiringFor)
 		for _, t := range r.Severities {
-			run = max(run, int64(t.For))
+			silence := int64(0)
+			if r.Signal.Type == rules.SignalAbsence && t.Above != nil {
+				silence = int64(*t.Above * 1000)
+			}
+			run = max(run, silence+int64(t.For))
 		}
 		if d := r.Signal.Deviation; d != nil {
 			run += int64(d.Panes) * c.Pane

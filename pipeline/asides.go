@@ -54,80 +54,26 @@ func (a *Asides) Read(ctx context.Context, each func(Place, *wire.Aside) error) 
 	if err != nil {
 		return err
 	}
-	var ids []int
+	b := onlooker(a.Config, a.Client).broker
 	for id := range found[a.Topic] {
-		ids = append(ids, id)
-	}
-	left, err := ends(ctx, a.Client, a.Topic, ids, kafka.ReadCommitted)
-	if err != nil {
-		return err
-	}
-	var starts []fetch.Start
-	for id, s := range left {
-		if s.first >= s.end {
-			delete(left, id)
-			continue
+		spans, err := b.ends(ctx, a.Topic, []int{id}, kafka.ReadCommitted)
+		if err != nil {
+			return err
 		}
-		starts = append(starts, fetch.Start{Topic: a.Topic, Partition: id, Offset: s.first})
-	}
-	slices.SortFunc(starts, func(x, y fetch.Start) int { return x.Partition - y.Partition })
-	r := (&kafkaBroker{cfg: a.Config, client: a.Client, fetch: fetch.Config{
-		Dialer: a.Config.newDialer(), Brokers: a.Config.Brokers, Isolation: kafka.ReadCommitted,
-	}}).read(starts)
-	return reading(ctx, r, func(ctx context.Context) error { return a.drain(ctx, r, left, each) })
-}
-
-// drain takes what comes until nothing is left.
-func (a *Asides) drain(ctx context.Context, r reader, left map[int]span, each func(Place, *wire.Aside) error) error {
-	walkers := map[int]*fetch.Walker{}
-	for id := range left {
-		walkers[id] = &fetch.Walker{}
-	}
-	for len(left) > 0 {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case res := <-r.Responses():
-			for i := range res.Chunks {
-				if err := a.chunk(&res.Chunks[i], walkers, left, each); err != nil {
-					return err
-				}
+		start := fetch.Start{Topic: a.Topic, Partition: id, Offset: spans[id].first}
+		err = readRange(ctx, b.read, start, spans[id].end, func(r *fetch.Record) error {
+			record := whole(r)
+			aside, err := wire.ReadAside(record)
+			if err != nil || a.Match != nil && !a.Match(&aside) {
+				return nil //nolint:nilerr // it is none of ours
 			}
-			res.Release()
-		}
-	}
-	return nil
-}
-
-func (a *Asides) chunk(c *fetch.Chunk, walkers map[int]*fetch.Walker, left map[int]span, each func(Place, *wire.Aside) error) error {
-	s, reading := left[c.Partition]
-	if !reading {
-		return nil
-	}
-	if c.Err != nil {
-		return fmt.Errorf("cannot read %s/%d at offset %d: %w", c.Topic, c.Partition, c.Position, c.Err)
-	}
-	w := walkers[c.Partition]
-	for w.Reset(c, s.first); w.Next(); {
-		r := w.Record()
-		if r.Control || r.Offset >= s.end {
-			continue
-		}
-		record := whole(r)
-		aside, err := wire.ReadAside(record)
-		if err != nil || a.Match != nil && !a.Match(&aside) {
-			continue
-		}
-		if err := each(Place{c.Partition, r.Offset, resent(record)}, &aside); err != nil {
+			return each(Place{id, r.Offset, resent(record)}, &aside)
+		})
+		if err != nil {
 			return err
 		}
 	}
-	if s.first = w.Position(); s.first >= s.end {
-		delete(left, c.Partition)
-	} else {
-		left[c.Partition] = s
-	}
-	return w.Err()
+	return nil
 }
 
 // Resent is what was sent again, and what was not.

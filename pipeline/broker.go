@@ -55,9 +55,10 @@ const askPatience = 30 * time.Second
 
 // kafkaBroker is the real one.
 type kafkaBroker struct {
-	cfg    *Config
-	client *kafka.Client
-	fetch  fetch.Config
+	cfg      *Config
+	client   *kafka.Client
+	fetch    fetch.Config
+	patience time.Duration // how long nothing may come while something is to be read; 0: for ever
 }
 
 func (b *kafkaBroker) takeOver(ctx context.Context, id string) (producer, error) {
@@ -69,7 +70,15 @@ func (b *kafkaBroker) member(ctx context.Context, m membership) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot ask the group %s: %w", m.group, err)
 	}
-	return res.Error == nil, nil
+	// kafka-go takes the two fields of the answer for each other: the code lies in the lower half of the throttle time.
+	switch code := kafka.Error(int16(res.Throttle.Milliseconds())); code {
+	case 0:
+		return true, nil
+	case kafka.UnknownMemberId, kafka.IllegalGeneration, kafka.RebalanceInProgress, kafka.FencedInstanceID:
+		return false, nil
+	default:
+		return false, fmt.Errorf("cannot ask the group %s: %w", m.group, code)
+	}
 }
 
 func (b *kafkaBroker) committed(ctx context.Context, group string, partitions map[string][]int) (map[partition]kafka.OffsetFetchPartition, error) {
@@ -145,4 +154,9 @@ func (b *kafkaBroker) topics(ctx context.Context, names []string) (map[string]fe
 	return b.cfg.topicsOf(ctx, names)
 }
 
-func (b *kafkaBroker) read(starts []fetch.Start) reader { return fetch.New(b.fetch, starts) }
+func (b *kafkaBroker) read(starts []fetch.Start) reader {
+	if b.patience > 0 {
+		return &impatient{fetch.New(b.fetch, starts), make(chan fetch.Response), b.patience}
+	}
+	return fetch.New(b.fetch, starts)
+}

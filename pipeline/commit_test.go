@@ -58,7 +58,7 @@ func TestCommitHearsOfTheGroup(t *testing.T) {
 	committed := 0
 	c := newCommits(w, commitFunc(func() error { committed++; return nil }), s)
 	c.beside = func(f func()) { f() }
-	s.hold()
+	s.over(membership{generation: 1})
 	c.begin(t.Context(), nil, nil)
 	s.give(membership{generation: 2})
 	select {

@@ -149,9 +149,16 @@ func Say(ctx context.Context, c *Config, client *kafka.Client, control wire.Cont
 	return res.BaseOffset, nil
 }
 
+// onlooker is a worker that reads for somebody who waits for it, and gives up when nothing comes.
+func onlooker(c *Config, client *kafka.Client) *Worker {
+	w := NewWorker(WorkerOptions{Config: c, Client: client, Log: zap.NewNop()})
+	w.broker.(*kafkaBroker).patience = Patience
+	return w
+}
+
 // ReadEdge is the event time up to which all judges of the pipeline have told everything, the smallest int64 where one has told nothing yet.
 func ReadEdge(ctx context.Context, c *Config, client *kafka.Client) (int64, error) {
-	w := NewWorker(WorkerOptions{Config: c, Client: client, Log: zap.NewNop()})
+	w := onlooker(c, client)
 	edge := noLow
 	for task := range c.Tasks.Judge {
 		records, _, err := w.readState(ctx, task)
@@ -174,7 +181,7 @@ func ReadPublished(ctx context.Context, c *Config, client *kafka.Client, take fu
 	if edge, err = ReadEdge(ctx, c, client); err != nil {
 		return edge, cut, err
 	}
-	w := NewWorker(WorkerOptions{Config: c, Client: client, Log: zap.NewNop()})
+	w := onlooker(c, client)
 	topics := []string{c.Topics.Alerts, c.Topics.Recovery}
 	found, err := c.partitionsOf(ctx, topics)
 	if err != nil {
@@ -207,7 +214,7 @@ func ReadPublished(ctx context.Context, c *Config, client *kafka.Client, take fu
 
 // ReadMessages calls take with the value of every message on the alerts and recovery topics as they are now.
 func ReadMessages(ctx context.Context, c *Config, client *kafka.Client, take func(value []byte) error) error {
-	w := NewWorker(WorkerOptions{Config: c, Client: client, Log: zap.NewNop()})
+	w := onlooker(c, client)
 	topics := []string{c.Topics.Alerts, c.Topics.Recovery}
 	found, err := c.partitionsOf(ctx, topics)
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
 
-	"sevwatch/pipeline/fetch"
 	"sevwatch/rules"
 )
 
@@ -136,29 +135,23 @@ func (s *stage) assign(ctx context.Context, gen *kafka.Generation) {
 	gen.Start(func(ctx context.Context) { s.watch(ctx, assignments) })
 	gen.Start(func(ended context.Context) {
 		<-ended.Done()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, r := range s.running {
-			r.seat.hold()
-		}
+		s.moved(m)
 	})
 }
 
-// ask is how many partitions some topics have; one that is missing is not in the answer. It does not wait for a broker that hangs when ctx is done.
-func (s *stage) ask(ctx context.Context, topics []string) (found map[string]int, err error) {
-	answered := make(chan struct{})
-	var answer map[string]fetch.Topic
-	var failed error
-	go func() {
-		defer close(answered)
-		answer, failed = s.broker.topics(ctx, topics)
-	}()
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-answered:
-		return countOf(answer), failed
+// moved says that a generation has ended. The next one may have come already.
+func (s *stage) moved(m membership) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.running {
+		r.seat.over(m)
 	}
+}
+
+// ask is how many partitions some topics have; one that is missing is not in the answer.
+func (s *stage) ask(ctx context.Context, topics []string) (map[string]int, error) {
+	found, err := s.broker.topics(ctx, topics)
+	return countOf(found), err
 }
 
 // sayEvery is how often it is said that topics are missing, or cannot be looked at.

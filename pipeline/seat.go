@@ -32,14 +32,7 @@ func (s *seat) give(m membership) {
 	s.set(m, true)
 }
 
-// hold says that the group is moving on.
-func (s *seat) hold() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.set(s.current, false)
-}
-
-// over says that a membership was refused; nothing is committed until another comes.
+// over says that a membership has ended, or was refused; nothing is committed until another comes. One that has come since is not touched.
 func (s *seat) over(m membership) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -650,7 +650,8 @@ func (s *simulation) kill(ctx context.Context) {
 func (s *simulation) hold() {
 	for _, w := range s.workers {
 		for _, t := range w.sorted() {
-			t.seat.hold()
+			m, _, _ := t.seat.get()
+			t.seat.over(m)
 		}
 	}
 }

@@ -178,7 +178,7 @@ func (s *SourceConfig) shape(domain string) string {
 	if domain == "endpoint" {
 		all = append(all, s.Endpoints.Patterns, s.Endpoints.IDs)
 	}
-	return fmt.Sprintf("%x", detector.IDOf(wire.JSON(all)))
+	return hashOf(all)
 }
 
 // foreign says whether the records have another shape than ours.

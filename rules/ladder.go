@@ -58,7 +58,7 @@ type Verdict struct {
 // Judge sorts one measure into the rule's ladder. It is pure: time (`for`, keep_firing_for) is the caller's.
 func (r *Rule) Judge(m Measure) Verdict {
 	v := Verdict{Evidence: r.evidence(m), Worst: len(r.Severities)}
-	if v.Evidence == Nothing && r.NoData == NoDataFire && m.Observed {
+	if v.Evidence == Nothing && r.NoData == NoDataFire && m.Full {
 		return Verdict{Evidence: Enough, Blind: true}
 	}
 	if v.Evidence != Enough {
@@ -115,7 +115,7 @@ func (r *Rule) samples(m Measure) int64 {
 	if r.Signal.needsData() {
 		return max(m.Num, m.Den)
 	}
-	return m.Stream
+	return max(m.Stream, m.Num) // what happens to the pipeline, and what the engine derives, are no events of the stream
 }
 
 // Samples is how many events the value is made of.
@@ -237,17 +237,18 @@ func (r *Rule) healthy(t Tier, m Measure, value float64) bool {
 	return r.underFloor(t, m) || r.pastBound(t, value)
 }
 
-// pastBound says whether the value is on the good side of the tier's recovery bound.
+// pastBound says whether the value is on the good side of the tier's recovery bound. At it is as good where there is nothing beyond: no errors, all visitors, or
+// as many events as have to come.
 func (r *Rule) pastBound(t Tier, value float64) bool {
-	switch bound := r.RecoveryBound(t); {
-	case bound == 0 && value == 0:
-		return true // there is nothing between 0 and its bound
-	case t.Below != nil:
-		return value > bound
-	default:
-		return value < bound
+	bound := r.RecoveryBound(t)
+	if t.Below == nil {
+		return value < bound || bound == 0 && value == 0
 	}
+	return value > bound || value == bound && (r.counts() || r.Signal.share() && bound == 1)
 }
+
+// counts says whether what is measured is a number of things.
+func (r *Rule) counts() bool { return r.Signal.Type == SignalCount || r.Signal.Type == SignalDistinct }
 
 // RecoveryBound is the value on the other side of which the tier recovers: for `above`, threshold_share of the threshold. For
 // `below` the same distance the other way: of a share, what is missing to 1 has to shrink by it. Of a distance from what is usual it is what the
@@ -260,6 +261,8 @@ func (r *Rule) RecoveryBound(t Tier) float64 {
 		return even + float64((threshold-even)*share)
 	case t.Below != nil && r.Signal.share():
 		return 1 - float64((1-threshold)*share)
+	case t.Below != nil && r.counts():
+		return max(threshold, math.Floor(threshold/share)) // one event more than none has to do where fewer than one are too few
 	case (t.Above != nil) == (threshold >= 0):
 		return threshold * share
 	default:

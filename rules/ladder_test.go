@@ -142,7 +142,7 @@ func TestJudge(t *testing.T) {
 	f(down+", sample: {wilson_lower: 0.95}", Measure{Num: 2, Den: 10}, Enough, 1, 0) // the upper bound is 0.4592
 	all := "signal: {completion: {steps: step}}, sample: {wilson_lower: 0.999}, severities: [{severity: sev4, below: 1}]"
 	for n := int64(1); n < 200; n++ { // all of them are not surely fewer than all
-		f(all, Measure{Num: n, Den: n}, Enough, 1, 0)
+		f(all, Measure{Num: n, Den: n}, Enough, 1, 1)
 	}
 
 	leave := "signal: {abandonment: {steps: step}}"
@@ -284,6 +284,14 @@ func TestJudge(t *testing.T) {
 	f(errs, Measure{Num: 7, Den: 100, Learned: true}, Enough, 1, 1)
 	nothing(errs, Measure{Learned: true, Usual: 0.01})
 
+	// Where nothing is beyond the recovery bound, at it is as good.
+	beat := "signal: {count: latency}, severities: [{severity: sev2, below: 1}]"
+	f(beat, Measure{Stream: 9, Full: true}, Enough, 0, 0)
+	f(beat, Measure{Num: 1, Stream: 9, Full: true}, Enough, 1, 1)
+	f("signal: {count: latency}, severities: [{severity: sev2, below: 8}]", Measure{Num: 9, Stream: 9, Full: true}, Enough, 1, 0)
+	f("signal: {count: latency}, severities: [{severity: sev2, below: 8}]", Measure{Num: 10, Stream: 10, Full: true}, Enough, 1, 1)
+	f("signal: {count: 'pipeline{name=\"lost\"}'}, severities: [{severity: sev2, above: 0}]", Measure{Num: 5}, Enough, 0, 0) // although nothing else comes
+
 	quiet := "signal: {absence: latency}, sample: {min: 10}, severities: [{severity: sev1, above: 120}, {severity: sev2, above: 60}]"
 	small(quiet, Measure{Silent: 500_000, Alive: true})                // nobody looked
 	small(quiet, Measure{Silent: 500_000, Observed: true, Stream: 10}) // never was alive
@@ -311,9 +319,10 @@ func TestJudgeBlind(t *testing.T) {
 	f(share, Measure{Observed: true}, false)
 	f(share+", no_data: keep_state", Measure{Observed: true}, false)
 	f(share+", no_data: fire", Measure{}, false)
-	f(share+", no_data: fire", Measure{Observed: true}, true)
-	f(share+", no_data: fire", Measure{Observed: true, Stream: 100}, true) // others were heard, this one not
-	f(count+", no_data: fire", Measure{Observed: true}, true)
+	f(share+", no_data: fire", Measure{Observed: true}, false) // a part of the window is not on record
+	f(share+", no_data: fire", Measure{Observed: true, Full: true}, true)
+	f(share+", no_data: fire", Measure{Observed: true, Full: true, Stream: 100}, true) // others were heard, this one not
+	f(count+", no_data: fire", Measure{Observed: true, Full: true}, true)
 	if v := ruleOf(t, share+", no_data: fire").Judge(Measure{Observed: true, Num: 1, Den: 100}); v.Blind || v.Worst != 3 || v.Healthy != 3 {
 		t.Errorf("a window with data is judged blindly: %+v", v)
 	}

@@ -36,8 +36,11 @@ func Parse(name string, data []byte, opt Options) (*File, error) {
 	f := &File{}
 	errs := strictyaml.Decode(name, data, f)
 	v := validator{file: f, opt: opt, fail: func(pos strictyaml.Pos, format string, args ...any) {
-		if pos.Line == 0 {
-			panic(fmt.Sprintf("BUG: a mistake without a place: "+format, args...))
+		switch {
+		case pos.Line == 0 && len(errs) > 0:
+			return // it is about what could not be read, which has been reported
+		case pos.Line == 0:
+			pos = strictyaml.Pos{Line: 1, Col: 1}
 		}
 		errs = append(errs, strictyaml.Error{File: name, Pos: pos, Msg: fmt.Sprintf(format, args...)})
 	}}

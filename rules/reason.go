@@ -159,12 +159,12 @@ func (r *Rule) Recovery(m Measure, i int) string {
 	bound := r.RecoveryBound(t)
 	direction := "under"
 	switch {
+	case bound == 0, r.value(m) == bound:
+		direction = "at"
 	case t.Below != nil:
 		direction = "over"
 	case r.Signal.Distance():
 		direction = "within"
-	case bound == 0:
-		direction = "at"
 	}
 	at := r.Signal.Print(bound)
 	if floor := r.FloorAlone(t, m, r.value(m)); floor != "" {

@@ -148,7 +148,7 @@ func TestReasons(t *testing.T) {
 	f("signal: {distinct: step}, severities: [{severity: sev2, below: 3}]",
 		Measure{Num: 7, Sessions: Sessions{N: 1}, Stream: 7, Full: true},
 		"1 session with step events over 1m is below 3 sessions (Sev2): 7 events",
-		"1 session with step events over 1m has stayed over 3.75 sessions, the recovery bound of Sev2, for 5m: 7 events",
+		"1 session with step events over 1m has stayed over 3 sessions, the recovery bound of Sev2, for 5m: 7 events",
 		"7 step events in the last 1m, in 1 session.")
 }
 
@@ -193,7 +193,7 @@ func TestBlindReasons(t *testing.T) {
 	f := func(signal, want string) {
 		t.Helper()
 		r := ruleOf(t, "signal: "+signal+", no_data: fire, severities: [{severity: sev1, above: 0.5}]")
-		if got := r.Breach(Measure{Dist: values{}, Observed: true}, 0); got != want {
+		if got := r.Breach(Measure{Dist: values{}, Observed: true, Full: true}, 0); got != want {
 			t.Errorf("got %q, expected %q", got, want)
 		}
 	}

@@ -30,6 +30,9 @@ const (
 	maxResponse  = 256 << 20
 )
 
+// dialPatience is how long a broker may take until a connection can be used.
+const dialPatience = 20 * time.Second
+
 func dial(ctx context.Context, dialer *kafka.Dialer, address string) (*conn, error) {
 	c := &conn{}
 	d := *dialer
@@ -37,13 +40,23 @@ func dial(ctx context.Context, dialer *kafka.Dialer, address string) (*conn, err
 	if open == nil {
 		open = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
 	}
-	d.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		nc, err := open(ctx, network, address)
-		c.net = nc
+	// kafka-go authenticates without a deadline, and takes away one that was set: a broker that accepts the connection and hangs would hold it for ever.
+	ctx, cancel := context.WithTimeout(ctx, dialPatience)
+	defer cancel()
+	stop := func() bool { return true }
+	d.DialFunc = func(inner context.Context, network, address string) (net.Conn, error) {
+		nc, err := open(inner, network, address)
+		if c.net = nc; err == nil {
+			stop = context.AfterFunc(ctx, func() { _ = nc.Close() })
+		}
 		return nc, err
 	}
 	var err error
-	if c.keep, err = d.DialContext(ctx, "tcp", address); err != nil {
+	c.keep, err = d.DialContext(ctx, "tcp", address)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("cannot connect to broker %s: %w", address, err)
 	}
 	return c, nil
@@ -243,7 +256,8 @@ func (r *reader) tags() {
 }
 
 func (r *reader) response() Response {
-	res := Response{Throttle: time.Duration(r.int32()) * time.Millisecond}
+	var res Response
+	r.int32() // throttle time: brokers hold the connection back themselves
 	if code := r.int16(); code != 0 && r.err == nil {
 		r.err = kafka.Error(code)
 	}

@@ -75,9 +75,8 @@ var ErrAnotherTopic = errors.New("the topic was deleted, and another one has its
 
 // Response is what a broker sent at once. Release has to be called when its chunks are done with.
 type Response struct {
-	Throttle time.Duration
-	Chunks   []Chunk
-	release  func()
+	Chunks  []Chunk
+	release func()
 }
 
 // WithRelease is the response with what Release is to do.
