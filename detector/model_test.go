@@ -1276,6 +1276,9 @@ func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) [
 	if k == enough {
 		row.observed = g.value(f)
 	}
+	if phase != "open" && phase != "no_data" && o.suppressed == 0 {
+		row.silenced = 0
+	}
 	for _, t := range g.r.Severities {
 		if t.Severity == o.severity {
 			row.threshold = limit(t)

@@ -490,7 +490,11 @@ func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
 	}
 	s.signal = strings.ReplaceAll(s.signal, "SEASON", panes(pane, window*(4+g.IntN(3))))
 	fmt.Fprintf(b, "      - alert: %s\n        signal: %s\n        window: %s\n", name, s.signal, panes(pane, window))
-	fmt.Fprintf(b, "        by: [%s]\n", pick(g, "", "service", "service", "service, endpoint", "version", "step, service", "region"))
+	by := pick(g, "", "service", "service", "service, endpoint", "version", "step, service", "region")
+	if strings.Contains(s.signal, "{start:") {
+		by = strings.TrimPrefix(by, "step, ")
+	}
+	fmt.Fprintf(b, "        by: [%s]\n", by)
 	if s.sample {
 		confidence := pick(g, "", "", "0.8", "0.95", "0.999")
 		if s.wilson == 0 || s.wilson == 2 && below {
@@ -511,8 +515,8 @@ func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
 	if g.IntN(4) == 0 {
 		b.WriteString("        no_data: fire\n")
 	}
-	if g.IntN(2) == 0 {
-		fmt.Fprintf(b, "        no_data_timeout: %s\n", panes(pane, 1+g.IntN(40)))
+	if g.IntN(2) == 0 && !strings.Contains(s.signal, "absence") {
+		fmt.Fprintf(b, "        no_data_timeout: %s\n", panes(pane, window+1+g.IntN(40)))
 	}
 	if g.IntN(5) == 0 {
 		b.WriteString("        alone: true\n")

@@ -112,7 +112,7 @@ func (d *domain) describe(g *group, m rules.Measure, v rules.Verdict, transition
 		Severity: o.Severity, PeakSeverity: o.Peak,
 		Status: Status{
 			Phase: phaseAfter(transition, o.Phase), Acknowledged: o.AcknowledgedBy != "", AcknowledgedBy: o.AcknowledgedBy,
-			Silenced: o.quiet(edge),
+			Silenced: o.quiet(edge) && (o.Suppressed != nil || phaseAfter(transition, PhaseOpen) == PhaseOpen), // who was called before a silence has to hear of the end
 		},
 		Suppressed: o.Suppressed,
 		Rule:       RuleRef{Name: r.Alert, FileHash: d.file.Hash, Playbook: playbook, Runbook: d.file.Link(playbook)},

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"sevwatch/rules/strictyaml"
 )
 
@@ -188,10 +190,12 @@ func (v *validator) rule(r *Rule) {
 		r.Signal.compile(v.fail)
 	}
 	v.labels(r)
+	v.bySides(r)
 	v.sessions(r)
 	v.window(r)
 	v.sample(r)
 	v.ladder(r)
+	v.noData(r)
 	if r.AfterDeploy != nil {
 		v.afterDeploy(r)
 	}
@@ -255,9 +259,6 @@ func (v *validator) defaults(r *Rule) {
 		r.NoData = NoDataKeep
 	}
 	v.positive(r.Where, "no_data_timeout", r.NoDataAfter)
-	if r.NoDataAfter == 0 {
-		r.NoDataAfter = 24 * 3600_000
-	}
 	v.positive(r.Where, "flap_window", r.FlapWindow)
 	if r.FlapWindow == 0 {
 		r.FlapWindow = 3600_000
@@ -307,6 +308,73 @@ func (v *validator) labels(r *Rule) {
 			v.fail(f.Where.Of("steps"), "%s needs the label \"action\", which is not among the labels %s", r.Signal.Type, strings.Join(v.opt.Labels, ", "))
 		}
 	}
+}
+
+// noData checks that labels are not forgotten before what is waited for of them can come.
+func (v *validator) noData(r *Rule) {
+	least, why := r.Window, "the window"
+	for _, t := range r.Severities {
+		if r.Signal.Type == SignalAbsence && t.Above != nil {
+			if silence := Duration(*t.Above*1000) + t.For; silence > least {
+				least, why = silence, "the silence that "+t.Severity.String()+" waits for"
+			}
+		}
+	}
+	switch {
+	case r.NoDataAfter == 0:
+		r.NoDataAfter = max(24*3600_000, 2*least)
+	case r.Where.Readable("no_data_timeout") && r.NoDataAfter <= least:
+		v.fail(r.Where.Of("no_data_timeout"), "no_data_timeout is %s, expected more than %s, %s", r.NoDataAfter, least, why)
+	}
+}
+
+// bySides checks that what is divided has the same labels on both sides: a group that has only one of them is a share of nothing or of all.
+func (v *validator) bySides(r *Rule) {
+	s := &r.Signal
+	if len(s.Num) == 0 || len(s.Den) == 0 {
+		return
+	}
+	for i, name := range r.By {
+		pos := r.Where.Of(fmt.Sprintf("by[%d]", i))
+		num, den := sideOf(s.Num, name), sideOf(s.Den, name)
+		switch {
+		case num.never && den.never:
+		case num.never:
+			v.fail(pos, "by has the label %q, which %s never has: what is divided and what it is divided by would be different groups", name, s.Num[0].Kind)
+		case den.never:
+			v.fail(pos, "by has the label %q, which %s never has: what is divided and what it is divided by would be different groups", name, s.Den[0].Kind)
+		case !slices.Equal(num.pinned, den.pinned):
+			v.fail(pos, "by has the label %q, which the two sides are narrowed by differently: what is divided and what it is divided by would be different groups", name)
+		}
+	}
+}
+
+// side is what the selectors of a numerator or denominator say of a label.
+type side struct {
+	never  bool     // no event that they pick has it
+	pinned []string // the values that they pick alone, in order
+}
+
+func sideOf(selectors []Selector, name string) side {
+	out := side{never: true}
+	for _, s := range selectors {
+		owners := ownersOf[name]
+		out.never = out.never && owners != nil && !slices.Contains(owners, s.Kind)
+		for _, m := range s.Matchers {
+			if m.Name == name && m.Type == labels.MatchEqual {
+				out.pinned = append(out.pinned, m.Value)
+			}
+		}
+	}
+	slices.Sort(out.pinned)
+	return out
+}
+
+// ownersOf are the kinds that can have a label which not all have.
+var ownersOf = map[string][]Kind{
+	"error_type": {KindError}, "category": {KindError}, "status_class": {KindLatency}, "action": {KindStep, KindAttempt},
+	"name":   {KindVital, KindResource, KindPipeline},
+	"change": {KindChange}, "previous_version": {KindChange}, "state": {KindChange},
 }
 
 // sessions checks that somebody counts those that the rule asks for.

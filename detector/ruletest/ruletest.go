@@ -135,6 +135,7 @@ func Parse(name string, data []byte) (*File, error) {
 	}
 	if f.Where.Line > 0 && (f.Pane < 100 || f.Pane > 3600_000) {
 		fail(f.Where.Of("pane"), "pane is %s, expected 100ms to 1h", f.Pane)
+		f.Pane = 10_000 // to look for what else is wrong
 	}
 	if len(f.Labels) > detector.MaxLabels {
 		fail(f.Where.Of("labels"), "labels has %d names, expected %d at most, the domain among them", len(f.Labels), detector.MaxLabels)
