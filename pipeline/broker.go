@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -65,20 +67,34 @@ func (b *kafkaBroker) takeOver(ctx context.Context, id string) (producer, error)
 	return txn.TakeOver(ctx, txn.Config{Client: b.client, ID: id})
 }
 
-func (b *kafkaBroker) member(ctx context.Context, m membership) (bool, error) {
-	res, err := b.client.Heartbeat(ctx, &kafka.HeartbeatRequest{GroupID: m.group, GenerationID: int32(m.generation), MemberID: m.member})
-	if err != nil {
-		return false, fmt.Errorf("cannot ask the group %s: %w", m.group, err)
-	}
-	// kafka-go takes the two fields of the answer for each other: the code lies in the lower half of the throttle time.
-	switch code := kafka.Error(int16(res.Throttle.Milliseconds())); code {
-	case 0:
-		return true, nil
-	case kafka.UnknownMemberId, kafka.IllegalGeneration, kafka.RebalanceInProgress, kafka.FencedInstanceID:
-		return false, nil
-	default:
-		return false, fmt.Errorf("cannot ask the group %s: %w", m.group, code)
-	}
+// member asks the group's coordinator. kafka-go sends a heartbeat to any broker, and takes the two fields of the answer for each other: the code lies in
+// the lower half of the throttle time.
+func (b *kafkaBroker) member(ctx context.Context, m membership) (member bool, err error) {
+	err = txn.Retry(ctx, askPatience, func() error {
+		at, err := b.client.FindCoordinator(ctx, &kafka.FindCoordinatorRequest{Key: m.group, KeyType: kafka.CoordinatorKeyTypeConsumer})
+		if err == nil {
+			err = at.Error
+		}
+		if err != nil {
+			return fmt.Errorf("cannot find the coordinator of group %s: %w", m.group, err)
+		}
+		res, err := b.client.Heartbeat(ctx, &kafka.HeartbeatRequest{
+			Addr: kafka.TCP(net.JoinHostPort(at.Coordinator.Host, strconv.Itoa(at.Coordinator.Port))), GroupID: m.group, GenerationID: int32(m.generation), MemberID: m.member,
+		})
+		if err != nil {
+			return fmt.Errorf("cannot ask the group %s: %w", m.group, err)
+		}
+		switch code := kafka.Error(int16(res.Throttle.Milliseconds())); code {
+		case 0:
+			member = true
+			return nil
+		case kafka.UnknownMemberId, kafka.IllegalGeneration, kafka.RebalanceInProgress, kafka.FencedInstanceID:
+			return nil
+		default:
+			return fmt.Errorf("cannot ask the group %s: %w", m.group, code)
+		}
+	})
+	return member, err
 }
 
 func (b *kafkaBroker) committed(ctx context.Context, group string, partitions map[string][]int) (map[partition]kafka.OffsetFetchPartition, error) {

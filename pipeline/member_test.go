@@ -52,10 +52,13 @@ func TestHeartbeatThatFails(t *testing.T) {
 	cluster.ControlKey(int16(kmsg.Heartbeat), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		res := req.ResponseKind().(*kmsg.HeartbeatResponse)
 		res.ErrorCode = kerr.CoordinatorLoadInProgress.Code
+		cluster.KeepControl()
 		return res, nil, true
 	})
+	ctx, cancel := context.WithTimeout(p.ctx, time.Second)
+	defer cancel()
 	m := membership{group: w.groupID("judge"), member: "somebody", generation: 1}
-	if member, err := w.broker.member(p.ctx, m); err == nil {
+	if member, err := w.broker.member(ctx, m); err == nil {
 		t.Errorf("a broker that is loading says that somebody is a member: %t, expected an error", member)
 	}
 }
