@@ -50,7 +50,7 @@ func resent(r wire.Record) int {
 // Read calls each for every record there is now, partition by partition in their order, whose headers say where it came from. What it is
 // given holds until the next call.
 func (a *Asides) Read(ctx context.Context, each func(Place, *wire.Aside) error) (err error) {
-	found, err := a.Config.partitionsOf(ctx, []string{a.Topic})
+	found, err := a.Config.there(ctx, a.Topic)
 	if err != nil {
 		return err
 	}

@@ -174,20 +174,37 @@ func ReadEdge(ctx context.Context, c *Config, client *kafka.Client) (int64, erro
 	return edge, nil
 }
 
+// there is how many partitions topics have that somebody wants to read. One that is missing is an error: that there is nothing on it would be no answer.
+func (c *Config) there(ctx context.Context, topics ...string) (map[string]int, error) {
+	found, err := c.partitionsOf(ctx, topics)
+	if err != nil {
+		return nil, err
+	}
+	var missing []error
+	for _, topic := range topics {
+		if found[topic] == 0 {
+			missing = append(missing, fmt.Errorf("topic %s is missing: sevwatch topics --create makes it", topic))
+		}
+	}
+	if len(missing) > 0 {
+		return nil, &TopicError{errors.Join(missing...)}
+	}
+	return found, nil
+}
+
 // ReadPublished calls take with the value of every message that the pipeline has put on the alerts and recovery topics, in no order. edge is that of
 // ReadEdge before that; cut says that the oldest messages are gone. It waits
 // until transactions are over that are open now.
 func ReadPublished(ctx context.Context, c *Config, client *kafka.Client, take func(value []byte) error) (edge int64, cut bool, err error) {
+	found, err := c.there(ctx, c.Topics.Alerts, c.Topics.Recovery, c.Topics.State)
+	if err != nil {
+		return edge, cut, err
+	}
 	if edge, err = ReadEdge(ctx, c, client); err != nil {
 		return edge, cut, err
 	}
 	w := onlooker(c, client)
-	topics := []string{c.Topics.Alerts, c.Topics.Recovery}
-	found, err := c.partitionsOf(ctx, topics)
-	if err != nil {
-		return edge, cut, err
-	}
-	for _, topic := range topics {
+	for _, topic := range []string{c.Topics.Alerts, c.Topics.Recovery} {
 		for id := range found[topic] {
 			spans, err := w.broker.ends(ctx, topic, []int{id}, kafka.ReadUncommitted) // behind what is open now may be what is committed
 			if err != nil {
@@ -216,7 +233,7 @@ func ReadPublished(ctx context.Context, c *Config, client *kafka.Client, take fu
 func ReadMessages(ctx context.Context, c *Config, client *kafka.Client, take func(value []byte) error) error {
 	w := onlooker(c, client)
 	topics := []string{c.Topics.Alerts, c.Topics.Recovery}
-	found, err := c.partitionsOf(ctx, topics)
+	found, err := c.there(ctx, topics...)
 	if err != nil {
 		return err
 	}

@@ -301,6 +301,27 @@ func TestMissingTopics(t *testing.T) {
 	expect(t, "another number of tasks", exitUsage, code, stderr, "topic sevwatch.marks has 4 partitions, expected 5")
 }
 
+// TestNothingThereIsNoHealth: what is asked of topics that are missing has no answer, which is another thing than that nothing is on them.
+func TestNothingThereIsNoHealth(t *testing.T) {
+	broker, _ := kafkatest.Fake(t)
+	config := configFile(t, broker)
+	f := func(want string, args ...string) {
+		t.Helper()
+		code, stdout, stderr := call(t, "", append(args, "--config", config)...)
+		if expect(t, args[0], exitUsage, code, stderr, want); stdout != "" {
+			t.Errorf("%s prints %s", args[0], stdout)
+		}
+	}
+	const alerts = "topic assessment.alerts is missing: sevwatch topics --create makes it\n"
+	f(alerts, "status")
+	f(alerts, "postmortem", "9a")
+	f(alerts, "verify")
+	f(alerts, "ack", "9a", "--by", "maria")
+	f("topic sevwatch.rejected is missing: sevwatch topics --create makes it\n", "rejected")
+	f("topic sevwatch.rejected is missing: sevwatch topics --create makes it\n", "rejected", "--resend")
+	f("topic sevwatch.late is missing: sevwatch topics --create makes it\n", "rejected", "--late")
+}
+
 func TestBadConfiguration(t *testing.T) {
 	path := write(t, "bad.yaml", []byte("brokers: []\npanes: 10s\n"))
 	code, _, stderr := call(t, "", "run", "--config", path)

@@ -43,7 +43,7 @@ func (m *meant) take(value []byte) error {
 func settle(w world, cfg *pipeline.Config, client *kafka.Client, a *detector.Act) error {
 	m := meant{begins: a.IncidentID, ids: map[string]bool{}, actions: map[string]bool{}}
 	if err := pipeline.ReadMessages(w.ctx, cfg, client, m.take); err != nil {
-		return exit{exitWorld, err}
+		return topicsError(err)
 	}
 	ids := slices.Sorted(maps.Keys(m.ids))
 	switch asked := slices.Sorted(maps.Keys(m.actions)); {

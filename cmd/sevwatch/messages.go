@@ -40,7 +40,7 @@ func (f *messageFlags) each(w world, take func(value []byte) error) error {
 			return nil
 		})
 		if err != nil {
-			return exit{exitWorld, err}
+			return topicsError(err)
 		}
 		if passed > 1 {
 			fmt.Fprintf(w.stderr, "and %s more that cannot be read\n", counted(int64(passed-1), "message"))

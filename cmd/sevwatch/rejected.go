@@ -59,7 +59,7 @@ func (c *rejectedCmd) Run(w world) error {
 		return nil
 	})
 	if err != nil {
-		return exit{exitWorld, err}
+		return topicsError(err)
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(groups), asideKey.compare) {
 		fmt.Fprintf(w.stdout, "%-15s %10d  %s\n", key.reason, groups[key].count, key.topic)
@@ -79,6 +79,10 @@ func (c *rejectedCmd) match(a *wire.Aside) bool {
 
 func (c *rejectedCmd) resend(w world, asides *pipeline.Asides) error {
 	sum, err := asides.Resend(w.ctx)
+	var missing *pipeline.TopicError
+	if errors.As(err, &missing) {
+		return exit{exitUsage, err}
+	}
 	fmt.Fprintf(w.stderr, "%s of %s sent back, %d had been before", counted(sum.Sent, "record"), asides.Topic, sum.Before)
 	if sum.Back > 0 {
 		fmt.Fprintf(w.stderr, "; %d not: copies that were sent back and came here again (--again sends them)", sum.Back)

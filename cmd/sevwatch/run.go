@@ -39,15 +39,19 @@ func (c *runCmd) Run(w world) error {
 	log := newLogger(w, c.LogJSON, zap.InfoLevel)
 	defer func() { _ = log.Sync() }()
 	worker := pipeline.NewWorker(pipeline.WorkerOptions{Config: cfg, Rules: file, Client: client, Log: log, Hangup: hangup})
-	err = worker.Run(w.ctx)
-	var topics *pipeline.TopicError
-	switch {
-	case errors.As(err, &topics):
-		return exit{exitUsage, err}
-	case err != nil:
-		return exit{exitWorld, err}
+	if err := worker.Run(w.ctx); err != nil {
+		return topicsError(err)
 	}
 	return nil
+}
+
+// topicsError sorts what work with Kafka ended with into the exit codes: topics that are not as they have to be are for the caller to make.
+func topicsError(err error) error {
+	var topics *pipeline.TopicError
+	if errors.As(err, &topics) {
+		return exit{exitUsage, err}
+	}
+	return exit{exitWorld, err}
 }
 
 // loadConfig reads a configuration file.

@@ -38,7 +38,7 @@ func (c *verifyCmd) Run(w world) error {
 	v := verification{from: millis(c.From.Time), live: map[string]*published{}, began: map[string]bool{}}
 	edge, cut, err := pipeline.ReadPublished(w.ctx, in.cfg, in.input.Client, v.takeLive)
 	if err != nil {
-		return exit{exitWorld, err}
+		return topicsError(err)
 	}
 	switch {
 	case cut:
