@@ -5,10 +5,12 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sevwatch/detector"
 	"sevwatch/detector/history"
@@ -208,6 +210,65 @@ func TestExplain(t *testing.T) {
 	expect(t, "no id", exitUsage, code, stderr, "is a file, expected the id of an incident before it")
 	code, _, stderr = call(t, "", "explain", "nothing", events)
 	expect(t, "no such incident", exitFound, code, stderr, "no incident begins with nothing")
+}
+
+// TestExplainAPart: an incident that became part of another one is not told, and the other one is named.
+func TestExplainAPart(t *testing.T) {
+	events := write(t, "events.ndjson", []byte(outage()))
+	rules := write(t, "rules.yaml", []byte("correlate: {within: 5m}\n"+testRules+
+		"      - {alert: B, signal: {count: error}, window: 1m, severities: [{severity: sev2, above: 3}]}\n"))
+	_, messages, _ := call(t, "", "replay", "--rules", rules, events)
+	var whole detector.Incident
+	for line := range strings.Lines(messages) {
+		must(t, json.Unmarshal([]byte(line), &whole))
+	}
+	if len(whole.Children) != 1 {
+		t.Fatalf("the children are %q:\n%s", whole.Children, messages)
+	}
+	code, _, stderr := call(t, "", "explain", whole.Children[0][:8], "--rules", rules, events)
+	expect(t, "a part", exitFound, code, stderr, whole.Children[0][:8]+" became part of the incident "+whole.ID+", A, and has no story of its own: explain that one\n")
+}
+
+// TestExplainOneGroup: the story of an incident has the windows of its own group and domain, and none of those that have a label more or another domain.
+func TestExplainOneGroup(t *testing.T) {
+	var b strings.Builder
+	for i := range 180 {
+		at := time.Date(2026, 11, 1, 12, 0, i, 0, time.UTC).Format(time.RFC3339)
+		for n, labels := range []string{`"service":"api"`, `"service":"api","step":"questions"`, `"service":"api","tenant":"acme"`} {
+			if count := 5 - n; i >= 60 && i < 60+10*count { // each has another count, to be told apart by
+				fmt.Fprintf(&b, `{"time":%q,"kind":"error",%s}`+"\n", at, labels)
+			}
+		}
+		fmt.Fprintf(&b, `{"time":%q,"kind":"latency","duration_ms":1}`+"\n", at)
+	}
+	events := write(t, "events.ndjson", []byte(b.String()))
+	rules := write(t, "rules.yaml", []byte("groups: [{name: g, rules: [{alert: A, signal: {rate: error}, window: 1m, by: [service, step], "+
+		"severities: [{severity: sev1, above: 0.1}]}]}]\n"))
+	config := write(t, "sevwatch.yaml", []byte("brokers: [\"h:1\"]\ndomain: tenant\n"))
+	_, messages, _ := call(t, "", "replay", "--config", config, "--rules", rules, events)
+	stories := 0
+	for line := range strings.Lines(messages) {
+		var i detector.Incident
+		must(t, json.Unmarshal([]byte(line), &i))
+		if i.Revision != 1 {
+			continue
+		}
+		stories++
+		code, stdout, stderr := call(t, "", "explain", i.ID, "--config", config, "--rules", rules, events)
+		expect(t, "explain", exitDone, code, stdout+stderr, " breaches Sev1")
+		seen := map[string]bool{}
+		for line := range strings.Lines(stdout) {
+			if end := strings.Fields(line); strings.HasPrefix(line, "2026") && seen[end[0]] {
+				t.Errorf("the story of %v has two windows that end at %s:\n%s", i.Labels, end[0], stdout)
+				break
+			} else if strings.HasPrefix(line, "2026") {
+				seen[end[0]] = true
+			}
+		}
+	}
+	if stories != 3 {
+		t.Errorf("%d incidents, expected 3:\n%s", stories, messages)
+	}
 }
 
 func TestReplayReports(t *testing.T) {

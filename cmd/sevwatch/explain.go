@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"sevwatch/detector"
@@ -46,13 +48,16 @@ func (c *explainCmd) Run(w world) error {
 	switch {
 	case many:
 		return exit{exitUsage, fmt.Errorf("several incidents begin with %s: give more of the id", c.ID)}
+	case found == nil && partOf(past, c.ID) != nil:
+		whole := partOf(past, c.ID)
+		return exit{exitFound, fmt.Errorf("%s became part of the incident %s, %s, and has no story of its own: explain that one", c.ID, whole.ID, whole.Subject)}
 	case found == nil:
 		return exit{exitFound, fmt.Errorf("no incident begins with %s among the %d that this input gives: is it the same input, and the same rules?",
 			c.ID, len(past.Incidents))}
 	}
 	in.summarize(w, sum)
 	out := bufio.NewWriter(forPeople(w.stdout))
-	e := explanation{out: out, incident: found, told: found.Told}
+	e := explanation{out: out, domain: in.engine().Domain, incident: found, told: found.Told}
 	fmt.Fprintf(out, "%s %s\nbegan %s, told first %s, at worst %s\n\n", found.ID, found.Subject, detector.Millis(found.Started), detector.Millis(found.Opened), found.Peak)
 	if _, err = in.replay(w, file, watchers{output: func(detector.Output) error { return nil }, judgement: e.judgement}); err != nil {
 		return err
@@ -63,20 +68,30 @@ func (c *explainCmd) Run(w world) error {
 	return nil
 }
 
+// partOf is the incident that one whose id begins so became part of, nil if none tells of it.
+func partOf(past *history.History, begins string) *history.Incident {
+	for _, i := range past.Incidents {
+		for _, r := range i.Told {
+			if slices.ContainsFunc(r.Children, func(id string) bool { return begins != "" && strings.HasPrefix(id, begins) }) {
+				return i
+			}
+		}
+	}
+	return nil
+}
+
 // explanation prints the windows of one incident as they are judged.
 type explanation struct {
 	out      *bufio.Writer
+	domain   string // the label whose values are judged apart; "": none
 	incident *history.Incident
 	told     []*detector.Incident // not printed yet
 }
 
 // judgement prints a window of the incident: those from its start on, until it is over.
 func (e *explanation) judgement(j *detector.Judgement) {
-	about := j.Rule.Alert == e.incident.Rule && j.End > e.incident.Started && (e.incident.Ended == 0 || j.End <= e.incident.Ended)
-	for _, l := range j.Labels {
-		about = about && e.incident.Labels[l.Name] == l.Value
-	}
-	if !about {
+	within := j.End > e.incident.Started && (e.incident.Ended == 0 || j.End <= e.incident.Ended)
+	if j.Rule.Alert != e.incident.Rule || !within || !e.sameGroup(j) {
 		return
 	}
 	line := fmt.Sprintf("%s  %s", detector.Millis(j.End), windowSentence(j))
@@ -88,6 +103,26 @@ func (e *explanation) judgement(j *detector.Judgement) {
 		fmt.Fprintf(e.out, "%s  %s %s: %s\n", strings.Repeat(" ", 24), e.told[0].Severity, e.told[0].Transition, e.told[0].Reason)
 		e.told = e.told[1:]
 	}
+}
+
+// sameGroup says whether a judgement is of the incident's domain and group: a label that the one does not have, the other has not either.
+func (e *explanation) sameGroup(j *detector.Judgement) bool {
+	labels := maps.Clone(j.Rule.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	for _, l := range j.Labels {
+		labels[l.Name] = l.Value
+	}
+	if e.domain != "" && j.Domain != "" {
+		labels[e.domain] = j.Domain
+	}
+	for _, name := range slices.Concat(j.Rule.By, []string{e.domain}) {
+		if labels[name] != e.incident.Labels[name] {
+			return false
+		}
+	}
+	return true
 }
 
 // windowSentence says what a window was judged to be.
