@@ -158,8 +158,11 @@ func onlooker(c *Config, client *kafka.Client) *Worker {
 
 // ReadEdge is the event time up to which all judges of the pipeline have told everything, the smallest int64 where one has told nothing yet.
 func ReadEdge(ctx context.Context, c *Config, client *kafka.Client) (int64, error) {
-	w := onlooker(c, client)
 	edge := noLow
+	if _, err := c.there(ctx, c.Topics.State); err != nil {
+		return edge, err
+	}
+	w := onlooker(c, client)
 	for task := range c.Tasks.Judge {
 		records, _, err := w.readState(ctx, task)
 		if err != nil {
@@ -196,7 +199,7 @@ func (c *Config) there(ctx context.Context, topics ...string) (map[string]int, e
 // ReadEdge before that; cut says that the oldest messages are gone. It waits
 // until transactions are over that are open now.
 func ReadPublished(ctx context.Context, c *Config, client *kafka.Client, take func(value []byte) error) (edge int64, cut bool, err error) {
-	found, err := c.there(ctx, c.Topics.Alerts, c.Topics.Recovery, c.Topics.State)
+	found, err := c.there(ctx, c.Topics.Alerts, c.Topics.Recovery)
 	if err != nil {
 		return edge, cut, err
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+
 	"sevwatch/detector"
 	"sevwatch/pipeline"
 	"sevwatch/pipeline/wire"
@@ -19,15 +21,15 @@ type wordFlags struct {
 	At      time.Time `help:"Event time from which it holds (RFC 3339); default: as soon as the judges read it." placeholder:"TIME"`
 }
 
-// say writes a word to the control topic, if there is an incident that it can be about.
+// say writes a word to the control topic, if it can have an effect.
 func (f *wordFlags) say(w world, a detector.Act) error {
 	a.By, a.Comment = cmp.Or(f.By, "somebody"), f.Comment
 	if !f.At.IsZero() {
 		a.Time = detector.Millis(f.At.UnixMilli())
 	}
 	control := wire.Control{V: 1, Act: a}
-	if err := control.Check(); err != nil {
-		return exit{exitUsage, err}
+	if err := readable(control); err != nil {
+		return err
 	}
 	cfg, client, err := connect(w, f.Config)
 	if err != nil {
@@ -38,12 +40,40 @@ func (f *wordFlags) say(w world, a detector.Act) error {
 			return err
 		}
 	}
+	if control.Act.Act == detector.ActSilence {
+		if err := ahead(w, cfg, client, &control.Act); err != nil {
+			return err
+		}
+	}
+	if err := readable(control); err != nil { // its id may have become longer
+		return err
+	}
 	offset, err := pipeline.Say(w.ctx, cfg, client, control)
 	if err != nil {
 		return exit{exitWorld, err}
 	}
 	fmt.Fprintf(w.stdout, "%s\n", wire.JSON(control))
 	fmt.Fprintf(w.stderr, "written to %s/0 at offset %d\n", cfg.Topics.Control, offset)
+	return nil
+}
+
+// readable says whether judges could read the word: they pass over one that they cannot.
+func readable(control wire.Control) error {
+	if _, err := wire.DecodeControl(wire.JSON(control), rules.Options{}); err != nil {
+		return exit{exitUsage, fmt.Errorf("%w; nothing was written", err)}
+	}
+	return nil
+}
+
+// ahead says whether a silence ends behind what live has judged, where that is known: an earlier one would be over before it begins.
+func ahead(w world, cfg *pipeline.Config, client *kafka.Client, a *detector.Act) error {
+	edge, err := pipeline.ReadEdge(w.ctx, cfg, client)
+	if err != nil {
+		return topicsError(err)
+	}
+	if int64(a.Until) <= edge {
+		return exit{exitUsage, fmt.Errorf("the silence would end at %s, and live has judged up to %s already; nothing was written", a.Until, detector.Millis(edge))}
+	}
 	return nil
 }
 
@@ -76,6 +106,8 @@ func (c *silenceCmd) Run(w world) error {
 		return exit{exitUsage, fmt.Errorf("a silence ends: expected either --for or --until")}
 	case c.Until.IsZero():
 		a.Until = detector.Millis(from.UnixMilli() + int64(c.For))
+	case !c.At.IsZero() && !c.Until.After(c.At):
+		return exit{exitUsage, fmt.Errorf("the silence would end at %s, expected a time after --at, which is %s; nothing was written", a.Until, detector.Millis(c.At.UnixMilli()))}
 	}
 	if c.What != "" && c.What[0] == '{' {
 		if err := a.Matchers.UnmarshalText([]byte(c.What)); err != nil {

@@ -351,7 +351,7 @@ func TestPeoplesWords(t *testing.T) {
 	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
 	expect(t, "topics", exitDone, code, stderr)
 	publish(t, broker, "assessment.alerts", `{"id":"9a1e62f0c7d34b58e201","revision":1}`, `{"id":"9a1e62f0c7d34b58e201","revision":2}`, `nonsense`, `{"id":"9a77"}`)
-	publish(t, broker, "assessment.recovery", `{"incident_id":"9a1e62f0c7d34b58e201","action":"rollback"}`, `{"incident_id":"9a1e62f0c7d34b58e201","action":"scale"}`)
+	publish(t, broker, "assessment.recovery", `{"incident_id":"9a1e62f0c7d34b58e201","action":"rollback","transition":"requested"}`, `{"incident_id":"9a1e62f0c7d34b58e201","action":"scale"}`)
 	code, stdout, stderr := call(t, "", "ack", "--config", config, "--by", "maria", "-m", "looking", "9a1e62f0c7d34b58e201")
 	expect(t, "ack", exitDone, code, stdout, `{"v":1,"act":"acknowledge","incident_id":"9a1e62f0c7d34b58e201","by":"maria","comment":"looking"}`)
 	expect(t, "ack", exitDone, code, stderr, "written to sevwatch.control/0 at offset 0")
@@ -362,8 +362,8 @@ func TestPeoplesWords(t *testing.T) {
 	expect(t, "bad matchers", exitUsage, code, stderr, "expected a quoted value for label service")
 	code, _, stderr = call(t, "", "silence", "--config", config, "--by", "maria", "x")
 	expect(t, "a silence without an end", exitUsage, code, stderr, "--for or --until")
-	code, stdout, _ = call(t, "", "resolve", "--config", config, "--by", "maria", "--cause", "a bad cache", "9a1e62f0")
-	expect(t, "resolve by what a table prints", exitDone, code, stdout, `"incident_id":"9a1e62f0c7d34b58e201"`, `"cause":"a bad cache"`)
+	code, stdout, _ = call(t, "", "resolve", "--config", config, "--by", "maria", "--cause", "a bad cache", "9A1E62F0")
+	expect(t, "resolve by what a table prints, in capitals", exitDone, code, stdout, `"incident_id":"9a1e62f0c7d34b58e201"`, `"cause":"a bad cache"`)
 	code, stdout, _ = call(t, "", "silence", "--config", config, "--by", "maria", "--for", "2h", "9a7")
 	expect(t, "silence of one", exitDone, code, stdout, `"incident_id":"9a77"`)
 	code, stdout, stderr = call(t, "", "approve", "--config", config, "--by", "maria", "9a1e62f0c7d34b58e201", "rollback")
@@ -378,7 +378,12 @@ func TestWordsAboutNothing(t *testing.T) {
 	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
 	expect(t, "topics", exitDone, code, stderr)
 	publish(t, broker, "assessment.alerts", `{"id":"9a1e62f0c7d34b58e201"}`, `{"id":"9a77"}`, `{"id":"9b"}`)
-	publish(t, broker, "assessment.recovery", `{"incident_id":"9a1e62f0c7d34b58e201","action":"scale"}`, `{"incident_id":"9a1e62f0c7d34b58e201","action":"rollback"}`)
+	publish(t, broker, "assessment.recovery", `{"incident_id":"9a1e62f0c7d34b58e201","action":"scale","attempt":1,"transition":"requested"}`,
+		`{"incident_id":"9a1e62f0c7d34b58e201","action":"scale","attempt":1,"transition":"cancelled"}`,
+		`{"incident_id":"9a1e62f0c7d34b58e201","action":"rollback","attempt":1,"transition":"requested","mode":"automatic"}`)
+	publish(t, broker, "assessment.alerts", `{"id":"c1","revision":1,"status":{"phase":"open"}}`, `{"id":"c1","revision":2,"status":{"phase":"resolved"}}`,
+		`{"id":"c2","status":{"phase":"expired"}}`, `{"id":"c3","status":{"phase":"superseded"}}`,
+		`{"id":"c4","revision":1,"status":{"phase":"resolved"}}`, `{"id":"c4","revision":2,"status":{"phase":"open"}}`)
 	f := func(want, verb string, args ...string) {
 		t.Helper()
 		code, stdout, stderr := call(t, "", append([]string{verb, "--config", config, "--by", "maria"}, args...)...)
@@ -386,13 +391,23 @@ func TestWordsAboutNothing(t *testing.T) {
 			t.Errorf("%s prints %s", verb, stdout)
 		}
 	}
-	f(`no incident on assessment.alerts has an id that is, or begins with, "ffff": nothing was written`, "ack", "ffff")
+	f(`no incident on assessment.alerts has an id that is, or begins with, "ffff"; nothing was written`, "ack", "ffff")
 	f(`no incident on assessment.alerts has an id that is, or begins with, "9b0"`, "silence", "--for", "2h", "9b0")
 	f(`no incident on assessment.alerts has an id that is, or begins with, "1e62f0"`, "resolve", "--cause", "a bad cache", "1e62f0")
 	f(`the ids of 2 incidents begin with "9a", among them 9a1e62f0c7d34b58e201 and 9a77: give more of it`, "ack", "9a")
-	f(`the incident 9a1e62f0c7d34b58e201 has not asked for "rolback", only for rollback and scale: nothing was written`, "approve", "9a1e", "rolback")
-	f(`the incident 9b has asked for no action: nothing was written`, "approve", "9b", "scale")
-	code, _, stderr = call(t, "", "ack", "--config", config, "--by", "maria", "9b")
+	f(`the incident 9a1e62f0c7d34b58e201 has not asked for "rolback", only for rollback and scale; nothing was written`, "approve", "9a1e", "rolback")
+	f(`the incident 9b has asked for no action; nothing was written`, "approve", "9b", "scale")
+	f(`the incident c1 is over: it is resolved; nothing was written`, "ack", "c1")
+	f(`the incident c1 is over: it is resolved; nothing was written`, "approve", "c1", "scale")
+	f(`the incident c2 is over: it is expired; nothing was written`, "resolve", "--cause", "a bad cache", "c2")
+	f(`the incident c3 is over: it is superseded; nothing was written`, "silence", "--for", "2h", "c3")
+	f(`the action scale of the incident 9a1e62f0c7d34b58e201 waits for nobody: it was last told as "cancelled"; nothing was written`, "approve", "9a1e", "scale")
+	f(`the action rollback of the incident 9a1e62f0c7d34b58e201 waits for nobody: it was asked for as automatic; nothing`, "approve", "9a1e", "rollback")
+	f(`cannot read the record: it has 90`, "ack", "9b", "-m", strings.Repeat("x", 9000))
+	f(` bytes, expected at most 8192; nothing was written`, "resolve", "9b", "--cause", strings.Repeat("x", 9000))
+	const at, early = "2026-11-01T12:00:00Z", `the silence would end at 2026-11-01T12:00:00.000Z, expected a time after --at, which is 2026-11-01T12:00:00.000Z; nothing was written`
+	f(early, "silence", "--at", at, "--until", at, `{service="api"}`)
+	code, _, stderr = call(t, "", "ack", "--config", config, "--by", "maria", "c4")
 	expect(t, "the first that is written", exitDone, code, stderr, "at offset 0")
 }
 
@@ -430,9 +445,9 @@ func TestPostmortem(t *testing.T) {
 	code, text, _ := call(t, "", "postmortem", id[:8], file)
 	expect(t, "a post-mortem", exitDone, code, text, "# Post-mortem: ", "1 November 2026", "Incident `"+id+"`", "## Impact", "## Timeline", "| began |",
 		"| opened, ", "silenced until 2026-11-01T13:00:00.000Z by maria", "- Detected ", "Nobody acknowledged it", "circuit_breaker requested", "## Root cause", "- [ ] Update monitoring thresholds")
-	_, again, _ := call(t, messages, "postmortem", id, "-")
+	_, again, _ := call(t, messages, "postmortem", strings.ToUpper(id), "-")
 	if again != text {
-		t.Error("from stdin, by its whole id, the post-mortem is another")
+		t.Error("from stdin, by its whole id in capitals, the post-mortem is another")
 	}
 	code, _, stderr := call(t, "", "postmortem", "ffffffffffffffffffff", file)
 	expect(t, "an unknown id", exitFound, code, stderr, "no post-mortem of ffffffffffffffffffff")

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"sevwatch/pipeline/postmortem"
 )
@@ -14,6 +15,7 @@ type postmortemCmd struct {
 
 // Run writes the post-mortem of one incident as Markdown.
 func (c *postmortemCmd) Run(w world) error {
+	c.ID = strings.ToLower(c.ID)
 	var story postmortem.Story
 	if err := c.each(w, func(value []byte) error { return story.Take(c.ID, value) }); err != nil {
 		return err

@@ -40,7 +40,7 @@ func (c *queryCmd) Run(w world) error {
 	if c.Last != nil && in.input != nil {
 		edge, err := pipeline.ReadEdge(w.ctx, in.cfg, in.input.Client)
 		if err != nil {
-			return exit{exitWorld, err}
+			return topicsError(err)
 		}
 		if edge > 0 && c.From.IsZero() {
 			c.From = moment{time.UnixMilli(edge - int64(*c.Last))}

@@ -72,6 +72,10 @@ func TestVerify(t *testing.T) {
 	code, _, stderr = call(t, "", "verify", "--config", config, "--from", "2026-11-02T00:00:00Z")
 	expect(t, "what is to come", exitUsage, code, stderr, "there is nothing to compare: the judges have come to 2026-11-01T12:0", "--from is behind that")
 
+	code, stdout, stderr = call(t, "", "silence", "--config", config, "--by", "maria", "--until", "2026-11-01T12:03:00Z", `{service="api"}`)
+	expect(t, "a silence that is over already", exitUsage, code, stdout+stderr,
+		"the silence would end at 2026-11-01T12:03:00.000Z, and live has judged up to 2026-11-01T12:0", " already; nothing was written\n")
+
 	// A query of the topics sums up what one of the same events in a file does.
 	_, want, _ := call(t, outage(), "query", "error", "--by", "service,error_type", "-")
 	code, stdout, stderr = call(t, "", "query", "error", "--by", "service,error_type", "--config", config)
