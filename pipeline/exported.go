@@ -204,6 +204,9 @@ func (t *topicReplay) survey() error {
 // look takes a record of the first pass.
 func (t *topicReplay) look(found *survey, r *exportedRecord) error {
 	s := detector.Source{Topic: *r.Topic, Partition: *r.Partition}
+	if err := possible(s, *r.Offset); err != nil {
+		return err
+	}
 	known, ok := found.spans[s]
 	if ok && *r.Offset < known.end {
 		return fmt.Errorf("offset %d of %s/%d comes after offset %d: expected the order of the partition", *r.Offset, s.Topic, s.Partition, known.end-1)
@@ -224,8 +227,27 @@ func (t *topicReplay) look(found *survey, r *exportedRecord) error {
 		if err != nil {
 			return fmt.Errorf("cannot read the mark: %w", err)
 		}
+		for _, p := range pendingOf(m, r.Time) {
+			if err := possible(p.about, p.before); err != nil {
+				return fmt.Errorf("cannot read the mark: %w", err)
+			}
+		}
 		found.happened = append(found.happened, m.Happened...)
 		found.marks = append(found.marks, pendingOf(m, r.Time)...)
+	}
+	return nil
+}
+
+// maxExported bounds the partitions of a topic in exported files: all below the largest one are replayed, whether there is anything of them or not.
+const maxExported = 10_000
+
+// possible says what is wrong with where a record lies, or a mark is.
+func possible(s detector.Source, offset int64) error {
+	switch {
+	case s.Partition < 0 || s.Partition >= maxExported:
+		return fmt.Errorf("the partition of %s is %d, expected 0 to %d", s.Topic, s.Partition, maxExported-1)
+	case offset < 0:
+		return fmt.Errorf("the offset in %s/%d is %d, expected 0 or more", s.Topic, s.Partition, offset)
 	}
 	return nil
 }

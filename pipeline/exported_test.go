@@ -166,5 +166,11 @@ func TestMistakesInExportedFiles(t *testing.T) {
 	f(":2: the line has no topic, partition and offset", first+`{"time":5}`)
 	f(":2: offset 5 of a/0 comes after offset 5", first+first)
 	f(":1: it is a record of control, and control records are given apart", `{"topic":"control","partition":0,"offset":5,"payload":"{}"}`)
+	f(":2: the partition of a is -1, expected 0 to 9999", first+`{"topic":"a","partition":-1,"offset":5,"payload":"{}"}`)
+	f(":1: the partition of a is 50000000, expected 0 to 9999", `{"topic":"a","partition":50000000,"offset":5,"payload":"{}"}`)
+	f(":1: the partition of a is 10000, expected 0 to 9999", `{"topic":"a","partition":10000,"offset":5,"payload":"{}"}`)
+	f(":1: the offset in a/9999 is -1, expected 0 or more", `{"topic":"a","partition":9999,"offset":-1,"payload":"{}"}`)
+	f(":2: cannot read the mark: the partition of a is 50000000, expected 0 to 9999",
+		first+`{"topic":"marks","partition":0,"offset":5,"payload":"{\"v\":1,\"task\":0,\"idle\":[{\"topic\":\"a\",\"partition\":50000000,\"before\":1,\"to\":1793534400000}]}"}`)
 	f(":2: cannot read the mark", first+`{"topic":"marks","partition":0,"offset":5,"payload":"nonsense"}`)
 }
