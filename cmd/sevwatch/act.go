@@ -52,8 +52,11 @@ func (f *wordFlags) say(w world, a detector.Act) error {
 	if err != nil {
 		return exit{exitWorld, err}
 	}
-	fmt.Fprintf(w.stdout, "%s\n", wire.JSON(control))
+	_, err = fmt.Fprintf(w.stdout, "%s\n", wire.JSON(control))
 	fmt.Fprintf(w.stderr, "written to %s/0 at offset %d\n", cfg.Topics.Control, offset)
+	if err != nil {
+		return exit{exitWorld, err}
+	}
 	return nil
 }
 

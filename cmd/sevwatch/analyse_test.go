@@ -32,6 +32,10 @@ func TestReplayAsCSV(t *testing.T) {
 	if rows[0][8] != "rule" || rows[1][1] != "sevwatch.incident.opened.v1" || rows[1][8] == "" || rows[1][13] == "" {
 		t.Errorf("the first rows are %q", rows[:2])
 	}
+	code, head, _ := call(t, outage()[:2000], "replay", "--format", "csv", "-")
+	if expect(t, "csv of no message", exitDone, code, head); head != strings.Join(rows[0], ",")+"\n" {
+		t.Errorf("without messages it prints %q", head)
+	}
 }
 
 func TestReplayScores(t *testing.T) {
@@ -369,6 +373,26 @@ func TestTune(t *testing.T) {
 	expect(t, "nothing to write", exitUsage, code, stderr, "--write needs --rules: a file to write")
 	code, _, stderr = call(t, "", "tune", "A", events, "--at-most=-1")
 	expect(t, "less than nothing", exitUsage, code, stderr, "--at-most is -1, expected 0 or more")
+}
+
+// TestTuneUnmovable: a threshold that is a bound itself stays, and where there is no other there is nothing to tune.
+func TestTuneUnmovable(t *testing.T) {
+	events := write(t, "events.ndjson", []byte(outage()))
+	text := "groups: [{name: g, rules: [{alert: A, signal: {ratio: {errors: error, total: latency}}, window: 1m, severities: [\n" +
+		"  {severity: sev1, above: 0.2},\n  {severity: sev2, above: 0}]}]}]\n"
+	rules := write(t, "rules.yaml", []byte(text))
+	code, stdout, stderr := call(t, "", "tune", "A", events, "--rules", rules, "--write")
+	expect(t, "one of two", exitDone, code, stdout+stderr, "thresholds that cannot be moved stay: 0 of Sev2\n", "Sev1  0.2 ", "the thresholds of A were written")
+	if data, err := os.ReadFile(rules); err != nil || !strings.Contains(string(data), "{severity: sev2, above: 0}") {
+		t.Errorf("it wrote %v\n%s", err, data)
+	}
+	put(t, rules, strings.Replace(text, "  {severity: sev1, above: 0.2},\n", "", 1))
+	for _, args := range [][]string{{"--rules", rules}, {"--rules", rules, "--write"}} {
+		code, stdout, stderr = call(t, "", append([]string{"tune", "A", events}, args...)...)
+		if expect(t, "the only one", exitUsage, code, stderr, "sevwatch: A has no threshold that can be moved: 0 of Sev2\n"); stdout != "" {
+			t.Errorf("it prints %s", stdout)
+		}
+	}
 }
 
 func TestReplayAsParquet(t *testing.T) {

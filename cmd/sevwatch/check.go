@@ -34,8 +34,10 @@ func (c *checkCmd) Run(w world) error {
 		case err == nil:
 			fmt.Fprintf(w.stderr, "%s: %s, nothing wrong\n", path, said)
 		case errors.As(err, &mistakes):
-			fmt.Fprintln(w.stdout, err)
 			bad = true
+			if _, err := fmt.Fprintln(w.stdout, err); err != nil {
+				return exit{exitWorld, err}
+			}
 		}
 		if err != nil || len(c.Against) == 0 {
 			continue
@@ -88,7 +90,9 @@ func (c *checkCmd) against(w world, path string) (found bool, err error) {
 			continue
 		}
 		found = true
-		fmt.Fprintf(w.stdout, "%s: %s\n  %s\n", at, f.Problem, f.Advice)
+		if _, err := fmt.Fprintf(w.stdout, "%s: %s\n  %s\n", at, f.Problem, f.Advice); err != nil {
+			return found, exit{exitWorld, err}
+		}
 	}
 	return found, nil
 }

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"sevwatch/detector"
 	"sevwatch/pipeline"
 	"sevwatch/pipeline/kafkatest"
+	"sevwatch/pipeline/wire"
 )
 
 // call runs the program with arguments and gives its exit code, stdout and stderr.
@@ -320,6 +322,41 @@ func TestNothingThereIsNoHealth(t *testing.T) {
 	f("topic sevwatch.rejected is missing: sevwatch topics --create makes it\n", "rejected")
 	f("topic sevwatch.rejected is missing: sevwatch topics --create makes it\n", "rejected", "--resend")
 	f("topic sevwatch.late is missing: sevwatch topics --create makes it\n", "rejected", "--late")
+}
+
+// full is a disk without room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// TestFullDisk: what could not be printed is an error.
+func TestFullDisk(t *testing.T) {
+	broker, _ := kafkatest.Fake(t)
+	config := configFile(t, broker)
+	events, rules := write(t, "events.ndjson", []byte(outage())), write(t, "rules.yaml", []byte(testRules))
+	bad := write(t, "bad.yaml", []byte("brokers: []\n"))
+	f := func(args ...string) {
+		t.Helper()
+		var errs bytes.Buffer
+		code := run(world{t.Context(), strings.NewReader(""), full{}, &errs, 300 * time.Millisecond}, args)
+		expect(t, strings.Join(args, " "), exitWorld, code, errs.String(), "no space left on device")
+	}
+	f("topics", "--config", config, "--create")
+	aside := wire.Origin{Source: detector.Source{Topic: "gone"}, Record: wire.Record{Value: []byte("x"), Time: 1793534400000}}
+	putAside(t, broker, wire.Rejected(aside, &wire.Reject{Reason: wire.NotJSON, Detail: "unexpected byte"}))
+	publish(t, broker, "assessment.alerts", `{"id":"9b"}`)
+	f("topics", "--config", config)
+	f("rejected", "--config", config)
+	f("rejected", "--config", config, "--format", "ndjson")
+	f("status", "--config", config)
+	f("ack", "--config", config, "--by", "maria", "9b")
+	f("test", "-v")
+	f("tune", "A", events, "--rules", rules)
+	f("check", bad)
+	f("check", rules, "--against", events)
+	f("replay", events)
+	f("replay", "--format", "csv", events)
+	f("query", "error", events)
 }
 
 func TestBadConfiguration(t *testing.T) {

@@ -42,17 +42,12 @@ var printers = map[string]func(*bufio.Writer) func(detector.Output) error{
 var csvColumns = strings.Fields("at type id revision severity previous_severity peak_severity phase rule labels signal unit observed threshold " +
 	"expected numerator denominator samples window_start window_end started_at resolved_at reason")
 
-// csvPrinter prints a head, and a row a message.
+// csvPrinter prints a head, also where there are no messages, and a row a message.
 func csvPrinter(out *bufio.Writer) func(detector.Output) error {
 	w := csv.NewWriter(out)
-	head := false
+	_ = w.Write(csvColumns) // w keeps what goes wrong, and so does out
+	w.Flush()
 	return func(o detector.Output) error {
-		if !head {
-			head = true
-			if err := w.Write(csvColumns); err != nil {
-				return err
-			}
-		}
 		if err := w.Write(csvRow(o)); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"encoding/base64"
 	"errors"
@@ -61,11 +62,15 @@ func (c *rejectedCmd) Run(w world) error {
 	if err != nil {
 		return topicsError(err)
 	}
+	out := bufio.NewWriter(w.stdout)
 	for _, key := range slices.SortedFunc(maps.Keys(groups), asideKey.compare) {
-		fmt.Fprintf(w.stdout, "%-15s %10d  %s\n", key.reason, groups[key].count, key.topic)
+		fmt.Fprintf(out, "%-15s %10d  %s\n", key.reason, groups[key].count, key.topic)
 		for _, s := range groups[key].samples {
-			fmt.Fprintf(w.stdout, "    %s\n", s)
+			fmt.Fprintf(out, "    %s\n", s)
 		}
+	}
+	if err := out.Flush(); err != nil {
+		return exit{exitWorld, err}
 	}
 	if len(groups) == 0 && c.Format == "table" {
 		fmt.Fprintf(w.stderr, "no such records on %s\n", asides.Topic)

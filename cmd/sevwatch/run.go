@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -113,17 +114,20 @@ func (c *topicsCmd) Run(w world) error {
 	if err != nil {
 		return exit{exitWorld, err}
 	}
-	bad := false
+	bad, out := false, bufio.NewWriter(w.stdout)
 	for _, s := range states {
 		switch {
 		case s.Problem != "":
 			bad = true
-			fmt.Fprintln(w.stdout, s.Problem)
+			fmt.Fprintln(out, s.Problem)
 		case s.Made:
-			fmt.Fprintf(w.stdout, "topic %s made with %s\n", s.Topic, counted(int64(s.Partitions), "partition"))
+			fmt.Fprintf(out, "topic %s made with %s\n", s.Topic, counted(int64(s.Partitions), "partition"))
 		default:
-			fmt.Fprintf(w.stdout, "topic %s is there with %s\n", s.Topic, counted(int64(s.Partitions), "partition"))
+			fmt.Fprintf(out, "topic %s is there with %s\n", s.Topic, counted(int64(s.Partitions), "partition"))
 		}
+	}
+	if err := out.Flush(); err != nil {
+		return exit{exitWorld, err}
 	}
 	if bad {
 		return exit{exitFound, errQuiet}

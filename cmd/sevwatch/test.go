@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,7 +101,11 @@ func (c *testCmd) once(w world) error {
 		}
 		suites = append(suites, runSuite(path, data, func(f *ruletest.File) string { return rulesOf(path, f) }))
 	}
-	code := c.print(w, suites)
+	out := bufio.NewWriter(w.stdout)
+	code := c.print(out, w.stderr, suites)
+	if err := out.Flush(); err != nil {
+		return exit{exitWorld, err}
+	}
 	if c.JUnit != "" {
 		data, err := ruletest.JUnit(suites)
 		if err == nil {
@@ -151,11 +157,11 @@ func runSuite(path string, data []byte, under func(*ruletest.File) string) rulet
 }
 
 // print says what came of the tests, and gives the exit code.
-func (c *testCmd) print(w world, suites []ruletest.Suite) (code int) {
+func (c *testCmd) print(out, people io.Writer, suites []ruletest.Suite) (code int) {
 	passed, failed, took := 0, 0, 0.0
 	for _, s := range suites {
 		if s.Err != nil {
-			fmt.Fprintln(w.stdout, s.Err)
+			fmt.Fprintln(out, s.Err)
 			code = exitUsage
 		}
 		for i, r := range s.Results {
@@ -163,18 +169,18 @@ func (c *testCmd) print(w world, suites []ruletest.Suite) (code int) {
 			if r.Diff == "" {
 				passed++
 				if c.Verbose {
-					fmt.Fprintf(w.stdout, "%s:%d: passed in %.1f ms: %s\n", s.File, r.Pos.Line, s.Seconds[i]*1000, r.Name)
+					fmt.Fprintf(out, "%s:%d: passed in %.1f ms: %s\n", s.File, r.Pos.Line, s.Seconds[i]*1000, r.Name)
 				}
 				continue
 			}
 			failed++
-			fmt.Fprintf(w.stdout, "%s:%d: failed: %s (- expected, + told)\n", s.File, r.Pos.Line, r.Name)
+			fmt.Fprintf(out, "%s:%d: failed: %s (- expected, + told)\n", s.File, r.Pos.Line, r.Name)
 			for line := range strings.Lines(r.Diff) {
-				fmt.Fprint(w.stdout, "    "+line)
+				fmt.Fprint(out, "    "+line)
 			}
 		}
 	}
-	fmt.Fprintf(w.stderr, "%s passed, %d failed, in %.1f ms\n", counted(int64(passed), "test"), failed, took*1000)
+	fmt.Fprintf(people, "%s passed, %d failed, in %.1f ms\n", counted(int64(passed), "test"), failed, took*1000)
 	if code == exitDone && failed > 0 {
 		code = exitFound
 	}

@@ -60,6 +60,9 @@ func (c *tuneCmd) Run(w world) error {
 		return err
 	}
 	many, variants := history.Variants(file, rule)
+	if variants, err = movable(w, rule, variants); err != nil {
+		return err
+	}
 	past := history.New(many)
 	sum, err := in.replay(w, many, hearing(past))
 	if err != nil {
@@ -72,7 +75,9 @@ func (c *tuneCmd) Run(w world) error {
 		return err
 	}
 	tuned := scoring.Tune(past.Since(millis(c.From.Time), sum.Edge), variants)
-	c.print(w, tuned)
+	if err := c.print(w, tuned); err != nil {
+		return exit{exitWorld, err}
+	}
 	if c.Labels == "" {
 		c.explain(w, rules.Duration(scoring.Until-scoring.From))
 	}
@@ -82,7 +87,26 @@ func (c *tuneCmd) Run(w world) error {
 	return c.write(w, rule, tuned)
 }
 
-func (c *tuneCmd) print(w world, tuned []history.Tuned) {
+// movable are the variants of the tiers whose present threshold is among them. One that is a bound itself, such as a share of 0, has none: shares of it
+// are the same again. It stays, and that is said.
+func movable(w world, rule *rules.Rule, variants []history.Variant) ([]history.Variant, error) {
+	var stay []string
+	for n, tier := range rule.Severities {
+		if !slices.ContainsFunc(variants, func(v history.Variant) bool { return v.Tier == n && v.Now }) {
+			stay = append(stay, fmt.Sprintf("%s of %s", number(rule.Threshold(n)), tier.Severity))
+			variants = slices.DeleteFunc(variants, func(v history.Variant) bool { return v.Tier == n })
+		}
+	}
+	switch {
+	case len(variants) == 0:
+		return nil, exit{exitUsage, fmt.Errorf("%s has no threshold that can be moved: %s", rule.Alert, strings.Join(stay, ", "))}
+	case len(stay) > 0:
+		fmt.Fprintf(forPeople(w.stderr), "thresholds that cannot be moved stay: %s\n", strings.Join(stay, ", "))
+	}
+	return variants, nil
+}
+
+func (c *tuneCmd) print(w world, tuned []history.Tuned) error {
 	t := tabwriter.NewWriter(forPeople(w.stdout), 0, 0, 2, ' ', 0)
 	if c.Labels == "" {
 		fmt.Fprintln(t, "tier\tthreshold\tincidents a week\tof those now\tdelay\t")
@@ -109,7 +133,7 @@ func (c *tuneCmd) print(w world, tuned []history.Tuned) {
 		}
 		fmt.Fprintf(t, "%s\t%s\t%.1f\t%s\t%s\t%s\n", v.Severity, number(v.Threshold), v.Week, how, detect, remark)
 	}
-	_ = t.Flush()
+	return t.Flush()
 }
 
 // explain says what a proposal without labels is worth.
@@ -134,7 +158,11 @@ func (c *tuneCmd) write(w world, rule *rules.Rule, tuned []history.Tuned) error 
 	lines := bytes.Split(data, []byte("\n"))
 	for n := len(rule.Severities) - 1; n >= 0; n-- { // the last first: what is written does not move what comes before
 		tier := rule.Severities[n]
-		proposed := tuned[slices.IndexFunc(tuned, func(t history.Tuned) bool { return t.Tier == n && t.Proposed })]
+		at := slices.IndexFunc(tuned, func(t history.Tuned) bool { return t.Tier == n && t.Proposed })
+		if at < 0 { // it cannot be moved, which was said
+			continue
+		}
+		proposed := tuned[at]
 		if proposed.TooMuch {
 			fmt.Fprintf(w.stderr, "the threshold of %s stays: with each that was tried it tells of more than --at-most\n", tier.Severity)
 			continue
