@@ -474,6 +474,27 @@ func TestStatus(t *testing.T) {
 	expect(t, "neither topics nor files", exitUsage, code, stderr, "either --config or files")
 }
 
+// TestStatusOfOthers: what others write to the alerts topic is no incident, and that it was passed over is said.
+func TestStatusOfOthers(t *testing.T) {
+	broker, _ := kafkatest.Fake(t)
+	config := configFile(t, broker)
+	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
+	expect(t, "topics", exitDone, code, stderr)
+	_, messages, _ := call(t, outage(), "replay", "-")
+	file := write(t, "messages.ndjson", []byte(messages))
+	_, want, _ := call(t, "", "status", file)
+	publish(t, broker, "assessment.alerts", `{"id":"order-7","total":12}`)
+	publish(t, broker, "assessment.alerts", strings.Split(strings.TrimSpace(messages), "\n")...)
+	publish(t, broker, "assessment.alerts", `{"id":"x","revision":1,"severity":"Sev1"}`, `{"id":"y","severity":"high"}`, `{"order":8}`, "nonsense")
+	code, feed, stderr := call(t, "", "status", "--config", config)
+	expect(t, "the status", exitDone, code, stderr, `passed over: a message is no incident: it has no revision: "{\"id\":\"order-7\",\"total\":12}"`+"\n", "and 4 messages more that cannot be read\n")
+	if feed != want {
+		t.Errorf("the feed is\n%s\nexpected\n%s", feed, want)
+	}
+	code, _, stderr = call(t, `{"id":"order-7","total":12}`, "status", "-")
+	expect(t, "a file of others", exitUsage, code, stderr, "-:1: a message is no incident: it has no revision")
+}
+
 func TestPostmortem(t *testing.T) {
 	words := `{"v":1,"time":"2026-11-01T12:02:30.000Z","act":"silence","matchers":"{service=\"api\"}","until":"2026-11-01T13:00:00.000Z","by":"maria"}`
 	_, messages, _ := call(t, outage(), "replay", "--control", write(t, "words.ndjson", []byte(words)), "-")
