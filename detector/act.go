@@ -110,6 +110,11 @@ func (j *Judge) HearApplied(a Applied) {
 	}
 }
 
+// ForgetUnapplied lets go of what people have said without a time and of which the log does not say at which edge it was applied: it was not yet.
+func (j *Judge) ForgetUnapplied() {
+	j.words.Due = slices.DeleteFunc(j.words.Due, func(d dueAct) bool { return d.Log && d.Rules == nil })
+}
+
 // Heard is the offset of the control log behind the last record that was heard.
 func (j *Judge) Heard() int64 { return j.words.Next }
 

@@ -323,6 +323,20 @@ func EdgeOf(records []Record) (int64, error) {
 	return never, nil
 }
 
+// HeardOf is the offset of the control log behind the last record that a judge had heard which wrote these records; ok is false where it has heard nothing.
+func HeardOf(records []Record) (next int64, ok bool, err error) {
+	for _, r := range records {
+		if r.Key == keyWords {
+			var s wordsState
+			if err := json.Unmarshal(r.Value, &s); err != nil {
+				return 0, false, fmt.Errorf("cannot read the state record %q: %w", r.Key, err)
+			}
+			return s.Next, true, nil
+		}
+	}
+	return 0, false, nil
+}
+
 // Load begins to restore a judge that has heard nothing yet: records are its whole state. After it the deltas of all panes from Needs
 // on have to be given to Delta again, and then Ready be called.
 func (j *Judge) Load(records []Record) error {

@@ -57,6 +57,7 @@ type Replay struct {
 	records  int64
 	sum      Summary
 	settings []*wire.Control // that live was at work with in the range
+	live     []int64         // by judge task: offset of the control log behind the last record that live has heard; none: not known
 }
 
 // KafkaInput says how a replay reads a pipeline's topics: the sources, the marks and the control records.
@@ -175,10 +176,11 @@ func (c *Config) judges() int {
 	return c.Tasks.Judge
 }
 
-// hear lets the judges hear a control record; nil says nothing.
+// hear lets the judges hear a control record; nil says nothing, nor does what live has not heard yet.
 func (r *Replay) hear(engine *detector.Local, offset int64, c *wire.Control) {
 	for task, j := range engine.Judges {
-		if c == nil || r.OnlyRules && c.Rules != nil {
+		heard := task >= len(r.live) || offset < r.live[task] || c != nil && c.Act.Act == wire.ActApplied
+		if c == nil || !heard || r.OnlyRules && c.Rules != nil {
 			j.Hear(offset, nil, 0)
 		} else {
 			hear(j, task, offset, c)

@@ -245,6 +245,9 @@ func (t *topicReplay) readControl(ctx context.Context) error {
 		return err
 	}
 	if found[topic] > 0 {
+		if err := t.heardLive(ctx); err != nil {
+			return err
+		}
 		spans, err := ends(ctx, t.Kafka.Client, topic, []int{0}, kafka.ReadUncommitted) // behind what is open now may be what is committed
 		if err != nil {
 			return err
@@ -256,8 +259,37 @@ func (t *topicReplay) readControl(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if len(t.live) > 0 {
+			for _, j := range t.engine.Judges {
+				j.ForgetUnapplied()
+			}
+		}
 	}
 	t.doubtControl("there is nothing in " + topic)
+	return nil
+}
+
+// heardLive looks how far into the control log the judges have heard, where there are any: what they have not heard has changed nothing yet.
+func (t *topicReplay) heardLive(ctx context.Context) error {
+	t.live = nil
+	found, err := t.Pipeline.partitionsOf(ctx, []string{t.Pipeline.Topics.State})
+	if err != nil || found[t.Pipeline.Topics.State] == 0 {
+		return err
+	}
+	w := onlooker(t.Pipeline, t.Kafka.Client)
+	var live []int64
+	for task := range t.Pipeline.Tasks.Judge {
+		records, _, err := w.readState(ctx, task)
+		if err != nil {
+			return err
+		}
+		next, ok, err := detector.HeardOf(records)
+		if err != nil || !ok {
+			return err
+		}
+		live = append(live, next)
+	}
+	t.live = live
 	return nil
 }
 

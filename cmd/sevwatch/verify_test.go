@@ -76,6 +76,14 @@ func TestVerify(t *testing.T) {
 	expect(t, "a silence that is over already", exitUsage, code, stdout+stderr,
 		"the silence would end at 2026-11-01T12:03:00.000Z, and live has judged up to 2026-11-01T12:0", " already; nothing was written\n")
 
+	// What people have said, and no judge has heard yet, has changed nothing.
+	cancel()
+	must(t, <-ended)
+	code, _, stderr = call(t, "", "silence", "--config", config, `{service="api"}`, "--until", "2036-01-01T00:00:00Z")
+	expect(t, "a silence", exitDone, code, stderr)
+	code, stdout, stderr = call(t, "", "verify", "--config", config)
+	expect(t, "a word that nobody has heard", exitDone, code, stdout+stderr, " messages the same, 0 different")
+
 	// A query of the topics sums up what one of the same events in a file does.
 	_, want, _ := call(t, outage(), "query", "error", "--by", "service,error_type", "-")
 	code, stdout, stderr = call(t, "", "query", "error", "--by", "service,error_type", "--config", config)
@@ -109,8 +117,6 @@ func TestVerify(t *testing.T) {
 	must(t, json.Unmarshal([]byte(messages[0]), &at))
 	code, stdout, stderr = call(t, "", "verify", "--config", config, "--to", (at.At - 10_000).String())
 	expect(t, "what was told before", exitDone, code, stdout+stderr, "0 messages the same, 0 different")
-	cancel()
-	must(t, <-ended)
 }
 
 func TestOtherKeys(t *testing.T) {
