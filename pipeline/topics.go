@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -18,15 +20,19 @@ import (
 type topicSpec struct {
 	name       string
 	partitions int
-	exact      bool // another number of partitions is refused: it records the number of tasks
-	least      bool // fewer are refused, and added where topics are made
-	entries    []kafka.ConfigEntry
+	exact      bool                // another number of partitions is refused: it records the number of tasks
+	least      bool                // fewer are refused, and added where topics are made
+	needs      []kafka.ConfigEntry // looked at where the topic is there already
+	entries    []kafka.ConfigEntry // what it is made with, its needs among them
 }
 
 // Settings of topics: Kafka's own names.
 func setting(name, value string) kafka.ConfigEntry {
 	return kafka.ConfigEntry{ConfigName: name, ConfigValue: value}
 }
+
+// endless is the largest number of milliseconds that a setting takes.
+const endless = "9223372036854775807"
 
 // specs are all topics of a pipeline. Records carry event time, which may be old: topics whose records do keep them by size or for ever,
 // not by a retention that looks at their timestamps. What is internal is dated by the broker.
@@ -36,25 +42,27 @@ func (c *Config) specs() []topicSpec {
 	week := setting("retention.ms", "604800000")
 	compact := setting("cleanup.policy", "compact")
 	unclean := setting("unclean.leader.election.enable", "false")
+	// A broker refuses what is dated more than an hour ahead of its clock, and a batch that it refuses is sent for ever.
+	anyTime := []kafka.ConfigEntry{setting("message.timestamp.before.max.ms", endless), setting("message.timestamp.after.max.ms", endless)}
 	t := &c.Topics
-	spec := func(name string, partitions int, exact bool, entries ...kafka.ConfigEntry) topicSpec {
-		return topicSpec{name: name, partitions: partitions, exact: exact, entries: entries}
+	spec := func(name string, partitions int, exact bool, needs []kafka.ConfigEntry, more ...kafka.ConfigEntry) topicSpec {
+		return topicSpec{name: name, partitions: partitions, exact: exact, needs: needs, entries: slices.Concat(needs, more)}
 	}
 	// Only what lies in closed segments is compacted, and all that lies there is read at a restart.
-	state := spec(t.State, c.Tasks.Judge, false, appendTime, compact, unclean, setting("segment.bytes", "67108864"))
+	state := spec(t.State, c.Tasks.Judge, false, nil, appendTime, compact, unclean, setting("segment.bytes", "67108864"))
 	if state.least = true; c.keeps() {
 		state.partitions = c.keptPartition(c.Tasks.Aggregate)
 	}
 	out := []topicSpec{
-		spec(t.Panes, c.Tasks.Judge, true, appendTime, week, unclean),
-		spec(t.Marks, c.Tasks.Aggregate, true, appendTime, forever, unclean),
+		spec(t.Panes, c.Tasks.Judge, true, nil, appendTime, week, unclean),
+		spec(t.Marks, c.Tasks.Aggregate, true, nil, appendTime, forever, unclean),
 		state,
-		spec(t.Alerts, t.Partitions, false, forever, unclean),
-		spec(t.Recovery, t.Partitions, false, forever, unclean),
-		spec(t.Rejected, t.Partitions, false, forever, unclean),
-		spec(t.Late, t.Partitions, false, forever, unclean),
-		spec(t.Control, 1, true, appendTime, forever, unclean),
-		spec(t.Health, 1, false, week),
+		spec(t.Alerts, t.Partitions, false, anyTime, forever, unclean),
+		spec(t.Recovery, t.Partitions, false, anyTime, forever, unclean),
+		spec(t.Rejected, t.Partitions, false, anyTime, forever, unclean),
+		spec(t.Late, t.Partitions, false, anyTime, forever, unclean),
+		spec(t.Control, 1, true, nil, appendTime, forever, unclean),
+		spec(t.Health, 1, false, nil, week),
 	}
 	if t.Replication >= 3 {
 		for i := range out { // acks=all then means that two have it
@@ -70,9 +78,11 @@ func (c *Config) specs() []topicSpec {
 // TopicState is what was found of one topic.
 type TopicState struct {
 	Topic      string
-	Partitions int    // that it has
-	Made       bool   // it was missing and has been made
-	Problem    string // a sentence; "" if it is as it has to be
+	Partitions int      // that it has
+	Made       bool     // it was missing and has been made
+	Set        []string // settings that were not as needed and have been set, a sentence each
+	Problem    string   // sentences, a line each; "" if it is as it has to be
+	Warning    string   // sentences, a line each, about what stops nothing
 }
 
 // Patience is how long a start waits for a broker that does not answer.
@@ -152,6 +162,7 @@ func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create 
 	if err != nil {
 		return nil, err
 	}
+	has, deaf := c.settingsOf(ctx, client, slices.Sorted(maps.Keys(found)))
 	var out []TopicState
 	for _, s := range specs {
 		state := TopicState{Topic: s.name, Partitions: found[s.name]}
@@ -181,6 +192,12 @@ func (c *Config) VerifyTopics(ctx context.Context, client *kafka.Client, create 
 		case s.exact && state.Partitions != s.partitions:
 			state.Problem = fmt.Sprintf("topic %s has %s, expected %d: the number of tasks is fixed when the topics are made",
 				s.name, partitionsText(state.Partitions), s.partitions)
+		}
+		if found[s.name] > 0 && len(s.needs) > 0 {
+			if err := deaf[s.name]; err != nil {
+				state.Warning = fmt.Sprintf("cannot look at the settings of topic %s: %v", s.name, err)
+			}
+			c.settle(ctx, client, s, has[s.name], create, &state)
 		}
 		out = append(out, state)
 	}
@@ -213,6 +230,85 @@ func (c *Config) widen(ctx context.Context, client *kafka.Client, s topicSpec) e
 	}
 	if err != nil {
 		return fmt.Errorf("cannot give topic %s %s: %w", s.name, partitionsText(s.partitions), err)
+	}
+	return nil
+}
+
+// settingsOf asks for the settings of topics. What a broker does not say is not in the answer; why it says nothing of a topic is in the errors.
+func (c *Config) settingsOf(ctx context.Context, client *kafka.Client, names []string) (has map[string]map[string]string, deaf map[string]error) {
+	has, deaf = map[string]map[string]string{}, map[string]error{}
+	if len(names) == 0 {
+		return has, deaf
+	}
+	req := &kafka.DescribeConfigsRequest{}
+	for _, name := range names {
+		req.Resources = append(req.Resources, kafka.DescribeConfigRequestResource{ResourceType: kafka.ResourceTypeTopic, ResourceName: name})
+	}
+	res, err := client.DescribeConfigs(ctx, req)
+	if err != nil {
+		for _, name := range names {
+			deaf[name] = err
+		}
+		return has, deaf
+	}
+	for _, r := range res.Resources {
+		has[r.ResourceName], deaf[r.ResourceName] = map[string]string{}, r.Error
+		for _, e := range r.ConfigEntries {
+			has[r.ResourceName][e.ConfigName] = e.ConfigValue
+		}
+	}
+	return has, deaf
+}
+
+// settle compares what a topic has with what it needs, and sets what is otherwise where topics are made.
+func (c *Config) settle(ctx context.Context, client *kafka.Client, s topicSpec, has map[string]string, create bool, state *TopicState) {
+	var set []kafka.IncrementalAlterConfigsRequestConfig
+	var done []string
+	for _, want := range s.needs {
+		name, value := want.ConfigName, has[want.ConfigName]
+		switch {
+		case enough(want, value):
+		case !create:
+			state.problem("topic %s has %s %s, expected %s: set it with `sevwatch topics --create`", s.name, name, value, want.ConfigValue)
+		default:
+			set = append(set, kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: want.ConfigValue})
+			done = append(done, fmt.Sprintf("topic %s had %s %s: it is %s now", s.name, name, value, want.ConfigValue))
+		}
+	}
+	if len(set) == 0 {
+		return
+	}
+	if err := setOn(ctx, client, s.name, set); err != nil {
+		state.problem("%v", err)
+		return
+	}
+	state.Set = done
+}
+
+// enough says whether a setting is as needed; what the broker does not say is.
+func enough(want kafka.ConfigEntry, has string) bool {
+	n, err := strconv.ParseInt(has, 10, 64)
+	if err != nil {
+		return has == "" || has == want.ConfigValue
+	}
+	least, _ := strconv.ParseInt(want.ConfigValue, 10, 64)
+	return n >= least
+}
+
+func (s *TopicState) problem(format string, args ...any) {
+	s.Problem = strings.TrimPrefix(s.Problem+"\n"+fmt.Sprintf(format, args...), "\n")
+}
+
+// setOn changes settings of a topic, and no others.
+func setOn(ctx context.Context, client *kafka.Client, topic string, set []kafka.IncrementalAlterConfigsRequestConfig) error {
+	res, err := client.IncrementalAlterConfigs(ctx, &kafka.IncrementalAlterConfigsRequest{
+		Resources: []kafka.IncrementalAlterConfigsRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic, Configs: set}},
+	})
+	if err == nil && len(res.Resources) > 0 {
+		err = res.Resources[0].Error
+	}
+	if err != nil {
+		return fmt.Errorf("cannot change the settings of topic %s: %w", topic, err)
 	}
 	return nil
 }

@@ -161,6 +161,9 @@ func (w *Worker) verify(ctx context.Context) error {
 	var problems, missing []TopicState
 	w.outputs = map[string][]int{}
 	for _, s := range states {
+		if s.Warning != "" {
+			w.log.Warn(s.Warning)
+		}
 		switch {
 		case s.Problem != "" && s.Partitions == 0 && slices.Contains(w.sourceTopics(), s.Topic):
 			missing = append(missing, s)

@@ -101,7 +101,7 @@ func newLogger(w world, asJSON bool, level zapcore.Level) *zap.Logger {
 
 type topicsCmd struct {
 	Config string `help:"Configuration file." required:"" placeholder:"FILE"`
-	Create bool   `help:"Make the topics that are missing."`
+	Create bool   `help:"Make the topics that are missing, and set settings that stop the pipeline."`
 }
 
 // Run prints the state of every topic of the pipeline.
@@ -124,6 +124,12 @@ func (c *topicsCmd) Run(w world) error {
 			fmt.Fprintf(out, "topic %s made with %s\n", s.Topic, counted(int64(s.Partitions), "partition"))
 		default:
 			fmt.Fprintf(out, "topic %s is there with %s\n", s.Topic, counted(int64(s.Partitions), "partition"))
+		}
+		for _, set := range s.Set {
+			fmt.Fprintln(w.stdout, set)
+		}
+		if s.Warning != "" {
+			fmt.Fprintln(w.stdout, "warning:", s.Warning)
 		}
 	}
 	if err := out.Flush(); err != nil {
