@@ -31,9 +31,11 @@ func (p *testPipeline) deleteTopic(topic string) {
 }
 
 // makeTopic makes a topic and waits until it is there.
-func (p *testPipeline) makeTopic(topic string, partitions int) {
+func (p *testPipeline) makeTopic(topic string, partitions int, entries ...kafka.ConfigEntry) {
 	p.t.Helper()
-	res, err := p.client.CreateTopics(p.ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: partitions, ReplicationFactor: 1}}})
+	res, err := p.client.CreateTopics(p.ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{
+		Topic: topic, NumPartitions: partitions, ReplicationFactor: 1, ConfigEntries: entries,
+	}}})
 	check(p.t, err)
 	check(p.t, res.Errors[topic])
 	p.has(topic, partitions)

@@ -22,8 +22,15 @@ type topicSpec struct {
 	partitions int
 	exact      bool                // another number of partitions is refused: it records the number of tasks
 	least      bool                // fewer are refused, and added where topics are made
-	needs      []kafka.ConfigEntry // looked at where the topic is there already
+	needs      []need              // looked at where the topic is there already
 	entries    []kafka.ConfigEntry // what it is made with, its needs among them
+}
+
+// need is a setting without which the pipeline loses data or stops.
+type need struct {
+	kafka.ConfigEntry
+	least string // with that much it does neither, but there is a warning; "" if there is nothing between
+	but   string // what may happen then
 }
 
 // Settings of topics: Kafka's own names.
@@ -37,31 +44,45 @@ const endless = "9223372036854775807"
 // specs are all topics of a pipeline. Records carry event time, which may be old: topics whose records do keep them by size or for ever,
 // not by a retention that looks at their timestamps. What is internal is dated by the broker.
 func (c *Config) specs() []topicSpec {
-	appendTime := setting("message.timestamp.type", "LogAppendTime")
 	forever := setting("retention.ms", "-1")
 	week := setting("retention.ms", "604800000")
-	compact := setting("cleanup.policy", "compact")
-	unclean := setting("unclean.leader.election.enable", "false")
+	appendTime := need{ConfigEntry: setting("message.timestamp.type", "LogAppendTime")}
+	compact := need{ConfigEntry: setting("cleanup.policy", "compact")}
+	whole := need{ConfigEntry: setting("cleanup.policy", "delete")}
+	unclean := need{setting("unclean.leader.election.enable", "false"), "true", "a leader that is behind may lose records"}
+	// What people said and which rules are in force nothing else knows. Marks count for a restart and a replay.
+	said := []need{unclean, appendTime, whole, {ConfigEntry: forever}, {ConfigEntry: setting("retention.bytes", "-1")}}
+	marks := []need{
+		unclean, appendTime, whole,
+		{forever, week.ConfigValue, "what is older cannot be replayed exactly"},
+		{setting("retention.bytes", "-1"), "0", "what is gone cannot be replayed exactly"},
+	}
 	// A broker refuses what is dated more than an hour ahead of its clock, and a batch that it refuses is sent for ever.
-	anyTime := []kafka.ConfigEntry{setting("message.timestamp.before.max.ms", endless), setting("message.timestamp.after.max.ms", endless)}
+	anyTime := []need{
+		unclean, whole, {ConfigEntry: setting("message.timestamp.before.max.ms", endless)}, {ConfigEntry: setting("message.timestamp.after.max.ms", endless)},
+	}
 	t := &c.Topics
-	spec := func(name string, partitions int, exact bool, needs []kafka.ConfigEntry, more ...kafka.ConfigEntry) topicSpec {
-		return topicSpec{name: name, partitions: partitions, exact: exact, needs: needs, entries: slices.Concat(needs, more)}
+	spec := func(name string, partitions int, exact bool, needs []need, more ...kafka.ConfigEntry) topicSpec {
+		s := topicSpec{name: name, partitions: partitions, exact: exact, needs: needs, entries: more}
+		for _, n := range needs {
+			s.entries = append(s.entries, n.ConfigEntry)
+		}
+		return s
 	}
 	// Only what lies in closed segments is compacted, and all that lies there is read at a restart.
-	state := spec(t.State, c.Tasks.Judge, false, nil, appendTime, compact, unclean, setting("segment.bytes", "67108864"))
+	state := spec(t.State, c.Tasks.Judge, false, []need{unclean, appendTime, compact}, setting("segment.bytes", "67108864"))
 	if state.least = true; c.keeps() {
 		state.partitions = c.keptPartition(c.Tasks.Aggregate)
 	}
 	out := []topicSpec{
-		spec(t.Panes, c.Tasks.Judge, true, nil, appendTime, week, unclean),
-		spec(t.Marks, c.Tasks.Aggregate, true, nil, appendTime, forever, unclean),
+		spec(t.Panes, c.Tasks.Judge, true, []need{unclean, appendTime, whole, {ConfigEntry: week}}),
+		spec(t.Marks, c.Tasks.Aggregate, true, marks),
 		state,
-		spec(t.Alerts, t.Partitions, false, anyTime, forever, unclean),
-		spec(t.Recovery, t.Partitions, false, anyTime, forever, unclean),
-		spec(t.Rejected, t.Partitions, false, anyTime, forever, unclean),
-		spec(t.Late, t.Partitions, false, anyTime, forever, unclean),
-		spec(t.Control, 1, true, nil, appendTime, forever, unclean),
+		spec(t.Alerts, t.Partitions, false, anyTime, forever),
+		spec(t.Recovery, t.Partitions, false, anyTime, forever),
+		spec(t.Rejected, t.Partitions, false, anyTime, forever),
+		spec(t.Late, t.Partitions, false, anyTime, forever),
+		spec(t.Control, 1, true, said),
 		spec(t.Health, 1, false, nil, week),
 	}
 	if t.Replication >= 3 {
@@ -266,10 +287,15 @@ func (c *Config) settle(ctx context.Context, client *kafka.Client, s topicSpec, 
 	var done []string
 	for _, want := range s.needs {
 		name, value := want.ConfigName, has[want.ConfigName]
+		text := fmt.Sprintf("topic %s has %s %s, expected %s", s.name, name, value, want.ConfigValue)
 		switch {
-		case enough(want, value):
+		case enough(name, want.ConfigValue, value):
+		case want.least != "" && enough(name, want.least, value):
+			state.Warning = alongside(state.Warning, text+": "+want.but)
+		case name == "cleanup.policy" && want.ConfigValue == "delete": // which deletes at once what is older than the retention that did not count so far
+			state.Problem = alongside(state.Problem, text+": set it with Kafka's own tools, and first a retention.ms that keeps what is there")
 		case !create:
-			state.problem("topic %s has %s %s, expected %s: set it with `sevwatch topics --create`", s.name, name, value, want.ConfigValue)
+			state.Problem = alongside(state.Problem, text+": set it with `sevwatch topics --create`")
 		default:
 			set = append(set, kafka.IncrementalAlterConfigsRequestConfig{Name: name, Value: want.ConfigValue})
 			done = append(done, fmt.Sprintf("topic %s had %s %s: it is %s now", s.name, name, value, want.ConfigValue))
@@ -279,24 +305,28 @@ func (c *Config) settle(ctx context.Context, client *kafka.Client, s topicSpec, 
 		return
 	}
 	if err := setOn(ctx, client, s.name, set); err != nil {
-		state.problem("%v", err)
+		state.Problem = alongside(state.Problem, err.Error())
 		return
 	}
 	state.Set = done
 }
 
-// enough says whether a setting is as needed; what the broker does not say is.
-func enough(want kafka.ConfigEntry, has string) bool {
-	n, err := strconv.ParseInt(has, 10, 64)
-	if err != nil {
-		return has == "" || has == want.ConfigValue
+// enough says whether a setting is as expected, or more than that: below zero is without end. What the broker does not say is enough.
+func enough(name, want, has string) bool {
+	if name == "cleanup.policy" && want == "delete" {
+		return !strings.Contains(has, "compact")
 	}
-	least, _ := strconv.ParseInt(want.ConfigValue, 10, 64)
-	return n >= least
+	least, err := strconv.ParseInt(want, 10, 64)
+	n, bad := strconv.ParseInt(has, 10, 64)
+	if err != nil || bad != nil {
+		return has == "" || has == want
+	}
+	return n < 0 || least >= 0 && n >= least
 }
 
-func (s *TopicState) problem(format string, args ...any) {
-	s.Problem = strings.TrimPrefix(s.Problem+"\n"+fmt.Sprintf(format, args...), "\n")
+// alongside adds a sentence to others.
+func alongside(others, sentence string) string {
+	return strings.TrimPrefix(others+"\n"+sentence, "\n")
 }
 
 // setOn changes settings of a topic, and no others.

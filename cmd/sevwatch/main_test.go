@@ -359,6 +359,39 @@ func TestFullDisk(t *testing.T) {
 	f("query", "error", events)
 }
 
+// A worker does not start on a topic whose settings lose data. What is only unusual is told.
+func TestTopicSettings(t *testing.T) {
+	broker, _ := kafkatest.Fake(t)
+	config := configFile(t, broker)
+	code, _, stderr := call(t, "", "topics", "--config", config, "--create")
+	expect(t, "topics --create", exitDone, code, stderr)
+	client := &kafka.Client{Addr: kafka.TCP(broker)}
+	set := func(topic, name, value string) {
+		t.Helper()
+		res, err := client.IncrementalAlterConfigs(t.Context(), &kafka.IncrementalAlterConfigsRequest{Resources: []kafka.IncrementalAlterConfigsRequestResource{{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: topic,
+			Configs: []kafka.IncrementalAlterConfigsRequestConfig{{Name: name, Value: value}},
+		}}})
+		if err = errors.Join(err, res.Resources[0].Error); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const marks = "topic sevwatch.marks has retention.ms 2592000000, expected -1: what is older cannot be replayed exactly"
+	const state = "topic sevwatch.state has cleanup.policy delete, expected compact: set it with `sevwatch topics --create`"
+	set("sevwatch.marks", "retention.ms", "2592000000")
+	code, stdout, _ := call(t, "", "topics", "--config", config)
+	expect(t, "topics, one unusual", exitDone, code, stdout, "topic sevwatch.marks is there with 4 partitions\nwarning: "+marks)
+	set("sevwatch.state", "cleanup.policy", "delete")
+	code, stdout, _ = call(t, "", "topics", "--config", config)
+	expect(t, "topics, one wrong", exitFound, code, stdout, state)
+	code, _, stderr = call(t, "", "run", "--config", config)
+	expect(t, "run", exitUsage, code, stderr, state, marks)
+	code, stdout, _ = call(t, "", "topics", "--config", config, "--create")
+	expect(t, "topics --create, one wrong", exitDone, code, stdout, "topic sevwatch.state had cleanup.policy delete: it is compact now", marks)
+	code, stdout, _ = call(t, "", "topics", "--config", config)
+	expect(t, "topics, mended", exitDone, code, stdout, "topic sevwatch.state is there with")
+}
+
 func TestBadConfiguration(t *testing.T) {
 	path := write(t, "bad.yaml", []byte("brokers: []\npanes: 10s\n"))
 	code, _, stderr := call(t, "", "run", "--config", path)

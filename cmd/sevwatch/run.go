@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/segmentio/kafka-go"
@@ -101,7 +102,7 @@ func newLogger(w world, asJSON bool, level zapcore.Level) *zap.Logger {
 
 type topicsCmd struct {
 	Config string `help:"Configuration file." required:"" placeholder:"FILE"`
-	Create bool   `help:"Make the topics that are missing, and set settings that stop the pipeline."`
+	Create bool   `help:"Make the topics that are missing, and set settings without which data is lost or the pipeline stops."`
 }
 
 // Run prints the state of every topic of the pipeline.
@@ -129,7 +130,7 @@ func (c *topicsCmd) Run(w world) error {
 			fmt.Fprintln(w.stdout, set)
 		}
 		if s.Warning != "" {
-			fmt.Fprintln(w.stdout, "warning:", s.Warning)
+			fmt.Fprintln(w.stdout, "warning:", strings.ReplaceAll(s.Warning, "\n", "\nwarning: "))
 		}
 	}
 	if err := out.Flush(); err != nil {
