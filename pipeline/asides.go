@@ -81,7 +81,7 @@ type Resent struct {
 	Sent    int64
 	Before  int64 // had been sent again before
 	Back    int64 // copies that had been sent again and came back, which only Again sends
-	Cut     int64 // only the beginning of the value was kept
+	Cut     int64 // only a part of the record was kept
 	Foreign int64 // came from a topic that is no source any more
 }
 

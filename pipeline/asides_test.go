@@ -130,3 +130,22 @@ func TestLateIsSentBackOnce(t *testing.T) {
 		}
 	}
 }
+
+// A record whose key or headers alone are larger than a batch may be stops nothing: its copy is cut, and is not sent back.
+func TestRealLargeKeyIsCut(t *testing.T) {
+	p := newPipeline(t, kafkatest.Shared(t).Addr(), nil)
+	at := partition{p.topicOf(rules.KindError), 0}
+	alter(t, p, at.topic, "max.message.bytes", "20000000")
+	large := strings.Repeat("k", 1_500_000)
+	p.write(at, kafka.Record{Time: time.UnixMilli(1793534400000), Key: kafka.NewBytes([]byte(large)), Value: kafka.NewBytes([]byte("no JSON"))})
+	p.write(at, kafka.Record{Time: time.UnixMilli(1793534400001), Value: kafka.NewBytes([]byte("nor this")), Headers: []kafka.Header{{Key: "own", Value: []byte(large)}}})
+	p.writeLines(at, `{"time":1793534401000,"error_type":"x"}`)
+	w, stop := p.start()
+	p.until("two rejected", func() bool { return w.metrics.counted.Get() == 1 && len(p.read(p.cfg.Topics.Rejected)) == 2 })
+	stop()
+	asides := Asides{Config: p.cfg, Client: p.client, Topic: p.cfg.Topics.Rejected}
+	sum, err := asides.Resend(p.ctx)
+	if want := (Resent{Cut: 2}); sum != want || err != nil {
+		t.Errorf("sent back: %+v, expected %+v: %v", sum, want, err)
+	}
+}

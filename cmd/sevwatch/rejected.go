@@ -93,7 +93,7 @@ func (c *rejectedCmd) resend(w world, asides *pipeline.Asides) error {
 		fmt.Fprintf(w.stderr, "; %d not: copies that were sent back and came here again (--again sends them)", sum.Back)
 	}
 	if sum.Cut > 0 {
-		fmt.Fprintf(w.stderr, "; %d not: only their beginning was kept", sum.Cut)
+		fmt.Fprintf(w.stderr, "; %d not: only a part of them was kept", sum.Cut)
 	}
 	if sum.Foreign > 0 {
 		fmt.Fprintf(w.stderr, "; %d not: their topic is no source of %s", sum.Foreign, c.Config)

@@ -12,10 +12,14 @@ import (
 	"sevwatch/detector"
 )
 
-// A record of the rejected or late topic is cut to cutValue bytes when it is longer than wholeValue.
+// A broker takes a record batch of 1 MiB. A source topic may allow more, or its batch was compressed; so what is put aside is cut, and always
+// stays below 900,000 bytes: a value longer than wholeValue to cutValue, a key to wholeKey, and headers that no longer fit into wholeHeaders are left out.
 const (
-	wholeValue = 512 << 10
-	cutValue   = 64 << 10
+	wholeValue   = 512 << 10
+	cutValue     = 64 << 10
+	wholeKey     = 64 << 10
+	wholeHeaders = 128 << 10
+	headerSize   = 10 // that a header's two lengths take at most
 )
 
 // Origin is a consumed record and where it came from.
@@ -41,9 +45,15 @@ func Late(o Origin, eventTime, lateMs int64) Record {
 
 // aside copies the record, so that it may outlive the buffer it was read into. What is null stays null, what is empty stays empty.
 func aside(o Origin, reason, detail string) Record {
-	rec := Record{Key: bytes.Clone(o.Key), Time: o.Time}
+	rec := Record{Key: bytes.Clone(o.Key[:min(len(o.Key), wholeKey)]), Time: o.Time}
+	size, dropped := 0, 0
 	for _, h := range o.Headers {
-		rec.Headers = append(rec.Headers, Header{h.Key, bytes.Clone(h.Value)})
+		if n := headerSize + len(h.Key) + len(h.Value); size+n > wholeHeaders {
+			dropped++
+		} else {
+			size += n
+			rec.Headers = append(rec.Headers, Header{h.Key, bytes.Clone(h.Value)})
+		}
 	}
 	add := func(key, value string) { rec.Headers = append(rec.Headers, Header{key, []byte(value)}) }
 	add("sevwatch_reason", reason)
@@ -51,6 +61,12 @@ func aside(o Origin, reason, detail string) Record {
 	add("sevwatch_topic", o.Source.Topic)
 	add("sevwatch_partition", strconv.Itoa(o.Source.Partition))
 	add("sevwatch_offset", strconv.FormatInt(o.Offset, 10))
+	if len(o.Key) > wholeKey {
+		add("sevwatch_key_size", strconv.Itoa(len(o.Key)))
+	}
+	if dropped > 0 {
+		add("sevwatch_headers_dropped", strconv.Itoa(dropped))
+	}
 	value := o.Value
 	if len(value) > wholeValue {
 		sum := sha256.Sum256(value)
@@ -67,7 +83,7 @@ type Aside struct {
 	Origin
 	Reason string
 	Detail string
-	Cut    bool // the value is only the beginning of what it was
+	Cut    bool // not all of the record is there
 }
 
 const asidePrefix = "sevwatch_"
@@ -85,7 +101,10 @@ func ReadAside(r Record) (Aside, error) {
 		}
 	}
 	a.Reason, a.Detail, a.Source.Topic = added["reason"], added["detail"], added["topic"]
-	_, a.Cut = added["sha256"]
+	for _, cut := range []string{"sha256", "key_size", "headers_dropped"} {
+		_, is := added[cut]
+		a.Cut = a.Cut || is
+	}
 	var err, bad error
 	a.Source.Partition, err = strconv.Atoi(added["partition"])
 	a.Offset, bad = strconv.ParseInt(added["offset"], 10, 64)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,64 @@ func TestAsideIsCut(t *testing.T) {
 	f(512<<10, 512<<10)
 	f(512<<10+1, 64<<10)
 	f(10<<20, 64<<10)
+}
+
+// TestAsideFitsIntoABatch: whatever a record's key and headers are, its copy is below 900,000 bytes, and says what of it is not there.
+func TestAsideFitsIntoABatch(t *testing.T) {
+	text := func(n int) []byte { return bytes.Repeat([]byte("0123456789abcdef"), n/16+1)[:n] }
+	f := func(key, value int, headers []int, wantKey int, wantHeaders []int) {
+		t.Helper()
+		o := originOf(text(value))
+		o.Key, o.Headers = text(key), nil
+		for _, n := range headers {
+			o.Headers = append(o.Headers, wire.Header{Key: "own", Value: text(n)})
+		}
+		for _, got := range []wire.Record{wire.Rejected(o, &wire.Reject{Reason: wire.NotJSON, Detail: "d"}), wire.Late(o, 5, 10)} {
+			size := len(got.Key) + len(got.Value)
+			var own []int
+			for _, h := range got.Headers {
+				if size += 10 + len(h.Key) + len(h.Value); h.Key == "own" {
+					own = append(own, len(h.Value))
+				}
+			}
+			if size > 900_000 {
+				t.Errorf("the copy has %d bytes", size)
+			}
+			if !bytes.Equal(got.Key, o.Key[:wantKey]) || !slices.Equal(own, wantHeaders) {
+				t.Errorf("a key of %d bytes and headers of %v are kept, expected %d and %v", len(got.Key), own, wantKey, wantHeaders)
+			}
+			keySize, dropped := "", ""
+			if wantKey < key {
+				keySize = fmt.Sprint(key)
+			}
+			if n := len(headers) - len(wantHeaders); n > 0 {
+				dropped = fmt.Sprint(n)
+			}
+			added := headersOf(got)
+			if added["sevwatch_key_size"] != keySize || added["sevwatch_headers_dropped"] != dropped {
+				t.Errorf("the headers are %v, expected a key of %q and %q headers left out", added, keySize, dropped)
+			}
+			a, err := wire.ReadAside(got)
+			if whole := keySize+dropped == "" && len(got.Value) == value; err != nil || a.Cut == whole {
+				t.Errorf("it is told to be cut: %t, expected %t: %v", a.Cut, !whole, err)
+			}
+			name := "rejected-headers.v1"
+			if a.Reason == "late" {
+				name = "late-headers.v1"
+			}
+			if err := schema.ValidateHeaders(name, added); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	const most = 128<<10 - len("own") - 10 // of one header
+	f(64<<10, 512<<10, []int{most}, 64<<10, []int{most})
+	f(64<<10+1, 1, nil, 64<<10, nil)
+	f(1_500_000, 1, nil, 64<<10, nil)
+	f(1_500_000, 10<<20, []int{1, 2_000_000}, 64<<10, []int{1})
+	f(1, 512<<10, []int{most + 1}, 1, nil)
+	f(1, 1, []int{7, most, 1_000_000, 8}, 1, []int{7, 8}) // what fits is kept
+	f(64<<10, 512<<10, make([]int, 100_000), 64<<10, make([]int, 128<<10/13))
 }
 
 // TestReasons: each reason of the document is given for some record, and no other one.
