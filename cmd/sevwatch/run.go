@@ -127,10 +127,10 @@ func (c *topicsCmd) Run(w world) error {
 			fmt.Fprintf(out, "topic %s is there with %s\n", s.Topic, counted(int64(s.Partitions), "partition"))
 		}
 		for _, set := range s.Set {
-			fmt.Fprintln(w.stdout, set)
+			fmt.Fprintln(out, set)
 		}
 		if s.Warning != "" {
-			fmt.Fprintln(w.stdout, "warning:", strings.ReplaceAll(s.Warning, "\n", "\nwarning: "))
+			fmt.Fprintln(out, "warning:", strings.ReplaceAll(s.Warning, "\n", "\nwarning: "))
 		}
 	}
 	if err := out.Flush(); err != nil {

@@ -324,7 +324,7 @@ func TestKnownSeriesComeAndGo(t *testing.T) {
 	parse := func(window string) *rules.File {
 		t.Helper()
 		text := `{groups: [{name: g, rules: [{alert: A, signal: {count: error}, by: [service], window: ` + window + `,
-			severities: [{severity: sev3, above: 40}], no_data_timeout: 1m, labels: {team: a}, annotations: {summary: a}}]}]}`
+			severities: [{severity: sev3, above: 40}], no_data_timeout: 70s, labels: {team: a}, annotations: {summary: a}}]}]}`
 		file, err := rules.Parse("rules", []byte(text), rules.Options{Labels: rules.DefaultLabels(), Pane: 10_000})
 		if err != nil {
 			t.Fatal(err)
