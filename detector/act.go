@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"strconv"
 
 	"sevwatch/rules"
@@ -264,10 +265,13 @@ func (a *Act) words() string {
 	}[a.Act]
 	text := fmt.Sprintf("%s by %s", did, cmp.Or(a.By, "somebody"))
 	if a.Cause != "" {
-		text += ", cause: " + a.Cause
+		text += ", cause: " + oneLine(a.Cause)
 	}
 	if a.Comment != "" {
-		text += ": " + a.Comment
+		text += ": " + oneLine(a.Comment)
 	}
 	return text
 }
+
+// oneLine is a text as part of a sentence.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -265,7 +265,7 @@ func (d *domain) texts(o *ongoing, i *Incident) {
 		Actions: o.taken(),
 	}
 	if i.Word != nil {
-		story.Cause = i.Word.Cause
+		story.Cause = oneLine(i.Word.Cause)
 	}
 	if i.Playbook != nil {
 		story.NextSteps = i.Playbook.Steps

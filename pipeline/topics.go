@@ -46,6 +46,7 @@ const endless = "9223372036854775807"
 func (c *Config) specs() []topicSpec {
 	forever := setting("retention.ms", "-1")
 	week := setting("retention.ms", "604800000")
+	const day = "86400000"
 	appendTime := need{ConfigEntry: setting("message.timestamp.type", "LogAppendTime")}
 	compact := need{ConfigEntry: setting("cleanup.policy", "compact")}
 	whole := need{ConfigEntry: setting("cleanup.policy", "delete")}
@@ -54,7 +55,7 @@ func (c *Config) specs() []topicSpec {
 	said := []need{unclean, appendTime, whole, {ConfigEntry: forever}, {ConfigEntry: setting("retention.bytes", "-1")}}
 	marks := []need{
 		unclean, appendTime, whole,
-		{forever, week.ConfigValue, "what is older cannot be replayed exactly"},
+		{forever, day, "what is older cannot be replayed exactly"},
 		{setting("retention.bytes", "-1"), "0", "what is gone cannot be replayed exactly"},
 	}
 	// A broker refuses what is dated more than an hour ahead of its clock, and a batch that it refuses is sent for ever.
@@ -75,7 +76,7 @@ func (c *Config) specs() []topicSpec {
 		state.partitions = c.keptPartition(c.Tasks.Aggregate)
 	}
 	out := []topicSpec{
-		spec(t.Panes, c.Tasks.Judge, true, []need{unclean, appendTime, whole, {ConfigEntry: week}}),
+		spec(t.Panes, c.Tasks.Judge, true, []need{unclean, appendTime, whole, {week, day, "it has to be longer than the longest window, and than any time in which nobody judges"}}),
 		spec(t.Marks, c.Tasks.Aggregate, true, marks),
 		state,
 		spec(t.Alerts, t.Partitions, false, anyTime, forever),

@@ -166,10 +166,11 @@ func TestTopicSettings(t *testing.T) {
 		f(name, "message.timestamp.before.max.ms", "86400000", endless, create)
 		f(name, "retention.ms", "86400000", "", "") // as people like it
 	}
-	f(&topics.Panes, "retention.ms", "604799999", "604800000", create)
+	f(&topics.Panes, "retention.ms", "86399999", "604800000", create)
+	f(&topics.Panes, "retention.ms", "604799999", "604800000", "it has to be longer than the longest window, and than any time in which nobody judges")
 	f(&topics.Panes, "retention.ms", "604800001", "", "")
 	f(&topics.Panes, "retention.ms", "-1", "", "")
-	f(&topics.Marks, "retention.ms", "86400000", "-1", create)
+	f(&topics.Marks, "retention.ms", "86399999", "-1", create)
 	f(&topics.Marks, "retention.ms", "2592000000", "-1", "what is older cannot be replayed exactly")
 	f(&topics.Marks, "retention.bytes", "1000000", "-1", "what is gone cannot be replayed exactly")
 	f(&topics.Control, "retention.ms", "2592000000", "-1", create)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -39,10 +40,11 @@ func (c *queryCmd) Run(w world) error {
 	}
 	if c.Last != nil && in.input != nil {
 		edge, err := pipeline.ReadEdge(w.ctx, in.cfg, in.input.Client)
-		if err != nil {
-			return topicsError(err)
+		var missing *pipeline.TopicError
+		if err != nil && !errors.As(err, &missing) { // without a state nobody has judged: all is read
+			return exit{exitWorld, err}
 		}
-		if edge > 0 && c.From.IsZero() {
+		if err == nil && edge > 0 {
 			c.From = moment{time.UnixMilli(edge - int64(*c.Last))}
 		}
 	}
