@@ -111,28 +111,36 @@ type family struct {
 	order  []*turn          // the roots, in the order in which they are looked at
 	fresh  map[string]int   // by rule: how many are not told and part of none
 	joined map[string]int   // how many became part of a root at this edge
+	ids    map[string]bool  // of all
 }
 
 func newFamily(live []turn) *family {
-	f := &family{roots: map[string]*turn{}, fresh: map[string]int{}, joined: map[string]int{}}
+	f := &family{roots: map[string]*turn{}, fresh: map[string]int{}, joined: map[string]int{}, ids: map[string]bool{}}
 	for i := range live {
+		f.ids[live[i].incident().ID] = true
 		if o := live[i].incident(); !o.untold() && o.Parent == "" && live[i].goesOn() {
 			f.roots[o.ID] = &live[i]
 			f.order = append(f.order, &live[i])
 		}
 	}
 	for i := range live {
-		if o := live[i].incident(); o.untold() && f.roots[o.Parent] == nil {
+		if o := live[i].incident(); o.untold() && !f.holds(&live[i]) {
 			f.fresh[live[i].rule.Alert]++
 		}
 	}
 	return f
 }
 
+// holds says whether an incident that is not told stays part of what it is part of: of a root or, while it does not breach, of one that may go on again.
+func (f *family) holds(t *turn) bool {
+	parent := t.incident().Parent
+	return f.roots[parent] != nil || f.ids[parent] && !t.breaches()
+}
+
 // place makes an incident that is not told part of a root, if it is not yet, or a root.
 func (d *domain) place(f *family, t *turn, edge int64) {
 	o := t.incident()
-	if f.roots[o.Parent] != nil {
+	if f.holds(t) {
 		return
 	}
 	o.Parent = ""

@@ -539,7 +539,7 @@ func (d *domain) noteChanges(p *pane) {
 // stateOf is the last state that is remembered of the breaker of a change; "" without.
 func (d *domain) stateOf(c *Change) string {
 	for _, x := range slices.Backward(d.changes) {
-		if x.Change == c.Change && x.Service == c.Service && x.At <= c.At {
+		if x.Change == c.Change && x.Service == c.Service && x.At < c.At { // of its own pane nobody knows the order
 			return x.State
 		}
 	}

@@ -116,7 +116,7 @@ func (l *laws) incident(i *Incident, o Output) {
 	check((i.Transition == Escalated) == (i.Severity < before.Severity) || l.flapped[i.ID], "escalated goes with a worse severity")
 	check((i.Transition == Deescalated) == (i.Severity > before.Severity) || l.flapped[i.ID], "deescalated goes with a milder severity")
 	check(i.Severity < before.Severity || again || i.RespondBy == before.RespondBy, "the deadline moved although it became no worse")
-	check(i.Severity >= before.Severity || again || !i.Status.Silenced || i.Suppressed != nil, "what became worse is silenced")
+	check(i.Severity >= before.Severity || again || l.flapped[i.ID] && i.Transition != Escalated || !i.Status.Silenced || i.Suppressed != nil, "what became worse is silenced")
 	check(i.Transition != Overdue || !i.Status.Acknowledged && i.At >= i.RespondBy, "overdue, and is not")
 	check(again || !before.Status.Acknowledged || i.Status.Acknowledged, "an acknowledgement was lost")
 	check((i.Transition == Acknowledged) == (i.Status.Acknowledged && (again || !before.Status.Acknowledged)), "acknowledged without a word")

@@ -1244,7 +1244,7 @@ func (g *modelGroup) change() string {
 // tell writes a revision down, and the recovery messages with it.
 func (g *modelGroup) tell(edge int64, f facts, k knowledge, transition string) []string {
 	o := g.incident
-	if o.tier < len(g.r.Severities) && g.r.Severities[o.tier].Severity < o.severity && transition != "opened" && transition != "reopened" && transition != "overdue" {
+	if o.tier < len(g.r.Severities) && g.r.Severities[o.tier].Severity < o.severity && (transition == "escalated" || transition == "flapping") {
 		o.respondBy, o.silencedUntil = deadline(g.r.Severities[o.tier].Severity, edge), 0
 	}
 	if transition == "opened" {
@@ -1371,6 +1371,9 @@ func (m *model) correlate(edge int64, live []*modelGroup) (rows []string) {
 		}
 		return nil
 	}
+	stays := func(g *modelGroup) bool { // what it is part of may go on again, and it says nothing itself
+		return !g.breaches(edge) && slices.ContainsFunc(live, func(x *modelGroup) bool { return x.id() == g.incident.parent })
+	}
 	var roots []*modelGroup
 	fresh := map[*rules.Rule]int{}
 	for _, g := range live {
@@ -1379,13 +1382,13 @@ func (m *model) correlate(edge int64, live []*modelGroup) (rows []string) {
 		}
 	}
 	for _, g := range live {
-		if r := root(g.incident.parent); g.incident.revision == 0 && (r == nil || r.incident.revision == 0) {
+		if r := root(g.incident.parent); g.incident.revision == 0 && (r == nil || r.incident.revision == 0) && !stays(g) {
 			fresh[g.r]++
 		}
 	}
 	more := map[*modelGroup]bool{}
 	for _, g := range live {
-		if r := root(g.incident.parent); g.incident.revision > 0 || r != nil && slices.Contains(roots, r) {
+		if r := root(g.incident.parent); g.incident.revision > 0 || r != nil && slices.Contains(roots, r) || stays(g) {
 			continue
 		}
 		g.incident.parent = ""

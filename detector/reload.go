@@ -89,7 +89,7 @@ func (j *Judge) loadRules(records []Record) map[string]*rules.File {
 		if r.Key != keyRules && !strings.HasPrefix(r.Key, keyRules+keySeparator) || len(r.Value) == 0 {
 			continue
 		}
-		file, err := rules.Parse(RulesName, r.Value, j.cfg.RuleOptions())
+		file, err := rules.Parse(RulesName, r.Value, inForce(j.cfg.RuleOptions()))
 		switch {
 		case err != nil:
 			unread = errors.Join(unread, err)
@@ -103,6 +103,12 @@ func (j *Judge) loadRules(records []Record) map[string]*rules.File {
 	}
 	j.unread = unread
 	return waiting
+}
+
+// inForce are the options for rules that the log or a state holds.
+func inForce(opt rules.Options) rules.Options {
+	opt.InForce = true
+	return opt
 }
 
 // Unread is what is wrong with rules that a restored judge could no longer read, nil where there are none.

@@ -515,7 +515,7 @@ func randomRule(g *rand.Rand, b *strings.Builder, name string, pane int64) {
 	if g.IntN(4) == 0 {
 		b.WriteString("        no_data: fire\n")
 	}
-	if g.IntN(2) == 0 && !strings.Contains(s.signal, "absence") {
+	if g.IntN(2) == 0 && !strings.Contains(s.signal, "absence") && !strings.Contains(s.signal, "season") {
 		fmt.Fprintf(b, "        no_data_timeout: %s\n", panes(pane, window+1+g.IntN(40)))
 	}
 	if g.IntN(5) == 0 {

@@ -40,7 +40,7 @@ func (d *domain) tell(g *group, m rules.Measure, v rules.Verdict, n news, edge i
 		for s := o.Severity; s <= rules.Sev4; s++ { // milder ones too: that it gets better is no new call
 			o.Overdue |= 1 << s
 		}
-	case o.Severity < previous: // told as escalated, or as flapping
+	case o.Severity < previous && (transition == Escalated || transition == Flapping):
 		o.RespondBy, o.SilencedUntil = d.file.RespondBy(o.Severity, edge), 0
 	}
 	o.Peak = min(o.Peak, o.Severity)

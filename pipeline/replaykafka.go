@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -245,8 +246,8 @@ func (t *topicReplay) readControl(ctx context.Context) error {
 		return err
 	}
 	if found[topic] > 0 {
-		if err := t.heardLive(ctx); err != nil {
-			return err
+		if err := t.heardLive(ctx); err != nil && ctx.Err() == nil {
+			t.sum.Doubts = append(t.sum.Doubts, fmt.Sprintf("how far live has heard what people said is not known: %s", err))
 		}
 		spans, err := ends(ctx, t.Kafka.Client, topic, []int{0}, kafka.ReadUncommitted) // behind what is open now may be what is committed
 		if err != nil {
@@ -298,6 +299,10 @@ func (t *topicReplay) hearRecord(offset int64, value []byte) {
 	t.heard = true
 	c, err := wire.DecodeControl(value, t.Config.RuleOptions())
 	if err != nil {
+		const unread = "a control record cannot be read"
+		if !slices.ContainsFunc(t.sum.Doubts, func(d string) bool { return strings.HasPrefix(d, unread) }) {
+			t.sum.Doubts = append(t.sum.Doubts, fmt.Sprintf("%s, the first at offset %d: %.300s", unread, offset, err))
+		}
 		t.hear(t.engine, offset, nil)
 		return
 	}

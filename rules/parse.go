@@ -21,6 +21,8 @@ type Options struct {
 	Sessionless []Kind
 	// Dropped are the labels that every source of a kind drops.
 	Dropped map[Kind][]string
+	// InForce says that the rules were in force once: what has been found to be a mistake since then does not make them unreadable.
+	InForce bool
 }
 
 // MaxBytes bounds a rule file: one record of the control log holds all of it, as JSON, and Kafka takes records of 1 MiB.
@@ -313,6 +315,9 @@ func (v *validator) labels(r *Rule) {
 // noData checks that labels are not forgotten before what is waited for of them can come.
 func (v *validator) noData(r *Rule) {
 	least, why := r.Window, "the window"
+	if b := r.Signal.Deviation; b != nil && b.Season > 0 {
+		least, why = max(b.Season, 3*24*3600_000), "the season, and a weekend" // in which nothing may come, and what was learned is not to be forgotten
+	}
 	for _, t := range r.Severities {
 		if r.Signal.Type == SignalAbsence && t.Above != nil {
 			if silence := Duration(*t.Above*1000) + t.For; silence > least {
@@ -323,7 +328,7 @@ func (v *validator) noData(r *Rule) {
 	switch {
 	case r.NoDataAfter == 0:
 		r.NoDataAfter = max(24*3600_000, 2*least)
-	case r.Where.Readable("no_data_timeout") && r.NoDataAfter <= least:
+	case !v.opt.InForce && r.Where.Readable("no_data_timeout") && r.NoDataAfter <= least:
 		v.fail(r.Where.Of("no_data_timeout"), "no_data_timeout is %s, expected more than %s, %s", r.NoDataAfter, least, why)
 	}
 }
@@ -331,7 +336,7 @@ func (v *validator) noData(r *Rule) {
 // bySides checks that what is divided has the same labels on both sides: a group that has only one of them is a share of nothing or of all.
 func (v *validator) bySides(r *Rule) {
 	s := &r.Signal
-	if len(s.Num) == 0 || len(s.Den) == 0 {
+	if len(s.Num) == 0 || len(s.Den) == 0 || v.opt.InForce {
 		return
 	}
 	for i, name := range r.By {
@@ -367,6 +372,7 @@ func sideOf(selectors []Selector, name string) side {
 		}
 	}
 	slices.Sort(out.pinned)
+	out.pinned = slices.Compact(out.pinned) // a numerator may be a part of what is divided by, which then has it several times
 	return out
 }
 

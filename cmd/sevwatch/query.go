@@ -48,7 +48,7 @@ func (c *queryCmd) Run(w world) error {
 			c.From = moment{time.UnixMilli(edge - int64(*c.Last))}
 		}
 	}
-	if in.input != nil && c.WarmUp == nil {
+	if in.input != nil && c.WarmUp == nil && q.Of.Kind != rules.KindAttempt { // which begin before they are counted
 		in.input.WarmUp = 0 // nothing is judged
 	}
 	q.From, q.To = millis(c.From.Time), millis(c.To.Time)

@@ -77,6 +77,7 @@ func DecodeControl(value []byte, opt rules.Options) (*Control, error) {
 	if c.Text == "" || err != nil {
 		return &c, err
 	}
+	opt.InForce = true // what is in the log may have been for long
 	if c.Rules, err = rules.Parse(detector.RulesName, []byte(c.Text), opt); err != nil {
 		return nil, fmt.Errorf("cannot read the rules: %w", err)
 	}
