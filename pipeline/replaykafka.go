@@ -3,6 +3,7 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -299,8 +300,10 @@ func (t *topicReplay) hearRecord(offset int64, value []byte) {
 	t.heard = true
 	c, err := wire.DecodeControl(value, t.Config.RuleOptions())
 	if err != nil {
-		const unread = "a control record cannot be read"
-		if !slices.ContainsFunc(t.sum.Doubts, func(d string) bool { return strings.HasPrefix(d, unread) }) {
+		const unread = "rules on the control topic cannot be read"
+		var head detector.Act
+		_ = json.Unmarshal(value, &head)
+		if head.Act == detector.ActRules && !slices.ContainsFunc(t.sum.Doubts, func(d string) bool { return strings.HasPrefix(d, unread) }) {
 			t.sum.Doubts = append(t.sum.Doubts, fmt.Sprintf("%s, the first at offset %d: %.300s", unread, offset, err))
 		}
 		t.hear(t.engine, offset, nil)
