@@ -197,7 +197,7 @@ func (c *conn) read(buf []byte) (reader, []byte, error) {
 	return r, buf, r.err
 }
 
-// reader reads a response's fields.
+// reader reads a response's fields. Where one does not fit nothing more is read of it.
 type reader struct {
 	in  []byte
 	err error
@@ -208,6 +208,7 @@ func (r *reader) take(n int) []byte {
 		if r.err == nil {
 			r.err = fmt.Errorf("a response ends early: %d bytes left, %d expected", len(r.in), n)
 		}
+		r.in = nil
 		return make([]byte, max(0, min(n, 8)))
 	}
 	b := r.in[:n:n]
@@ -225,6 +226,7 @@ func (r *reader) uvarint() uint64 {
 		if r.err == nil {
 			r.err = fmt.Errorf("a response has no number where one is expected, %d bytes before its end", len(r.in))
 		}
+		r.in = nil
 		return 0
 	}
 	r.in = r.in[n:]
@@ -238,6 +240,7 @@ func (r *reader) count(size int) int {
 		if r.err == nil {
 			r.err = fmt.Errorf("a response tells of %d things in %d bytes", n, len(r.in))
 		}
+		r.in = nil
 		return 0
 	}
 	return int(n)

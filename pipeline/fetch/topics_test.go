@@ -132,7 +132,7 @@ func FuzzResponses(f *testing.F) {
 		r := reader{in: data}
 		res := r.response()
 		if n := len(res.Chunks); n > len(data)/37 {
-			t.Errorf("%d chunks in %d bytes", n, len(data))
+			t.Errorf("%d chunks in %d bytes, %v", n, len(data), r.err)
 		}
 		r = reader{in: data}
 		if topics, err := r.topics(); len(topics) > len(data)/26 {
