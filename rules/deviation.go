@@ -40,13 +40,7 @@ const (
 
 // UnmarshalText reads relative, absolute or sigmas.
 func (m *Measured) UnmarshalText(text []byte) error {
-	switch v := Measured(text); v {
-	case Relative, Absolute, Sigmas:
-		*m = v
-		return nil
-	default:
-		return strictyaml.ErrExpected("relative, absolute or sigmas")
-	}
+	return oneOf(m, text, "relative, absolute or sigmas", Relative, Absolute, Sigmas)
 }
 
 // Direction is on which side of what is usual a deviation lies.
@@ -61,13 +55,7 @@ const (
 
 // UnmarshalText reads up, down or both.
 func (d *Direction) UnmarshalText(text []byte) error {
-	switch v := Direction(text); v {
-	case Up, Down, Both:
-		*d = v
-		return nil
-	default:
-		return strictyaml.ErrExpected("up, down or both")
-	}
+	return oneOf(d, text, "up, down or both", Up, Down, Both)
 }
 
 // What a deviation may be of.

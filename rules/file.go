@@ -133,13 +133,7 @@ const (
 
 // UnmarshalText reads keep_state or fire.
 func (n *NoData) UnmarshalText(text []byte) error {
-	switch v := NoData(text); v {
-	case NoDataKeep, NoDataFire:
-		*n = v
-		return nil
-	default:
-		return strictyaml.ErrExpected("keep_state or fire")
-	}
+	return oneOf(n, text, "keep_state or fire", NoDataKeep, NoDataFire)
 }
 
 // Number is a number kept as it was written, in JSON's notation.

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -103,13 +104,16 @@ const (
 
 // UnmarshalText reads outcomes, enters or attempts.
 func (a *Against) UnmarshalText(text []byte) error {
-	switch v := Against(text); v {
-	case Outcomes, Enters, Attempts:
-		*a = v
-		return nil
-	default:
-		return strictyaml.ErrExpected("outcomes, enters or attempts")
+	return oneOf(a, text, "outcomes, enters or attempts", Outcomes, Enters, Attempts)
+}
+
+// oneOf reads one of some words; expected names them.
+func oneOf[T ~string](to *T, text []byte, expected string, words ...T) error {
+	if !slices.Contains(words, T(text)) {
+		return strictyaml.ErrExpected(expected)
 	}
+	*to = T(text)
+	return nil
 }
 
 // share says whether the measured value is a share of 0..1.
